@@ -1,0 +1,77 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift module is built under the same rules; a warning is an error.
+let rules: [SwiftSetting] = [
+    .swiftLanguageMode(.v6),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+/// The rooms of the house, lowest first. Arrows point up this list only; `TidyTests` holds them to it.
+let rooms: [Target] = [
+    .target(name: "CKernels"),
+    .target(name: "CPlatform"),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    .target(name: "Tensors", swiftSettings: rules),
+    .target(name: "Quantization", dependencies: ["CKernels", "Tensors"], swiftSettings: rules),
+    .target(name: "HTTPWire", dependencies: [httpTypes], swiftSettings: rules),
+    .target(name: "OpenSSL", dependencies: ["COpenSSL"], swiftSettings: rules),
+    .target(name: "Compression", dependencies: ["CZlib"], swiftSettings: rules),
+    .target(name: "Sockets", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
+    .target(
+        name: "HTTPServer", dependencies: ["HTTPWire", "Sockets", "Compression", httpTypes, logging],
+        swiftSettings: rules),
+    .target(name: "ArtifactStore", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
+    .target(name: "Catalogue", dependencies: ["ArtifactStore", "CSQLite"], swiftSettings: rules),
+    .target(name: "Observability", dependencies: [logging], swiftSettings: rules),
+    .target(
+        name: "VivaService",
+        dependencies: [
+            "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "Sockets", "HTTPServer", "ArtifactStore",
+            "Catalogue", "Observability", httpTypes, logging,
+        ],
+        resources: [.embedInCode("Resources")], swiftSettings: rules),
+    .executableTarget(name: "viva", dependencies: ["VivaService", argumentParser], swiftSettings: rules),
+]
+
+let tests: [Target] = [
+    "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "HTTPServer", "ArtifactStore", "Catalogue",
+    "Observability", "VivaService",
+].map { room in
+    var dependencies: [Target.Dependency] = [.byName(name: room)]
+    switch room {
+    case "Quantization": dependencies += ["Tensors"]
+    case "HTTPWire": dependencies += [httpTypes]
+    case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", httpTypes, logging]
+    case "Catalogue": dependencies += ["ArtifactStore"]
+    case "Observability": dependencies += [logging]
+    case "VivaService": dependencies += ["Quantization", "Tensors", "HTTPServer"]
+    default: break
+    }
+    return .testTarget(name: "\(room)Tests", dependencies: dependencies, swiftSettings: rules)
+}
+
+let package = Package(
+    name: "viva-tensor",
+    products: [.executable(name: "viva", targets: ["viva"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-http-types", exact: "1.8.0", traits: []),
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+    ],
+    targets: rooms + tests + [
+        .testTarget(name: "TidyTests", swiftSettings: rules),
+        .testTarget(name: "EndToEndTests", swiftSettings: rules),
+    ],
+    cLanguageStandard: .c17
+)
