@@ -1,0 +1,25 @@
+package import Tensors
+
+/// Why an input cannot become an artifact, with the evidence.
+package enum QuantizationError: Error, Sendable, Equatable {
+    /// A recipe names no known method, format, option or value.
+    case recipe(code: String, detail: String)
+    /// The container (safetensors, npy, raw) is malformed.
+    case container(TensorFormatError)
+    /// The input ended after `received` of `expected` bytes.
+    case truncated(expected: Int, received: Int)
+    /// The input goes on after its last tensor.
+    case trailingBytes(expected: Int)
+    /// A weight is NaN or infinite; `index` counts elements in row-major order.
+    case nonFinite(tensor: String, index: Int)
+    /// A weight's magnitude exceeds what the format's arithmetic holds (65504 for float16).
+    case outOfRange(tensor: String, index: Int, value: Float, limit: Float)
+    /// A named limit is exceeded.
+    case limit(name: String, value: Int, limit: Int, tensor: String?)
+    /// No tensor of the input can be quantized by the recipe.
+    case nothingToQuantize(detail: String)
+    /// The method needs calibration data that the input does not hold, or that does not fit.
+    case calibration(code: String, detail: String)
+    /// Storage under the session failed.
+    case storage(StorageFailure)
+}
