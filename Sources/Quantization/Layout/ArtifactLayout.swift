@@ -1,0 +1,194 @@
+package import Tensors
+
+/// A run of bytes in the artifact: absolute offset and length.
+struct Place: Sendable, Equatable {
+    var offset: Int
+    var bytes: Int
+}
+
+/// Where the parts of one input tensor go in the artifact.
+enum PlannedTensor: Sendable, Equatable {
+    case copy(Place)
+    case castToF16(Place)
+    case calibration
+    case nf4(NF4Placement)
+    case int8(codes: Place, scales: Place, format: Place)
+    case awq(AWQPlacement)
+}
+
+/// The places of a bitsandbytes 4-bit weight; `state` is the index of its quant_state among the layout's states.
+struct NF4Placement: Sendable, Equatable {
+    var codes: Place
+    var absmax: Place
+    var quantMap: Place
+    var nestedAbsmax: Place?
+    var nestedQuantMap: Place?
+    var state: Int
+}
+
+/// The whole artifact computed from the input's header: every part's place and the file's size before a weight arrives.
+///
+/// ```
+/// 8 bytes | header JSON, spaces | quant_state JSONs | F32 parts, I32, F16, U8 … in input order
+///                                                   ^ dataStart: fixed, a multiple of 64
+/// ```
+/// The text of a quant_state depends on the mean of absmax, which only the end knows. These tensors lie directly
+/// behind the header, and the header's padding absorbs the difference, so that everything from `dataStart` on stays.
+package struct ArtifactLayout: Sendable {
+    /// One tensor of the artifact from `dataStart` on.
+    struct Part: Sendable {
+        let name: String
+        let type: ElementType
+        let shape: [Int]
+        let elementCount: Int
+        var place: Place
+    }
+    /// A quant_state tensor in front of `dataStart`.
+    struct State: Sendable {
+        let name: String
+        let contents: QuantState
+    }
+
+    /// Bytes of the finished artifact.
+    package let fileBytes: Int
+    /// Where the parts of known length begin.
+    let dataStart: Int
+    let parts: [Part]
+    let states: [State]
+    /// For every entry of the input, in its order.
+    let tensors: [PlannedTensor]
+    let metadata: [MetadataItem]
+    /// What the shape rules left out, for people.
+    package let warnings: [String]
+    /// Bytes of scratch storage that the session needs beside the artifact.
+    package let scratchBytes: Int
+
+    /// Alignment of `dataStart`; with parts sorted by element size every tensor is naturally aligned.
+    static let alignment = 64
+    /// The stand-in for the input's digest until the end of the input is known.
+    static let unknownDigest = "sha256:" + String(repeating: "0", count: 64)
+
+    package init(
+        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits()
+    ) throws(QuantizationError) {
+        guard input.dataBytes <= limits.maximumInputBytes else {
+            throw .limit(
+                name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
+        }
+        let selected = TensorSelection(recipe).treatments(of: input.entries)
+        guard selected.treatments.contains(.quantize) else {
+            throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
+        }
+        try Self.checkCalibration(input.entries, selected.treatments, recipe)
+        var builder = LayoutBuilder(recipe: recipe)
+        for (entry, treatment) in zip(input.entries, selected.treatments) {
+            if treatment == .quantize { try limits.check(entry, recipe) }
+            builder.add(entry, treatment)
+        }
+        let (parts, tensors) = builder.placed()
+        if let name = builder.firstRepeatedName {
+            throw .container(
+                TensorFormatError(
+                    code: "tensor.name_conflict",
+                    detail: "Two tensors of the artifact would be called '\(name)'.", tensor: name))
+        }
+        states = builder.states
+        warnings = selected.warnings + builder.warnings
+        metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
+        let stateBytes = states.reduce(0) { $0 + $1.contents.maximumBytes }
+        let header = Self.serialize(
+            parts: parts, states: states, stateBytes: states.map(\.contents.maximumBytes), metadata: metadata,
+            digest: Self.unknownDigest, base: -stateBytes)
+        let start = (8 + header.count + stateBytes + Self.alignment - 1) / Self.alignment * Self.alignment
+        dataStart = start
+        self.parts = parts.map { part in
+            var part = part
+            part.place.offset += start
+            return part
+        }
+        self.tensors = tensors.map { $0.moved(by: start) }
+        fileBytes = start + (parts.last.map { $0.place.offset + $0.place.bytes } ?? 0)
+        scratchBytes = ScratchPlan(input: input, tensors: self.tensors, recipe: recipe).bytes
+    }
+
+    /// The 8 length bytes, the header padded with spaces, and the quant_state texts: exactly `dataStart` bytes.
+    func prefix(stateTexts: [[UInt8]], digest: String) -> [UInt8] {
+        let stateBytes = stateTexts.reduce(0) { $0 + $1.count }
+        let json = Self.serialize(
+            parts: parts, states: states, stateBytes: stateTexts.map(\.count), metadata: metadata, digest: digest,
+            base: dataStart - stateBytes)
+        let header = SafetensorsHeader.file(prefixing: json, paddedTo: dataStart - 8 - stateBytes)
+        return header + stateTexts.joined()
+    }
+
+    /// The header's JSON; `base` is the absolute offset of the data buffer's start.
+    private static func serialize(
+        parts: [Part], states: [State], stateBytes: [Int], metadata: [MetadataItem], digest: String, base: Int
+    ) -> [UInt8] {
+        var entries: [TensorEntry] = []
+        entries.reserveCapacity(parts.count + states.count)
+        var position = 0
+        for (state, bytes) in zip(states, stateBytes) {
+            entries.append(
+                TensorEntry(
+                    name: state.name, type: .u8, shape: [bytes], elementCount: bytes,
+                    bytes: position..<position + bytes))
+            position += bytes
+        }
+        for part in parts {
+            let begin = part.place.offset - base
+            entries.append(
+                TensorEntry(
+                    name: part.name, type: part.type, shape: part.shape, elementCount: part.elementCount,
+                    bytes: begin..<begin + part.place.bytes))
+        }
+        let items = metadata.map { item in
+            item.name == provenanceKey
+                ? MetadataItem(name: item.name, value: item.value + ",\"input\":\"\(digest)\"}") : item
+        }
+        return SafetensorsHeader.serialize(entries: entries, metadata: items)
+    }
+
+    private static let provenanceKey = "viva"
+
+    /// `format` is always `pt`, for the readers refuse files without it; the input's other items are kept.
+    private static func metadata(of input: InputDescription, recipe: Recipe, engine: String) -> [MetadataItem] {
+        let kept = input.metadata.filter { $0.name != "format" && $0.name != provenanceKey }
+        let provenance = "{\"engine\":\"\(jsonEscaped(engine))\",\"recipe\":\(recipe.canonical)"
+        return [MetadataItem(name: "format", value: "pt")] + kept
+            + [MetadataItem(name: provenanceKey, value: provenance)]
+    }
+
+    /// Every weight that AWQ quantizes needs activations [tokens, in]: known from the header alone.
+    private static func checkCalibration(
+        _ entries: [TensorEntry], _ treatments: [Treatment], _ recipe: Recipe
+    ) throws(QuantizationError) {
+        guard recipe.method == .awq, recipe.calibration == .activations else { return }
+        let byName = Dictionary(entries.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        for (entry, treatment) in zip(entries, treatments) where treatment == .quantize {
+            let name = entry.name.dropLast("weight".count) + "activations"
+            guard let activations = byName[String(name)] else {
+                throw .calibration(
+                    code: "calibration.missing",
+                    detail: "AWQ needs a tensor '\(name)' [tokens, in] beside '\(entry.name)'; "
+                        + "calibration=none rounds to nearest without one.")
+            }
+            guard activations.shape.count == 2, activations.shape[1] == entry.shape[1], activations.type.isQuantizable
+            else {
+                throw .calibration(
+                    code: "calibration.width",
+                    detail: "'\(name)' is \(activations.type.rawValue) \(activations.shape), "
+                        + "expected floating point [tokens, \(entry.shape[1])].")
+            }
+            guard activations.shape[0] > 0 else {
+                throw .calibration(code: "calibration.empty", detail: "'\(name)' holds no tokens.")
+            }
+        }
+    }
+
+    private static func explainNothing(_ input: InputDescription, _ warnings: [String]) -> String {
+        var detail = "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
+        if let first = warnings.first { detail += " " + first }
+        return detail
+    }
+}

@@ -1,0 +1,158 @@
+import Tensors
+
+/// How weights are made small.
+package enum Method: String, Sendable, Hashable, CaseIterable {
+    /// 8-bit integers, one scale for each row (LLM.int8, Dettmers et al. 2022).
+    case int8
+    /// 4-bit NormalFloat codes, one scale for each block (QLoRA, Dettmers et al. 2023).
+    case nf4
+    /// 4-bit integers with scale and zero point for each group, guided by activations (AWQ, Lin et al. 2024).
+    case awq
+}
+
+/// The layout in which a library expects the codes.
+package enum ArtifactFormat: String, Sendable, Hashable, CaseIterable {
+    /// bitsandbytes 0.50.2, as transformers and vLLM read it.
+    case bitsandbytes
+    /// AutoAWQ 0.2.9 GEMM, as transformers and vLLM read it.
+    case awq
+}
+
+/// Which encoder fills the format.
+package enum Mode: String, Sendable, Hashable, CaseIterable {
+    /// Byte-identical to the library that the format is named after.
+    case reference
+}
+
+/// Where AWQ's channel scales go.
+package enum Scaling: String, Sendable, Hashable, CaseIterable {
+    /// Clip search only: the file loads as it is.
+    case none
+    /// Scale and clip search; `input_scales` [in] is stored and the consumer divides its input by it.
+    case keep
+}
+
+/// What AWQ learns from.
+package enum Calibration: String, Sendable, Hashable, CaseIterable {
+    /// Activations [tokens, in] stored beside each weight.
+    case activations
+    /// Nothing: round to nearest.
+    case none
+}
+
+/// A method and its options, complete and valid: what a client may choose, nothing about where bytes come from.
+package struct Recipe: Sendable, Hashable {
+    /// The quantizer.
+    package let method: Method
+    /// The layout; follows from the method until a method has several.
+    package let format: ArtifactFormat
+    /// The encoder.
+    package let mode: Mode
+    /// Weights that share an absmax (NF4 only).
+    package let blockSize: Int
+    /// Whether absmax is quantized to 8 bits as well (NF4 only).
+    package let doubleQuant: Bool
+    /// Columns that share scale and zero point; -1 is a whole row (AWQ only).
+    package let groupSize: Int
+    /// Treatment of the channel scales (AWQ only).
+    package let scaling: Scaling
+    /// Source of the activations (AWQ only).
+    package let calibration: Calibration
+    /// Globs of the tensors to quantize; empty means the usual rule.
+    package let include: [String]
+    /// Globs of the tensors to leave as they are.
+    package let exclude: [String]
+
+    /// The block sizes that bitsandbytes' kernels read.
+    package static let blockSizes = [32, 64, 128, 256, 512, 1024, 2048, 4096]
+    /// The group sizes that AWQ kernels read; -1 is a whole row.
+    package static let groupSizes = [32, 64, 128, -1]
+    /// Default limit of globs in `include` and `exclude` together.
+    package static let maximumGlobs = 256
+
+    /// Builds a recipe from the options of one request, each by its name in the contract.
+    ///
+    /// `options` holds every option that was given; an option that the method does not know is refused, so that
+    /// nothing a client asks for is silently ignored.
+    package init(options: [RecipeOption]) throws(QuantizationError) {
+        var reader = try OptionReader(options)
+        guard let methodName = try reader.text("method") else {
+            throw .recipe(code: "recipe.method_missing", detail: "Say method=int8, method=nf4 or method=awq.")
+        }
+        guard let method = Method(rawValue: methodName) else {
+            throw .recipe(
+                code: "recipe.unknown_method", detail: "Unknown method '\(methodName)'. Known: int8, nf4, awq.")
+        }
+        self.method = method
+        let format = try reader.choice("format", ArtifactFormat.self) ?? method.formats[0]
+        guard method.formats.contains(format) else {
+            throw .recipe(
+                code: "recipe.format_mismatch", detail: "Method \(method.rawValue) is not written as \(format.rawValue).")
+        }
+        self.format = format
+        if try reader.peek("mode") == "best" {
+            throw .recipe(
+                code: "recipe.mode_unavailable",
+                detail: "mode=best is not built yet; leave it out or say mode=reference.")
+        }
+        mode = try reader.choice("mode", Mode.self) ?? .reference
+        blockSize = method == .nf4 ? try reader.member("block_size", of: Self.blockSizes) ?? 64 : 64
+        doubleQuant = method == .nf4 ? try reader.flag("double_quant") ?? true : false
+        groupSize = method == .awq ? try reader.member("group_size", of: Self.groupSizes) ?? 128 : 128
+        scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? .none : .none
+        calibration =
+            method == .awq ? try reader.choice("calibration", Calibration.self) ?? .activations : Calibration.none
+        if method == .awq, scaling == .keep, calibration == .none {
+            throw .recipe(
+                code: "recipe.scaling_needs_activations", detail: "scaling=keep searches with activations; calibration=none has none.")
+        }
+        include = reader.globs("include")
+        exclude = reader.globs("exclude")
+        guard include.count + exclude.count <= Self.maximumGlobs else {
+            throw .limit(
+                name: "globs", value: include.count + exclude.count, limit: Self.maximumGlobs, tensor: nil)
+        }
+        try reader.refuseRest(method: method)
+    }
+
+    /// The recipe as JSON with sorted keys and every option spelled out: equal recipes give equal text.
+    package var canonical: String {
+        var members = [("format", quoted(format.rawValue)), ("method", quoted(method.rawValue)), ("mode", quoted(mode.rawValue))]
+        members += optionMembers
+        if !include.isEmpty { members.append(("include", list(include))) }
+        if !exclude.isEmpty { members.append(("exclude", list(exclude))) }
+        return "{" + members.sorted { $0.0 < $1.0 }.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
+    }
+
+    /// The options that the method knows, each as name and JSON value.
+    package var optionMembers: [(String, String)] {
+        switch method {
+        case .int8: []
+        case .nf4: [("block_size", "\(blockSize)"), ("double_quant", "\(doubleQuant)")]
+        case .awq:
+            [
+                ("calibration", quoted(calibration.rawValue)), ("group_size", "\(groupSize)"),
+                ("scaling", quoted(scaling.rawValue)),
+            ]
+        }
+    }
+
+    private func quoted(_ text: String) -> String { "\"\(jsonEscaped(text))\"" }
+    private func list(_ items: [String]) -> String { "[" + items.map(quoted).joined(separator: ",") + "]" }
+}
+
+extension Method {
+    /// The layouts that the method is written in, the default first.
+    package var formats: [ArtifactFormat] {
+        switch self {
+        case .int8, .nf4: [.bitsandbytes]
+        case .awq: [.awq]
+        }
+    }
+
+    /// Bits of one code, scales not counted.
+    package var codeBits: Int { self == .int8 ? 8 : 4 }
+
+    /// Whether the artifact is made while the input arrives; if not, the input is staged on disk first.
+    package var streams: Bool { self != .awq }
+}

@@ -1,0 +1,67 @@
+/// One option of a request as the client wrote it, by its name in the contract.
+package struct RecipeOption: Sendable, Hashable {
+    /// The option's name, for instance `block_size`.
+    package let name: String
+    /// Its text; numbers and flags are read from it.
+    package let text: String
+
+    /// Pairs a name with its text.
+    package init(_ name: String, _ text: String) {
+        self.name = name
+        self.text = text
+    }
+}
+
+/// Takes options one by one and knows at the end which were left over.
+struct OptionReader {
+    private var rest: [String: String] = [:]
+    private var globs: [String: [String]] = [:]
+
+    init(_ options: [RecipeOption]) throws(QuantizationError) {
+        for option in options {
+            if option.name == "include" || option.name == "exclude" {
+                globs[option.name, default: []].append(option.text)
+            } else if rest.updateValue(option.text, forKey: option.name) != nil {
+                throw .recipe(code: "recipe.duplicate_option", detail: "Option '\(option.name)' is given twice.")
+            }
+        }
+    }
+
+    func peek(_ name: String) throws(QuantizationError) -> String? { rest[name] }
+
+    mutating func text(_ name: String) throws(QuantizationError) -> String? { rest.removeValue(forKey: name) }
+
+    mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
+        _ name: String, _: Choice.Type
+    ) throws(QuantizationError) -> Choice? {
+        guard let text = rest.removeValue(forKey: name) else { return nil }
+        if let choice = Choice(rawValue: text) { return choice }
+        let known = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+        throw .recipe(code: "recipe.invalid_option", detail: "\(name)='\(text)' is not one of: \(known).")
+    }
+
+    mutating func member(_ name: String, of allowed: [Int]) throws(QuantizationError) -> Int? {
+        guard let text = rest.removeValue(forKey: name) else { return nil }
+        if let value = Int(text), allowed.contains(value) { return value }
+        let known = allowed.map(String.init).joined(separator: ", ")
+        throw .recipe(code: "recipe.invalid_option", detail: "\(name)='\(text)' is not one of: \(known).")
+    }
+
+    mutating func flag(_ name: String) throws(QuantizationError) -> Bool? {
+        switch rest.removeValue(forKey: name) {
+        case nil: return nil
+        case "true", "1": return true
+        case "false", "0": return false
+        case let text?:
+            throw .recipe(code: "recipe.invalid_option", detail: "\(name)='\(text)' is neither true nor false.")
+        }
+    }
+
+    mutating func globs(_ name: String) -> [String] { globs.removeValue(forKey: name) ?? [] }
+
+    func refuseRest(method: Method) throws(QuantizationError) {
+        guard let name = rest.keys.min() else { return }
+        throw .recipe(
+            code: "recipe.unknown_option", detail: "Method \(method.rawValue) has no option '\(name)'.")
+    }
+}

@@ -1,0 +1,87 @@
+import Tensors
+
+/// What happens to one tensor of the input.
+enum Treatment: Sendable, Equatable {
+    /// Quantized by the recipe's method.
+    case quantize
+    /// Copied byte for byte.
+    case copy
+    /// The bias of a Linear that AWQ quantizes: cast to F16, as AutoAWQ stores it.
+    case castToF16
+    /// Calibration data: read, never written.
+    case calibration
+}
+
+/// Decides which tensors a recipe quantizes.
+///
+/// Without a model's `config.json` the rule is: 2-D floating tensors named `weight` or `*.weight` (or a lone tensor
+/// whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
+/// always wins.
+struct TensorSelection: Sendable {
+    /// Names that hold embeddings or the output head, which the libraries leave in the model's type.
+    static let leftOut = ["*embed*", "*wte*", "*wpe*", "*lm_head*"].map { Glob($0) }
+    /// Suffixes of calibration tensors: they never reach an artifact.
+    static let calibrationNames = ["activations", "gram", "abs_mean", "square_mean", "count"]
+
+    private let recipe: Recipe
+    private let include: [Glob]
+    private let exclude: [Glob]
+
+    init(_ recipe: Recipe) {
+        self.recipe = recipe
+        include = recipe.include.map { Glob($0) }
+        exclude = recipe.exclude.map { Glob($0) }
+    }
+
+    /// The treatment of every entry, in the same order, and a warning for each that its shape excludes.
+    func treatments(of entries: [TensorEntry]) -> (treatments: [Treatment], warnings: [String]) {
+        var warnings: [String] = []
+        let names = Set(entries.map(\.name))
+        let isCalibration = entries.map { recipe.method == .awq && calibrates($0.name, names) }
+        let weights = isCalibration.count(where: { !$0 })
+        var treatments = zip(entries, isCalibration).map { entry, calibration -> Treatment in
+            if calibration { return .calibration }
+            guard isWanted(entry, isLone: weights == 1) else { return .copy }
+            if let problem = shapeProblem(entry) {
+                warnings.append("\(entry.name) is copied as it is: \(problem)")
+                return .copy
+            }
+            return .quantize
+        }
+        if recipe.method == .awq { castBiases(entries, &treatments) }
+        return (treatments, warnings)
+    }
+
+    private func isWanted(_ entry: TensorEntry, isLone: Bool) -> Bool {
+        guard entry.shape.count == 2, entry.type.isQuantizable else { return false }
+        if exclude.contains(where: { $0.matches(entry.name) }) { return false }
+        if !include.isEmpty { return include.contains { $0.matches(entry.name) } }
+        if isLone { return true }
+        guard entry.name == "weight" || entry.name.hasSuffix(".weight") else { return false }
+        return !Self.leftOut.contains { $0.matches(entry.name) }
+    }
+
+    private func shapeProblem(_ entry: TensorEntry) -> String? {
+        if entry.elementCount == 0 { return "it holds no elements." }
+        guard recipe.method == .awq else { return nil }
+        if !moduleHasWeightName(entry.name) { return "AWQ needs the name 'weight' or '<module>.weight'." }
+        return AWQLayer.shapeProblem(rows: entry.shape[0], columns: entry.shape[1], groupSize: recipe.groupSize)
+    }
+
+    private func moduleHasWeightName(_ name: String) -> Bool { name == "weight" || name.hasSuffix(".weight") }
+
+    private func calibrates(_ name: String, _ names: Set<String>) -> Bool {
+        Self.calibrationNames.contains { suffix in
+            if name == suffix { return names.contains("weight") }
+            return name.hasSuffix("." + suffix) && names.contains(name.dropLast(suffix.count) + "weight")
+        }
+    }
+
+    private func castBiases(_ entries: [TensorEntry], _ treatments: inout [Treatment]) {
+        let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { $0.0.name })
+        for (index, entry) in entries.enumerated() where entry.name == "bias" || entry.name.hasSuffix(".bias") {
+            let weight = entry.name.dropLast("bias".count) + "weight"
+            if quantized.contains(String(weight)), entry.type.isQuantizable { treatments[index] = .castToF16 }
+        }
+    }
+}

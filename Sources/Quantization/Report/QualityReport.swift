@@ -1,0 +1,90 @@
+package import Tensors
+
+#if canImport(Glibc)
+    import Glibc
+#endif
+
+/// Figures in the field's units, derived from the sums.
+package struct QualityFigures: Sendable, Equatable {
+    /// Signal to quantization noise, 10·log10(Σx² / Σ(x−x̂)²) in dB; nil when the reconstruction is exact.
+    package let sqnr: Double?
+    /// Mean squared error.
+    package let mse: Double
+    /// Root of the mean squared error.
+    package let rmse: Double
+    /// Mean absolute error.
+    package let mae: Double
+    /// 20·log10(max|x| / RMSE) in dB; nil when the reconstruction is exact.
+    package let psnr: Double?
+    /// Cosine of the angle between x and x̂; nil when either is zero.
+    package let cosine: Double?
+    /// Largest absolute error.
+    package let maximumError: Double
+    /// Σ(x−x̂)² / Σx², nil when the signal is zero.
+    package let relativeError: Double?
+
+    /// Derives the figures from the sums.
+    package init(_ sums: QualitySums) {
+        let count = Double(max(sums.count, 1))
+        mse = sums.squaredError / count
+        rmse = mse.squareRoot()
+        mae = sums.absoluteError / count
+        maximumError = sums.maximumError
+        let isExact = sums.squaredError == 0
+        sqnr = isExact || sums.signal == 0 ? nil : 10 * log10(sums.signal / sums.squaredError)
+        psnr = isExact || sums.maximumSignal == 0 ? nil : 20 * log10(sums.maximumSignal / rmse)
+        relativeError = sums.signal == 0 ? nil : sums.squaredError / sums.signal
+        let norms = (sums.signal * sums.restoredSquared).squareRoot()
+        let product = (sums.signal + sums.restoredSquared - sums.squaredError) / 2
+        cosine = norms == 0 ? nil : min(1, max(-1, product / norms))
+    }
+}
+
+/// The bounds that theory sets beside a measured SQNR.
+package struct QualityLimits: Sendable, Equatable {
+    /// 6.02·b + 1.76 dB: a full-scale sine through b-bit uniform codes, the yardstick of the Gleam library.
+    package let uniform: Double
+    /// 6.02·R dB: Gaussian rate-distortion (Shannon 1959) at the stored R bits a weight, scales included.
+    package let gaussian: Double
+
+    /// Bounds for `codeBits` wide codes stored at `bitsPerWeight`.
+    package init(codeBits: Int, bitsPerWeight: Double) {
+        uniform = 6.02 * Double(codeBits) + 1.76
+        gaussian = 20 * log10(2.0) * bitsPerWeight
+    }
+}
+
+/// One tensor in the report.
+package struct TensorReport: Sendable {
+    /// The tensor as it came in.
+    package let entry: TensorEntry
+    /// Bytes of all parts that the artifact holds of it.
+    package let artifactBytes: Int
+    /// The measured loss; nil when the tensor was copied.
+    package let quality: TensorQuality?
+    /// AWQ only: the ratio that the scale search chose.
+    package let scaleRatio: Double?
+    /// AWQ only: ‖X(W−Ŵ)ᵀ‖² / ‖XWᵀ‖² over the given activations.
+    package let outputError: Double?
+}
+
+/// Everything that a session can say about an artifact when it is whole.
+package struct QualityReport: Sendable {
+    /// Every tensor of the input that is in the artifact, in input order.
+    package let tensors: [TensorReport]
+    /// Sums pooled over the quantized tensors.
+    package let pooled: QualitySums
+    /// Weights that were quantized.
+    package let quantizedWeights: Int
+    /// All elements of the input, calibration data excepted.
+    package let totalWeights: Int
+    /// Bits of codes and scales for each quantized weight.
+    package let bitsPerWeight: Double
+    /// The code width of the method.
+    package let codeBits: Int
+    /// What a person should know before using the artifact.
+    package let warnings: [String]
+
+    /// The theoretical bounds at this rate.
+    package var limits: QualityLimits { QualityLimits(codeBits: codeBits, bitsPerWeight: bitsPerWeight) }
+}

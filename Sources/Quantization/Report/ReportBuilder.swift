@@ -1,0 +1,73 @@
+import Tensors
+
+/// Gathers the report tensor by tensor.
+struct ReportBuilder {
+    private let recipe: Recipe
+    private let warnings: [String]
+    private var tensors: [TensorReport] = []
+    private var pooled = QualitySums()
+    private var totalWeights = 0
+    private var codedBytes = 0
+    /// 2-D weights that stay as they are: modules a loader must skip.
+    private(set) var skippedModules: [String] = []
+
+    /// Under this share of quantized weights the report warns.
+    static let expectedFraction = 0.8
+
+    init(recipe: Recipe, warnings: [String]) {
+        self.recipe = recipe
+        self.warnings = warnings
+    }
+
+    mutating func add(_ entry: TensorEntry, _ plan: PlannedTensor, quality: TensorQuality?, layer: AWQResult?) {
+        guard plan != .calibration else { return }
+        let bytes = plan.artifactBytes
+        totalWeights += entry.elementCount
+        if let quality {
+            pooled.add(quality.sums)
+            codedBytes += plan.codedBytes
+        } else if entry.shape.count == 2, entry.name.hasSuffix(".weight") {
+            skippedModules.append(String(entry.name.dropLast(".weight".count)))
+        }
+        tensors.append(
+            TensorReport(
+                entry: entry, artifactBytes: bytes, quality: quality, scaleRatio: layer?.chosenRatio,
+                outputError: layer?.outputErrorRelative))
+    }
+
+    func report() -> QualityReport {
+        let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
+        var all = warnings
+        if Double(pooled.count) < Self.expectedFraction * Double(totalWeights) {
+            let percent = Int(100 * Double(pooled.count) / Double(totalWeights))
+            all.append("Only \(percent) % of the elements are quantized; the rest is copied as it is.")
+        }
+        return QualityReport(
+            tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
+            bitsPerWeight: bits, codeBits: recipe.method.codeBits, warnings: all)
+    }
+}
+
+extension PlannedTensor {
+    /// Bytes of all parts.
+    var artifactBytes: Int {
+        switch self {
+        case .calibration: 0
+        case .copy(let place), .castToF16(let place): place.bytes
+        case .int8(let codes, let scales, let format): codes.bytes + scales.bytes + format.bytes
+        case .nf4(let parts):
+            codedBytes + parts.quantMap.bytes + (parts.nestedQuantMap?.bytes ?? 0)
+        case .awq: codedBytes
+        }
+    }
+
+    /// Bytes of codes and scales, the constant tables not counted.
+    var codedBytes: Int {
+        switch self {
+        case .calibration, .copy, .castToF16: 0
+        case .int8(let codes, let scales, _): codes.bytes + scales.bytes
+        case .nf4(let parts): parts.codes.bytes + parts.absmax.bytes + (parts.nestedAbsmax?.bytes ?? 0)
+        case .awq(let parts): parts.bytes
+        }
+    }
+}

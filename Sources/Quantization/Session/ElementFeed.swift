@@ -1,0 +1,76 @@
+import Tensors
+
+/// Cuts a tensor's bytes into whole units of elements and hands them out as float32.
+///
+/// A unit is a block or a row: what must be seen at once. Whole units inside a piece are used where they lie; only a
+/// unit that is cut by the end of a piece is carried over.
+final class ElementFeed {
+    let type: ElementType
+    /// Bytes of one unit in the input.
+    let unitBytes: Int
+    /// Most units handed out at once.
+    let batchUnits: Int
+    private var carried: [UInt8] = []
+    private var widened: [Float]
+
+    /// About this many elements are worked on at a time: 256 KiB as float32, which stays in the L2 cache.
+    static let batchElements = 1 << 16
+
+    init(type: ElementType, unitElements: Int) {
+        self.type = type
+        unitBytes = unitElements * (type.bitWidth / 8)
+        batchUnits = max(1, Self.batchElements / unitElements)
+        widened = type == .f32 ? [] : [Float](repeating: 0, count: batchUnits * unitElements)
+    }
+
+    /// Bytes of an unfinished unit.
+    var carriedBytes: Int { carried.count }
+
+    /// Calls `body` with float32 bytes and the number of whole units in them until `bytes` is used up.
+    func feed(
+        _ bytes: RawSpan, _ kernels: Kernels,
+        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        var rest = bytes
+        if !carried.isEmpty {
+            let missing = min(unitBytes - carried.count, rest.byteCount)
+            carried.append(rest.extracting(first: missing))
+            rest = rest.extracting(droppingFirst: missing)
+            guard carried.count == unitBytes else { return }
+            try hand(carried.span.bytes, units: 1, kernels, body)
+            carried.removeAll(keepingCapacity: true)
+        }
+        while rest.byteCount >= unitBytes {
+            let units = min(batchUnits, rest.byteCount / unitBytes)
+            try hand(rest.extracting(first: units * unitBytes), units: units, kernels, body)
+            rest = rest.extracting(droppingFirst: units * unitBytes)
+        }
+        if rest.byteCount > 0 {
+            carried.reserveCapacity(unitBytes)
+            carried.append(rest)
+        }
+    }
+
+    /// Calls `body` with the elements of the unfinished last unit, if there are any.
+    func flush(
+        _ kernels: Kernels, _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        guard !carried.isEmpty else { return }
+        let elements = carried.count / (type.bitWidth / 8)
+        if type == .f32 {
+            try body(carried.span.bytes, elements)
+        } else {
+            kernels.widen(carried.span.bytes, type: type, into: &widened)
+            try body(widened.span.extracting(first: elements).bytes, elements)
+        }
+    }
+
+    private func hand(
+        _ bytes: RawSpan, units: Int, _ kernels: Kernels,
+        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        guard type != .f32 else { return try body(bytes, units) }
+        kernels.widen(bytes, type: type, into: &widened)
+        try body(widened.span.extracting(first: bytes.byteCount / (type.bitWidth / 8)).bytes, units)
+    }
+}

@@ -1,0 +1,130 @@
+/// Double quantization of one weight's absmax values: they wait on scratch storage until their mean is known.
+///
+/// Source: FORMATS of bitsandbytes 0.50.2, `quantize_blockwise` over `absmax - mean`, nested blocks of 256. Beside
+/// each absmax a the sums of its block wait too, for the error with the reconstructed a' follows from them:
+/// Σ(x − c·a')² = Σe² − 2(a' − a)·Σe·c + (a' − a)²·Σc², where e = x − c·a.
+struct NestedPass {
+    /// One block on scratch: absmax, Σe·c, Σc², Σ|c|, max|e| as float32.
+    static let recordBytes = recordFields * 4
+    private static let recordFields = 5
+    /// Blocks handled at a time; a multiple of the nested block size.
+    private static let batch = 1 << 14
+    private static let quantizer = NestedQuantizer()
+
+    private let blocks: Int
+    private let scratchBase: Int
+    private let codes: Place
+    private let nestedAbsmax: Place
+    private let name: String
+    private var mean: TorchMean
+    private var records: [Float] = []
+    private var staged = 0
+
+    init(name: String, blocks: Int, scratchBase: Int, codes: Place, nestedAbsmax: Place) {
+        self.name = name
+        self.blocks = blocks
+        self.scratchBase = scratchBase
+        self.codes = codes
+        self.nestedAbsmax = nestedAbsmax
+        mean = TorchMean(count: blocks)
+    }
+
+    mutating func add(
+        _ absmax: Span<Float>, _ sums: Span<NF4BlockSums>, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        mean.add(absmax)
+        for index in absmax.indices {
+            let piece = sums[index]
+            records.append(absmax[index])
+            records.append(piece.errorTimesCode)
+            records.append(piece.codeSquared)
+            records.append(piece.absoluteCode)
+            records.append(piece.maximumError)
+            if records.count == Self.batch * Self.recordFields { try stage(workplace) }
+        }
+    }
+
+    private mutating func stage(_ workplace: Workplace) throws(QuantizationError) {
+        guard !records.isEmpty else { return }
+        try workplace.stage(records.span.bytes, at: scratchBase + staged * Self.recordBytes)
+        staged += records.count / Self.recordFields
+        records.removeAll(keepingCapacity: true)
+    }
+
+    /// Writes codes and nested absmax, corrects `quality` for the reconstructed scales, and returns the mean.
+    mutating func run(_ quality: inout TensorQuality, _ workplace: Workplace) throws(QuantizationError) -> Float {
+        let offset = mean.finish()
+        // A tensor of one batch never touched scratch.
+        if staged > 0 { try stage(workplace) }
+        var correction = Correction()
+        var done = 0
+        while done < blocks {
+            let count = min(Self.batch, blocks - done)
+            if staged > 0 {
+                records = [Float](repeating: 0, count: count * Self.recordFields)
+                var span = records.mutableSpan
+                var bytes = span.mutableBytes
+                try workplace.unstage(into: &bytes, at: scratchBase + done * Self.recordBytes)
+            }
+            try quantize(count: count, from: done, offset: offset, &correction, workplace)
+            done += count
+        }
+        correction.apply(to: &quality)
+        return offset
+    }
+
+    private func quantize(
+        count: Int, from first: Int, offset: Float, _ correction: inout Correction, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        var codeBytes: [UInt8] = []
+        var nestedValues: [Float] = []
+        codeBytes.reserveCapacity(count)
+        for start in stride(from: 0, to: count, by: NestedQuantizer.blockSize) {
+            let end = min(start + NestedQuantizer.blockSize, count)
+            let absmax = (start..<end).map { records[$0 * Self.recordFields] }
+            let (blockCodes, nested) = Self.quantizer.quantize(absmax.span, offset: offset)
+            guard nested.isFinite else {
+                // Scales so large that their mean overflows float32: no such weight exists in a usable model.
+                throw .outOfRange(tensor: name, index: 0, value: nested, limit: .greatestFiniteMagnitude)
+            }
+            codeBytes += blockCodes
+            nestedValues.append(nested)
+            for (index, code) in zip(start..<end, blockCodes) {
+                let restored = Self.quantizer.reconstruct(code, nestedAbsmax: nested, offset: offset)
+                correction.add(records[(index * Self.recordFields)...].prefix(Self.recordFields), restored)
+            }
+        }
+        try workplace.write(codeBytes.span.bytes, at: codes.offset + first)
+        let firstNested = first / NestedQuantizer.blockSize
+        try workplace.write(nestedValues.span.bytes, at: nestedAbsmax.offset + firstNested * 4)
+    }
+
+    /// What the reconstructed scales change in the sums of a tensor.
+    private struct Correction {
+        var squaredError = 0.0
+        var restoredSquared = 0.0
+        var absoluteError = 0.0
+        var maximumError = 0.0
+        var largestShift = 0.0
+
+        mutating func add(_ record: ArraySlice<Float>, _ restored: Float) {
+            let first = record.startIndex
+            let shift = Double(restored) - Double(record[first])
+            let codeSquared = Double(record[first + 2])
+            squaredError += shift * (shift * codeSquared - 2 * Double(record[first + 1]))
+            restoredSquared += Double(restored) * Double(restored) * codeSquared
+            absoluteError += shift.magnitude * Double(record[first + 3])
+            maximumError = max(maximumError, Double(record[first + 4]) + shift.magnitude)
+            largestShift = max(largestShift, shift.magnitude)
+        }
+
+        func apply(to quality: inout TensorQuality) {
+            quality.sums.squaredError = max(0, quality.sums.squaredError + squaredError)
+            quality.sums.restoredSquared = restoredSquared
+            quality.sums.absoluteError += absoluteError
+            quality.sums.maximumError = maximumError
+            quality.p99Error += largestShift
+            quality.absoluteErrorsAreBounds = true
+        }
+    }
+}

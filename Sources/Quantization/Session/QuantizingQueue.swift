@@ -1,0 +1,109 @@
+package import Dispatch
+internal import Synchronization
+
+/// Runs a session on a serial Dispatch queue while the caller's thread receives.
+///
+/// The caller fills a ring of reused buffers; the queue empties them in order. The ring is the back-pressure: with no
+/// buffer free the caller waits, on its own thread, never on a Dispatch thread. An input that fits into one buffer is
+/// worked on at once, by the caller: a hand-off would cost more than it gains.
+package final class QuantizingQueue: Sendable {
+    private let queue = DispatchQueue(label: "viva.quantize", qos: .userInitiated)
+    private let free: DispatchSemaphore
+    private let pool: BufferPool
+    private let ring: [TransferBuffer]
+    private let work: SessionBox
+    private let isInline: Bool
+    private let next = Mutex(0)
+
+    /// A queue for `session`; `inputBytes` is the input's length where it is known.
+    package init(session: sending QuantizingSession, inputBytes: Int?, pool: BufferPool) {
+        self.pool = pool
+        ring = pool.take()
+        free = DispatchSemaphore(value: ring.count)
+        work = SessionBox(session)
+        isInline = inputBytes.map { $0 <= BufferPool.bufferBytes } ?? false
+    }
+
+    deinit {
+        // Submitted work holds `work` and its buffer, not this object: wait until the last of it is done.
+        queue.sync {}
+        pool.giveBack(ring)
+    }
+
+    /// Waits for a free buffer, lets `receive` fill it and hands it to the session.
+    ///
+    /// Returns the bytes received; 0 means that the input has ended. `Failure` is `receive`'s own error; an error of
+    /// the session comes back as soon as it is known, so that the rest of a refused input is not read.
+    package func take<Failure: Error>(
+        _ receive: (inout MutableRawSpan) throws(Failure) -> Int
+    ) throws(TransferError<Failure>) -> Int {
+        if let failure = work.failure { throw .session(failure) }
+        free.wait()
+        let buffer = next.withLock { index in
+            defer { index = (index + 1) % ring.count }
+            return ring[index]
+        }
+        let count: Int
+        do {
+            count = try buffer.fill(receive)
+        } catch {
+            free.signal()
+            throw .receive(error)
+        }
+        guard count > 0 else {
+            free.signal()
+            return 0
+        }
+        if isInline {
+            work.consume(buffer)
+            free.signal()
+        } else {
+            queue.async { [work, free] in
+                work.consume(buffer)
+                free.signal()
+            }
+        }
+        return count
+    }
+
+    /// Waits until everything handed over is done, then ends the session on the caller's thread.
+    package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
+        queue.sync {}
+        return try work.finish(inputDigest)
+    }
+}
+
+/// Why a transfer stopped: the receiving side or the session.
+package enum TransferError<Receive: Error>: Error {
+    /// `receive` failed.
+    case receive(Receive)
+    /// The session refused the input.
+    case session(QuantizationError)
+}
+
+/// The session and its first failure.
+private final class SessionBox: @unchecked Sendable {
+    // Invariant: `session` is touched by the serial queue, or by the caller when the queue is empty: never by both.
+    private let session: QuantizingSession
+    private let firstFailure = Mutex<QuantizationError?>(nil)
+
+    init(_ session: sending QuantizingSession) {
+        self.session = session
+    }
+
+    var failure: QuantizationError? { firstFailure.withLock { $0 } }
+
+    func consume(_ buffer: TransferBuffer) {
+        guard failure == nil else { return }
+        do throws(QuantizationError) {
+            try buffer.read { (bytes) throws(QuantizationError) in try session.consume(bytes) }
+        } catch {
+            firstFailure.withLock { $0 = error }
+        }
+    }
+
+    func finish(_ digest: String) throws(QuantizationError) -> SessionResult {
+        if let failure { throw failure }
+        return try session.finish(inputDigest: digest)
+    }
+}

@@ -1,0 +1,123 @@
+package import Tensors
+
+/// What a client says about bytes that do not describe themselves.
+package enum InputDeclaration: Sendable, Equatable {
+    /// safetensors or npy, recognised by content.
+    case recognise
+    /// Raw little-endian elements in row-major order; the tensor is called `weight`.
+    case raw(type: ElementType, shape: [Int])
+}
+
+/// The artifact as the session leaves it.
+package struct SessionResult: Sendable {
+    /// What the input held.
+    package let input: InputDescription
+    /// Bytes of the artifact.
+    package let artifactBytes: Int
+    /// What was lost.
+    package let report: QualityReport
+    /// Names of the Linear modules that were left as they are: the skip list of a `quantization_config`.
+    package let skippedModules: [String]
+}
+
+/// The heart: takes the bytes of an input in order, in pieces of any size, and writes the artifact to the storage it
+/// was given.
+///
+/// It knows no socket, path, SQL or HTTP, so that the command line, a one-shot request and a job run the same thing.
+/// Memory stays constant: what must be seen twice goes to scratch storage. What can be refused is refused when the
+/// header is complete, before a weight is read. After an error the session is over and its output worthless.
+///
+/// Not safe for concurrent use; `QuantizingQueue` moves it to a Dispatch queue.
+package final class QuantizingSession {
+    private let recipe: Recipe
+    private let declaration: InputDeclaration
+    private let declaredBytes: Int?
+    private let engine: String
+    private let limits: SessionLimits
+    private let workplace: Workplace
+    /// Called once, when the header has been read and everything that can be refused from it was not.
+    private let onPlan: (ArtifactLayout) throws(QuantizationError) -> Void
+    private var header: [UInt8] = []
+    private var headerWanted = 8
+    private var stage: TensorStage?
+    private var received = 0
+
+    /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`.
+    package init(
+        recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
+        limits: SessionLimits = SessionLimits(), output: any ArtifactOutput, scratch: any ScratchStorage,
+        onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
+    ) throws(QuantizationError) {
+        self.recipe = recipe
+        self.declaration = declaration
+        self.declaredBytes = declaredBytes
+        self.engine = engine
+        self.limits = limits
+        self.onPlan = onPlan
+        workplace = Workplace(output: output, scratch: scratch, kernels: .best)
+        if case .raw(let type, let shape) = declaration {
+            let input: InputDescription
+            do {
+                input = try describeRaw(
+                    type: type, shape: shape, totalBytes: declaredBytes, limits: limits.container)
+            } catch {
+                throw .container(error)
+            }
+            try begin(input)
+        }
+    }
+
+    /// Takes the next bytes of the input.
+    package func consume(_ bytes: RawSpan) throws(QuantizationError) {
+        received += bytes.byteCount
+        guard stage == nil else {
+            try stage?.consume(bytes, workplace)
+            return
+        }
+        var rest = bytes
+        while stage == nil, rest.byteCount > 0 {
+            let taken = min(max(headerWanted - header.count, 1), rest.byteCount)
+            header.append(rest.extracting(first: taken))
+            rest = rest.extracting(droppingFirst: taken)
+            guard header.count >= headerWanted else { return }
+            try parse()
+        }
+        if rest.byteCount > 0 { try stage?.consume(rest, workplace) }
+    }
+
+    /// Ends the input: runs the passes that need all of it, writes the header with `inputDigest` and reports.
+    package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
+        if stage == nil {
+            if header.isEmpty { throw .truncated(expected: 8, received: 0) }
+            throw .truncated(expected: max(headerWanted, header.count + 1), received: received)
+        }
+        guard var finished = stage else { throw .truncated(expected: headerWanted, received: received) }
+        stage = nil
+        return try finished.finish(digest: inputDigest, recipe: recipe, workplace)
+    }
+
+    private func parse() throws(QuantizationError) {
+        let parsed: HeaderParse
+        do {
+            parsed = try parseHeader(header.span.bytes, totalBytes: declaredBytes, limits: limits.container)
+        } catch {
+            throw .container(error)
+        }
+        switch parsed {
+        case .needsMore(let atLeast): headerWanted = max(atLeast, header.count + 1)
+        case .complete(let input):
+            let held = header
+            header = []
+            try begin(input)
+            if held.count > input.dataOffset {
+                try stage?.consume(held.span.extracting(droppingFirst: input.dataOffset).bytes, workplace)
+            }
+        }
+    }
+
+    private func begin(_ input: InputDescription) throws(QuantizationError) {
+        let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits)
+        try onPlan(layout)
+        stage = TensorStage(input: input, layout: layout, recipe: recipe)
+    }
+}

@@ -1,0 +1,46 @@
+import Tensors
+
+/// Which inputs are staged on scratch storage, and where the room for second passes begins.
+struct ScratchPlan: Sendable {
+    /// For every input tensor its offset in scratch, nil when it streams.
+    let staged: [Int?]
+    /// Where a column-major tensor goes once it is transposed, nil when nothing needs it twice.
+    let transposed: [Int?]
+    /// The first byte behind everything staged.
+    let base: Int
+    /// All of the scratch that the session may touch.
+    let bytes: Int
+
+    init(input: InputDescription, tensors: [PlannedTensor], recipe: Recipe) {
+        var position = 0
+        var needed = 0
+        staged = zip(input.entries, tensors).map { entry, tensor in
+            let stages: Bool
+            switch tensor {
+            case .awq: stages = true
+            case .calibration: stages = recipe.calibration == .activations
+            case .nf4, .int8, .copy: stages = input.isFortranOrder
+            case .castToF16: stages = false
+            }
+            switch tensor {
+            case .nf4 where recipe.doubleQuant:
+                let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize
+                needed = max(needed, blocks * NestedPass.recordBytes)
+            case .awq:
+                needed = max(needed, AWQLayer.scratchBytes(rows: entry.shape[0], columns: entry.shape[1]))
+            default: break
+            }
+            guard stages else { return nil }
+            // Aligned, so that a page of scratch never belongs to two tensors.
+            defer { position += (entry.bytes.count + 4095) / 4096 * 4096 }
+            return position
+        }
+        transposed = zip(input.entries, tensors).map { entry, tensor in
+            guard input.isFortranOrder, case .awq = tensor else { return nil }
+            defer { position += (entry.bytes.count + 4095) / 4096 * 4096 }
+            return position
+        }
+        base = position
+        bytes = position + needed
+    }
+}

@@ -1,0 +1,36 @@
+package import Tensors
+
+/// What a quantizing session refuses to hold or to begin, each with its default.
+package struct SessionLimits: Sendable, Equatable {
+    /// Limits of the container's header.
+    package var container = ContainerLimits()
+    /// Bytes of all tensors of one input: 16 TiB, so that every later sum fits an `Int`.
+    package var maximumInputBytes = 1 << 44
+    /// Elements of one row where a row shares a scale (INT8): 32 MiB as float32, the largest thing held whole.
+    package var maximumRowElements = 8 << 20
+    /// Input columns of a Linear that AWQ searches.
+    package var maximumAWQColumns = 1 << 16
+    /// Bytes of one bias that AWQ casts to F16; it is held whole.
+    package var maximumBiasBytes = 8 << 20
+
+    /// The defaults.
+    package init() {}
+
+    /// Refuses a tensor that the recipe's method could not hold.
+    func check(_ entry: TensorEntry, _ recipe: Recipe) throws(QuantizationError) {
+        guard entry.shape.count == 2 else { return }
+        switch recipe.method {
+        case .nf4: return
+        case .int8:
+            try check(entry.shape[1], maximumRowElements, "row_elements", entry)
+        case .awq:
+            try check(entry.shape[1], maximumAWQColumns, "awq_columns", entry)
+        }
+    }
+
+    private func check(
+        _ value: Int, _ limit: Int, _ name: String, _ entry: TensorEntry
+    ) throws(QuantizationError) {
+        guard value <= limit else { throw .limit(name: name, value: value, limit: limit, tensor: entry.name) }
+    }
+}

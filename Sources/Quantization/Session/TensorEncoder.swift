@@ -1,0 +1,90 @@
+import Tensors
+
+/// What an encoder works with: the storage it was given and the kernels of this CPU.
+struct Workplace {
+    let output: any ArtifactOutput
+    let scratch: any ScratchStorage
+    let kernels: Kernels
+
+    func write(_ bytes: RawSpan, at offset: Int) throws(QuantizationError) {
+        do {
+            try output.write(bytes, at: offset)
+        } catch {
+            throw .storage(error)
+        }
+    }
+
+    func stage(_ bytes: RawSpan, at offset: Int) throws(QuantizationError) {
+        do {
+            try scratch.write(bytes, at: offset)
+        } catch {
+            throw .storage(error)
+        }
+    }
+
+    func unstage(into bytes: inout MutableRawSpan, at offset: Int) throws(QuantizationError) {
+        do {
+            try scratch.read(into: &bytes, at: offset)
+        } catch {
+            throw .storage(error)
+        }
+    }
+}
+
+/// Turns one tensor's bytes, given in order and in pieces of any size, into the tensor's parts of the artifact.
+///
+/// The pieces must not show in the result: the same bytes give the same artifact and the same report however they
+/// are cut.
+protocol TensorEncoder {
+    /// Takes the next bytes of the tensor.
+    mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError)
+    /// Writes what is still held back, after the last byte.
+    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor
+}
+
+/// What an encoder knows when its tensor is written.
+struct EncodedTensor {
+    var quality: TensorQuality?
+    /// NF4 with double quantization: the mean of absmax.
+    var nestedOffset: Float?
+}
+
+/// Copies a tensor as it is.
+struct CopyEncoder: TensorEncoder {
+    let place: Place
+    private var position = 0
+
+    init(place: Place) {
+        self.place = place
+    }
+
+    mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
+        try workplace.write(bytes, at: place.offset + position)
+        position += bytes.byteCount
+    }
+
+    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
+}
+
+/// Keeps a tensor on scratch storage for a later pass.
+struct StagingEncoder: TensorEncoder {
+    let offset: Int
+    private var position = 0
+
+    init(offset: Int) {
+        self.offset = offset
+    }
+
+    mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
+        try workplace.stage(bytes, at: offset + position)
+        position += bytes.byteCount
+    }
+
+    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
+}
+
+/// Reads past calibration data that the recipe does not use.
+struct DiscardingEncoder: TensorEncoder {
+    mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {}
+    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
+}
