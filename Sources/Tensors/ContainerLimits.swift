@@ -1,0 +1,18 @@
+/// How much a header may ask of its reader.
+package struct ContainerLimits: Sendable, Equatable {
+    /// The length of a safetensors JSON header in bytes; never more than the format's own 100,000,000.
+    package var maxHeaderBytes = 16 << 20
+    /// The number of tensors in one safetensors header.
+    package var maxTensors = 200_000
+    /// The number of pairs in `__metadata__`.
+    package var maxMetadataItems = 10_000
+    /// The number of dimensions of one tensor.
+    package var maxRank = 32
+    /// The length of a tensor name, or of a metadata key, in bytes of UTF-8 after unescaping.
+    package var maxNameBytes = 4096
+    /// The length of an npy header literal in bytes; numpy's own `max_header_size`.
+    package var maxNumpyHeaderBytes = 10_000
+
+    /// The default limits.
+    package init() {}
+}
