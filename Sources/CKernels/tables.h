@@ -1,0 +1,7 @@
+#pragma once
+#include "CKernels.h"
+
+/// Needs AVX2 and F16C.
+extern const ck_table ck_avx2;
+/// Needs AVX-512 F, BW, DQ and VL.
+extern const ck_table ck_avx512;
