@@ -28,3 +28,6 @@ typedef struct {
 
 /// The table of `level`, or null where the processor or the operating system lacks that instruction set.
 const ck_table *ck_kernels(int level);
+
+/// The decimal logarithm, so that the Swift side needs no C library of its own.
+static inline double ck_log10(double x) { return __builtin_log10(x); }

@@ -13,7 +13,7 @@ enum PlannedTensor: Sendable, Equatable {
     case calibration
     case nf4(NF4Placement)
     case int8(codes: Place, scales: Place, format: Place)
-    case awq(AWQPlacement)
+    case awq(AWQPlacement, bytes: Int)
 }
 
 /// The places of a bitsandbytes 4-bit weight; `state` is the index of its quant_state among the layout's states.

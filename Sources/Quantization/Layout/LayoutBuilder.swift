@@ -138,7 +138,8 @@ struct LayoutBuilder {
             .awq(
                 AWQPlacement(
                     qweight: places[0].offset, qzeros: places[1].offset, scales: places[2].offset,
-                    inputScales: places.count > 3 ? places[3].offset : nil))
+                    inputScales: places.count > 3 ? places[3].offset : nil),
+                bytes: places.reduce(0) { $0 + $1.bytes })
         }
     }
 }
@@ -160,11 +161,12 @@ extension PlannedTensor {
             parts.nestedAbsmax = parts.nestedAbsmax.map(move)
             parts.nestedQuantMap = parts.nestedQuantMap.map(move)
             return .nf4(parts)
-        case .awq(let parts):
+        case .awq(let parts, let bytes):
             return .awq(
                 AWQPlacement(
                     qweight: parts.qweight + distance, qzeros: parts.qzeros + distance,
-                    scales: parts.scales + distance, inputScales: parts.inputScales.map { $0 + distance }))
+                    scales: parts.scales + distance, inputScales: parts.inputScales.map { $0 + distance }),
+                bytes: bytes)
         }
     }
 }

@@ -1,8 +1,6 @@
 package import Tensors
 
-#if canImport(Glibc)
-    import Glibc
-#endif
+import CKernels
 
 /// Figures in the field's units, derived from the sums.
 package struct QualityFigures: Sendable, Equatable {
@@ -31,8 +29,8 @@ package struct QualityFigures: Sendable, Equatable {
         mae = sums.absoluteError / count
         maximumError = sums.maximumError
         let isExact = sums.squaredError == 0
-        sqnr = isExact || sums.signal == 0 ? nil : 10 * log10(sums.signal / sums.squaredError)
-        psnr = isExact || sums.maximumSignal == 0 ? nil : 20 * log10(sums.maximumSignal / rmse)
+        sqnr = isExact || sums.signal == 0 ? nil : 10 * ck_log10(sums.signal / sums.squaredError)
+        psnr = isExact || sums.maximumSignal == 0 ? nil : 20 * ck_log10(sums.maximumSignal / rmse)
         relativeError = sums.signal == 0 ? nil : sums.squaredError / sums.signal
         let norms = (sums.signal * sums.restoredSquared).squareRoot()
         let product = (sums.signal + sums.restoredSquared - sums.squaredError) / 2
@@ -50,7 +48,7 @@ package struct QualityLimits: Sendable, Equatable {
     /// Bounds for `codeBits` wide codes stored at `bitsPerWeight`.
     package init(codeBits: Int, bitsPerWeight: Double) {
         uniform = 6.02 * Double(codeBits) + 1.76
-        gaussian = 20 * log10(2.0) * bitsPerWeight
+        gaussian = 20 * ck_log10(2.0) * bitsPerWeight
     }
 }
 

@@ -67,7 +67,7 @@ extension PlannedTensor {
         case .calibration, .copy, .castToF16: 0
         case .int8(let codes, let scales, _): codes.bytes + scales.bytes
         case .nf4(let parts): parts.codes.bytes + parts.absmax.bytes + (parts.nestedAbsmax?.bytes ?? 0)
-        case .awq(let parts): parts.bytes
+        case .awq(_, let bytes): bytes
         }
     }
 }

@@ -22,7 +22,7 @@ struct CastEncoder: TensorEncoder {
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
         var values = [Float](repeating: 0, count: entry.elementCount)
-        workplace.kernels.widen(held.span.bytes, type: entry.type, into: &values)
+        workplace.kernels.widen(held.span, type: entry.type, into: &values)
         for (index, value) in values.enumerated() {
             guard value.isFinite else { throw .nonFinite(tensor: entry.name, index: index) }
             guard value.magnitude <= Self.largest else {
@@ -30,7 +30,7 @@ struct CastEncoder: TensorEncoder {
             }
         }
         let halves = values.map { Float16($0) }
-        try workplace.write(halves.span.bytes, at: place.offset)
+        try workplace.write(halves.span, at: place.offset)
         return EncodedTensor()
     }
 }

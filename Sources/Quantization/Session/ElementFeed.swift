@@ -37,8 +37,9 @@ final class ElementFeed {
             carried.append(rest.extracting(first: missing))
             rest = rest.extracting(droppingFirst: missing)
             guard carried.count == unitBytes else { return }
-            try hand(carried.span.bytes, units: 1, kernels, body)
-            carried.removeAll(keepingCapacity: true)
+            let unit = carried
+            carried = []
+            try hand(unsafe unit.span.bytes, units: 1, kernels, body)
         }
         while rest.byteCount >= unitBytes {
             let units = min(batchUnits, rest.byteCount / unitBytes)
@@ -51,18 +52,13 @@ final class ElementFeed {
         }
     }
 
-    /// Calls `body` with the elements of the unfinished last unit, if there are any.
+    /// Calls `body` with the elements of the unfinished last unit and their number, if there are any.
     func flush(
         _ kernels: Kernels, _ body: (RawSpan, Int) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
         guard !carried.isEmpty else { return }
-        let elements = carried.count / (type.bitWidth / 8)
-        if type == .f32 {
-            try body(carried.span.bytes, elements)
-        } else {
-            kernels.widen(carried.span.bytes, type: type, into: &widened)
-            try body(widened.span.extracting(first: elements).bytes, elements)
-        }
+        let rest = carried
+        try hand(unsafe rest.span.bytes, units: carried.count / (type.bitWidth / 8), kernels, body)
     }
 
     private func hand(
@@ -71,6 +67,7 @@ final class ElementFeed {
     ) throws(QuantizationError) {
         guard type != .f32 else { return try body(bytes, units) }
         kernels.widen(bytes, type: type, into: &widened)
-        try body(widened.span.extracting(first: bytes.byteCount / (type.bitWidth / 8)).bytes, units)
+        let values = widened
+        try body(unsafe values.span.extracting(first: bytes.byteCount / (type.bitWidth / 8)).bytes, units)
     }
 }

@@ -21,15 +21,14 @@ struct FortranPass {
         for first in stride(from: 0, to: rows, by: bandRows) {
             let count = min(bandRows, rows - first)
             for index in 0..<columns {
-                var span = column.mutableSpan
-                var bytes = span.mutableBytes.extracting(0..<count * width)
-                try workplace.unstage(into: &bytes, at: offset + (index * rows + first) * width)
+                try workplace.unstage(
+                    into: &column, count: count * width, at: offset + (index * rows + first) * width)
                 for row in 0..<count {
                     let target = (row * columns + index) * width
                     for byte in 0..<width { band[target + byte] = column[row * width + byte] }
                 }
             }
-            try encoder.consume(band.span.extracting(first: count * columns * width).bytes, workplace)
+            try encoder.consume(unsafe band.span.extracting(first: count * columns * width).bytes, workplace)
         }
     }
 }

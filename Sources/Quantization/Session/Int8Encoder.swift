@@ -36,7 +36,7 @@ struct Int8Encoder: TensorEncoder {
                 try encode(x.extracting(row * columns * 4..<(row + 1) * columns * 4), row, workplace)
             }
             try workplace.write(
-                codes.span.bytes.extracting(first: rows * columns),
+                codes.span.extracting(first: rows * columns),
                 at: places.codes.offset + rowsDone * columns)
             rowsDone += rows
             if scales.count >= Self.scaleLimit { try flushScales(workplace) }
@@ -45,7 +45,7 @@ struct Int8Encoder: TensorEncoder {
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
         try flushScales(workplace)
-        try workplace.write([UInt8(0)].span.bytes, at: places.format.offset)
+        try workplace.write([UInt8(0)].span, at: places.format.offset)
         return EncodedTensor(quality: TensorQuality(sums: sums, p99Error: histogram.quantile(0.99)))
     }
 
@@ -79,7 +79,7 @@ struct Int8Encoder: TensorEncoder {
 
     private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {
         guard !scales.isEmpty else { return }
-        try workplace.write(scales.span.bytes, at: places.scales.offset + (rowsDone - scales.count) * 4)
+        try workplace.write(scales.span, at: places.scales.offset + (rowsDone - scales.count) * 4)
         scales.removeAll(keepingCapacity: true)
     }
 }

@@ -22,7 +22,6 @@ struct NF4Encoder: TensorEncoder {
     private var pending: [Float] = []
 
     /// absmax values are written this many at a time.
-    private static let quantMap = (0..<16).map { NF4Tables.values[$0] }
     private static let pendingLimit = 1 << 14
 
     init(entry: TensorEntry, recipe: Recipe, placement: NF4Placement, scratchBase: Int) {
@@ -63,10 +62,12 @@ struct NF4Encoder: TensorEncoder {
             try take(x, blocks: 1, elements: elements, workplace)
         }
         try flushPending(workplace)
-        try workplace.write(Self.quantMap.span.bytes, at: placement.quantMap.offset)
+        let quantMap = (0..<16).map { NF4Tables.values[$0] }
+        try workplace.write(quantMap.span, at: placement.quantMap.offset)
         var quality = TensorQuality(sums: sums, p99Error: histogram.quantile(0.99))
         guard var nested, let map = placement.nestedQuantMap else { return EncodedTensor(quality: quality) }
-        try workplace.write(DynamicMap.values.span.bytes, at: map.offset)
+        let dynamicMap = DynamicMap.values
+        try workplace.write(dynamicMap.span, at: map.offset)
         let offset = try nested.run(&quality, workplace)
         quality.excludesCast = excludesCast
         return EncodedTensor(quality: quality, nestedOffset: offset)
@@ -81,7 +82,7 @@ struct NF4Encoder: TensorEncoder {
             throw .nonFinite(tensor: name, index: blocksDone * blockSize + first)
         }
         try workplace.write(
-            packed.span.bytes.extracting(first: (elements + 1) / 2),
+            packed.span.extracting(first: (elements + 1) / 2),
             at: placement.codes.offset + blocksDone * (blockSize / 2))
         for block in 0..<blocks {
             let piece = blockSums[block]
@@ -93,8 +94,10 @@ struct NF4Encoder: TensorEncoder {
             sums.maximumError = max(sums.maximumError, Double(piece.maximumError))
             sums.maximumSignal = max(sums.maximumSignal, Double(absmax[block]))
         }
-        if nested != nil {
-            try nested?.add(absmax.span.extracting(first: blocks), blockSums.span.extracting(first: blocks), workplace)
+        if var pass = nested {
+            nested = nil  // so that `pass` alone owns its buffers and nothing is copied
+            try pass.add(absmax.span.extracting(first: blocks), blockSums.span.extracting(first: blocks), workplace)
+            nested = pass
         } else {
             pending.append(contentsOf: absmax[..<blocks])
             if pending.count >= Self.pendingLimit { try flushPending(workplace, after: blocks) }
@@ -105,7 +108,7 @@ struct NF4Encoder: TensorEncoder {
     private mutating func flushPending(_ workplace: Workplace, after blocks: Int = 0) throws(QuantizationError) {
         guard !pending.isEmpty else { return }
         let first = blocksDone + blocks - pending.count
-        try workplace.write(pending.span.bytes, at: placement.absmax.offset + first * 4)
+        try workplace.write(pending.span, at: placement.absmax.offset + first * 4)
         pending.removeAll(keepingCapacity: true)
     }
 }

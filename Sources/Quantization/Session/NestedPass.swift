@@ -46,7 +46,7 @@ struct NestedPass {
 
     private mutating func stage(_ workplace: Workplace) throws(QuantizationError) {
         guard !records.isEmpty else { return }
-        try workplace.stage(records.span.bytes, at: scratchBase + staged * Self.recordBytes)
+        try workplace.stage(records.span, at: scratchBase + staged * Self.recordBytes)
         staged += records.count / Self.recordFields
         records.removeAll(keepingCapacity: true)
     }
@@ -62,9 +62,7 @@ struct NestedPass {
             let count = min(Self.batch, blocks - done)
             if staged > 0 {
                 records = [Float](repeating: 0, count: count * Self.recordFields)
-                var span = records.mutableSpan
-                var bytes = span.mutableBytes
-                try workplace.unstage(into: &bytes, at: scratchBase + done * Self.recordBytes)
+                try workplace.unstage(into: &records, count: records.count, at: scratchBase + done * Self.recordBytes)
             }
             try quantize(count: count, from: done, offset: offset, &correction, workplace)
             done += count
@@ -94,9 +92,9 @@ struct NestedPass {
                 correction.add(records[(index * Self.recordFields)...].prefix(Self.recordFields), restored)
             }
         }
-        try workplace.write(codeBytes.span.bytes, at: codes.offset + first)
+        try workplace.write(codeBytes.span, at: codes.offset + first)
         let firstNested = first / NestedQuantizer.blockSize
-        try workplace.write(nestedValues.span.bytes, at: nestedAbsmax.offset + firstNested * 4)
+        try workplace.write(nestedValues.span, at: nestedAbsmax.offset + firstNested * 4)
     }
 
     /// What the reconstructed scales change in the sums of a tensor.

@@ -1,4 +1,4 @@
-package import Dispatch
+internal import Dispatch
 internal import Synchronization
 
 /// Runs a session on a serial Dispatch queue while the caller's thread receives.

@@ -97,20 +97,22 @@ package final class QuantizingSession {
     }
 
     private func parse() throws(QuantizationError) {
+        let held = header
+        header = []
         let parsed: HeaderParse
         do {
-            parsed = try parseHeader(header.span.bytes, totalBytes: declaredBytes, limits: limits.container)
+            parsed = try parseHeader(unsafe held.span.bytes, totalBytes: declaredBytes, limits: limits.container)
         } catch {
             throw .container(error)
         }
         switch parsed {
-        case .needsMore(let atLeast): headerWanted = max(atLeast, header.count + 1)
+        case .needsMore(let atLeast):
+            header = held
+            headerWanted = max(atLeast, held.count + 1)
         case .complete(let input):
-            let held = header
-            header = []
             try begin(input)
             if held.count > input.dataOffset {
-                try stage?.consume(held.span.extracting(droppingFirst: input.dataOffset).bytes, workplace)
+                try stage?.consume(unsafe held.span.extracting(droppingFirst: input.dataOffset).bytes, workplace)
             }
         }
     }

@@ -14,6 +14,11 @@ struct Workplace {
         }
     }
 
+    /// Writes `values` as they lie in memory: little-endian, packed.
+    func write<Value: BitwiseCopyable>(_ values: Span<Value>, at offset: Int) throws(QuantizationError) {
+        try write(unsafe values.bytes, at: offset)
+    }
+
     func stage(_ bytes: RawSpan, at offset: Int) throws(QuantizationError) {
         do {
             try scratch.write(bytes, at: offset)
@@ -22,9 +27,21 @@ struct Workplace {
         }
     }
 
-    func unstage(into bytes: inout MutableRawSpan, at offset: Int) throws(QuantizationError) {
+    /// Stages `values` as they lie in memory.
+    func stage<Value: BitwiseCopyable>(_ values: Span<Value>, at offset: Int) throws(QuantizationError) {
+        try stage(unsafe values.bytes, at: offset)
+    }
+
+    /// Reads the first `count` of `values` back from scratch.
+    func unstage<Value: BitwiseCopyable>(
+        into values: inout [Value], count: Int, at offset: Int
+    ) throws(QuantizationError) {
+        // Every bit pattern is a valid number, and the session staged these bytes itself.
+        var span = values.mutableSpan
+        var bytes = unsafe span.mutableBytes
+        var wanted = bytes._mutatingExtracting(first: count * MemoryLayout<Value>.stride)
         do {
-            try scratch.read(into: &bytes, at: offset)
+            try scratch.read(into: &wanted, at: offset)
         } catch {
             throw .storage(error)
         }

@@ -25,7 +25,7 @@ struct TensorStage {
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         guard swap != nil else { return try walk(bytes, workplace) }
         let little = swap?.swapped(bytes) ?? []
-        try walk(little.span.bytes, workplace)
+        try walk(unsafe little.span.bytes, workplace)
     }
 
     private mutating func walk(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
@@ -87,7 +87,7 @@ struct TensorStage {
         var layers: [Int: AWQResult] = [:]
         for index in input.entries.indices {
             if input.isFortranOrder { try transpose(index, workplace) }
-            if case .awq(let placement) = layout.tensors[index] {
+            if case .awq(let placement, _) = layout.tensors[index] {
                 layers[index] = try search(index, placement, workplace)
             }
         }
@@ -138,7 +138,7 @@ struct TensorStage {
             guard case .nf4(let placement) = tensor else { continue }
             texts.append(layout.states[placement.state].contents.json(offset: encoded.nestedOffset))
         }
-        try workplace.write(layout.prefix(stateTexts: texts, digest: digest).span.bytes, at: 0)
+        try workplace.write(layout.prefix(stateTexts: texts, digest: digest).span, at: 0)
     }
 
     private func result(_ layers: [Int: AWQResult]) -> SessionResult {

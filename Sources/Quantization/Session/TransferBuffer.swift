@@ -3,7 +3,7 @@ internal import Synchronization
 /// Page-aligned memory that carries input bytes from the receiving thread to the quantizing queue.
 ///
 /// Allocated once and reused: a page touched for the first time costs 10 to 50 times more than a warm one.
-package final class TransferBuffer: @unchecked Sendable {
+@safe package final class TransferBuffer: @unchecked Sendable {
     // Invariant: `memory` holds `capacity` initialized bytes until deinit; one owner at a time touches it, for a ring
     // hands a buffer to the queue and takes it back before it fills it again.
     private let memory: UnsafeMutableRawPointer
