@@ -1,0 +1,149 @@
+import Glibc
+
+/// An open folder; its entries are named relative to it, so moving the folder or changing directory changes nothing.
+struct Folder: ~Copyable, Sendable {
+    let path: String
+    private let descriptor: Descriptor
+
+    private init(path: String, descriptor: consuming Descriptor) {
+        self.path = path
+        self.descriptor = descriptor
+    }
+
+    /// Opens an existing folder.
+    init(opening path: String) throws(StoreError) {
+        let raw = try retrying("open", path: path) { unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC) }
+        self.init(path: path, descriptor: Descriptor(owning: raw))
+    }
+
+    /// Opens a folder after creating it, and the folders above it, with mode 0700 where they are missing.
+    init(creating path: String) throws(StoreError) {
+        // `mkdir -p`: each prefix that ends before a slash, then the whole path. Each new name is made durable.
+        var parent = path.hasPrefix("/") ? "/" : "."
+        var prefix = ""
+        for part in path.split(separator: "/", omittingEmptySubsequences: true) {
+            prefix += (prefix.isEmpty && !path.hasPrefix("/")) ? String(part) : "/\(part)"
+            do {
+                _ = try retrying("mkdir", path: prefix) { unsafe mkdir(prefix, 0o700) }
+                try Folder(opening: parent).synchronize()
+            } catch {
+                guard case .system(_, _, EEXIST) = error else { throw error }
+            }
+            parent = prefix
+        }
+        try self.init(opening: path)
+    }
+
+    /// Opens a folder in this one, created with mode 0700 where it is missing.
+    func folder(creating name: String) throws(StoreError) -> Folder {
+        do {
+            try create(name)
+            try synchronize()
+        } catch {
+            guard case .system(_, _, EEXIST) = error else { throw error }
+        }
+        return try folder(name)
+    }
+
+    /// Opens an existing folder in this one; a symbolic link is refused.
+    func folder(_ name: String) throws(StoreError) -> Folder {
+        let raw = try openEntry(name, O_RDONLY | O_DIRECTORY, mode: 0)
+        return Folder(path: pathOf(name), descriptor: Descriptor(owning: raw))
+    }
+
+    /// Creates a folder with mode 0700; EEXIST when the name is taken.
+    func create(_ name: String) throws(StoreError) {
+        _ = try retrying("mkdir", path: pathOf(name)) { unsafe mkdirat(descriptor.raw, name, 0o700) }
+    }
+
+    /// Opens a file in this folder; a symbolic link is refused and the descriptor does not survive `exec`.
+    func file(_ name: String, _ flags: Int32, mode: mode_t = 0o600) throws(StoreError) -> Descriptor {
+        Descriptor(owning: try openEntry(name, flags, mode: mode))
+    }
+
+    private func openEntry(_ name: String, _ flags: Int32, mode: mode_t) throws(StoreError) -> Int32 {
+        try retrying("open", path: pathOf(name)) {
+            unsafe openat(descriptor.raw, name, flags | O_CLOEXEC | O_NOFOLLOW, mode)
+        }
+    }
+
+    /// Renames an entry, in one atomic step, into a folder of the same file system.
+    func rename(_ name: String, into target: borrowing Folder, as newName: String) throws(StoreError) {
+        let (source, destination) = (descriptor.raw, target.descriptor.raw)
+        _ = try retrying("rename", path: target.pathOf(newName)) {
+            unsafe renameat(source, name, destination, newName)
+        }
+    }
+
+    /// Removes the name of a file; the bytes stay for those who have it open.
+    func unlink(_ name: String) throws(StoreError) {
+        _ = try retrying("unlink", path: pathOf(name)) { unsafe unlinkat(descriptor.raw, name, 0) }
+    }
+
+    /// Removes a file, or a folder with everything in it; links are removed, not followed.
+    func removeTree(_ name: String) throws(StoreError) {
+        do {
+            return try unlink(name)
+        } catch {
+            guard case .system(_, _, EISDIR) = error else { throw error }
+        }
+        let inner = try folder(name)
+        for entry in try inner.entries() { try inner.removeTree(entry) }
+        _ = try retrying("rmdir", path: pathOf(name)) { unsafe unlinkat(descriptor.raw, name, AT_REMOVEDIR) }
+    }
+
+    /// The names in this folder, in no particular order, without `.` and `..`.
+    func entries() throws(StoreError) -> [String] {
+        // A fresh description of the folder, because the stream owns its descriptor and moves its position.
+        let own = try file(".", O_RDONLY | O_DIRECTORY).take()
+        guard let stream = unsafe fdopendir(own) else {
+            let code = errno
+            _ = close(own)
+            throw StoreError("fdopendir", path: path, code: code)
+        }
+        defer { unsafe closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = unsafe readdir(stream) else {
+                guard errno == 0 else { throw StoreError("readdir", path: path, code: errno) }
+                return names
+            }
+            // Invariant: the kernel ends `d_name` with a zero byte; the entry is valid until the next `readdir`.
+            let name = unsafe withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+                unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name != ".", name != ".." { names.append(name) }
+        }
+    }
+
+    /// Forces the names in this folder to the disk: a created or renamed entry survives a power cut only after this.
+    func synchronize() throws(StoreError) {
+        try synchronizeToDisk(descriptor.raw, path: path)
+    }
+
+    /// Bytes that an unprivileged writer may still use, and bytes in all, of the file system below this folder.
+    func space() throws(StoreError) -> (free: Int, total: Int) {
+        var status = statvfs()
+        _ = try retrying("statvfs", path: path) { unsafe fstatvfs(descriptor.raw, &status) }
+        return (Self.bytes(status.f_bavail, status.f_frsize), Self.bytes(status.f_blocks, status.f_frsize))
+    }
+
+    private static func bytes(_ blocks: UInt, _ size: UInt) -> Int {
+        let (product, overflow) = blocks.multipliedReportingOverflow(by: size)
+        return overflow ? Int.max : Int(clamping: product)
+    }
+
+    func pathOf(_ name: String) -> String {
+        "\(path)/\(name)"
+    }
+}
+
+/// A name that no one else uses: 128 random bits in hexadecimal, always 32 characters.
+func freshName() -> String {
+    let digits = [UInt8]("0123456789abcdef".utf8)
+    var generator = SystemRandomNumberGenerator()
+    let bits = [generator.next() as UInt64, generator.next() as UInt64]
+    let name = (0..<32).map { digits[Int(truncatingIfNeeded: bits[$0 / 16] >> (4 * UInt64($0 % 16)) & 15)] }
+    return String(decoding: name, as: UTF8.self)
+}

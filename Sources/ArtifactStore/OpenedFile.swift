@@ -1,0 +1,31 @@
+/// A part of a published artifact, open for reading: it stays readable to the end after the artifact is removed.
+package struct OpenedFile: ~Copyable, Sendable {
+    /// The length in bytes.
+    package let length: Int
+    private let file: Descriptor
+    private let path: String
+
+    init(_ file: consuming Descriptor, path: String) throws(StoreError) {
+        self.length = try regularFileLength(file.raw, path: path)
+        self.file = file
+        self.path = path
+    }
+
+    /// The open descriptor, lent: valid while this value lives, and not the borrower's to close.
+    package var descriptor: Int32 { file.raw }
+
+    /// Hands the open descriptor over; the caller must close it.
+    package consuming func takeDescriptor() -> Int32 {
+        file.take()
+    }
+
+    /// Fills `bytes` from the offset, or throws `truncated` where the file ends too early.
+    package borrowing func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StoreError) {
+        try readExactly(into: &bytes, at: offset, from: file.raw, path: path)
+    }
+
+    /// The whole part in memory: meant for reports, not for contents.
+    package borrowing func bytes() throws(StoreError) -> [UInt8] {
+        try readAll(length, from: file.raw, path: path)
+    }
+}

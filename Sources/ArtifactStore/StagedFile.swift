@@ -1,0 +1,122 @@
+import Glibc
+package import OpenSSL
+import Synchronization
+
+/// A file under construction: written and read at positions, then synchronized; forgotten unless it is published.
+///
+/// One open description serves writer and reader, so several threads may use disjoint ranges at once.
+package final class StagedFile: Sendable {
+    /// The piece in which `digest()` reads the file.
+    package static let digestChunkBytes = 1 << 20
+
+    private struct State {
+        /// The name in `folder` to remove when this object goes; nil when the file has none, or when it was published.
+        var name: String?
+        /// The first failed fsync. Linux reports a lost write once and then forgets it, so asking again would lie.
+        var lost: StoreError?
+    }
+
+    private let file: Descriptor
+    private let path: String
+    /// The folder of `State.name`; nil when the file has no name or its owner looks after it.
+    private let folder: Folder?
+    private let state: Mutex<State>
+
+    init(_ file: consuming Descriptor, path: String, folder: consuming Folder? = nil, name: String? = nil) {
+        self.file = file
+        self.path = path
+        self.folder = folder
+        self.state = Mutex(State(name: name, lost: nil))
+    }
+
+    /// A file without a name in `folder`: its room is given back when it is closed, even by a crash.
+    package static func anonymous(in folder: String) throws(StoreError) -> StagedFile {
+        try anonymous(in: Folder(opening: folder))
+    }
+
+    static func anonymous(in folder: borrowing Folder) throws(StoreError) -> StagedFile {
+        let name = ".viva-\(freshName())"
+        let file = try folder.file(name, O_RDWR | O_CREAT | O_EXCL)
+        try folder.unlink(name)
+        return StagedFile(file, path: folder.pathOf(name))
+    }
+
+    /// A hidden file beside `path`, which `commit(to:)` turns into `path` in one step; permissions follow the umask.
+    package static func beside(path: String) throws(StoreError) -> StagedFile {
+        let (parent, last) = try split(path)
+        let folder = try Folder(opening: parent)
+        let name = ".\(last.utf8.count > 200 ? "viva" : last).\(freshName())"
+        let file = try folder.file(name, O_RDWR | O_CREAT | O_EXCL, mode: 0o666)
+        return StagedFile(file, path: folder.pathOf(name), folder: folder, name: name)
+    }
+
+    /// Writes all bytes at the offset; retries interrupted and short writes.
+    package func write(_ bytes: RawSpan, at offset: Int) throws(StoreError) {
+        try writeAll(bytes, at: offset, to: file.raw, path: path)
+    }
+
+    /// Fills `bytes` from the offset, or throws `truncated` where the file ends too early.
+    package func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StoreError) {
+        try readExactly(into: &bytes, at: offset, from: file.raw, path: path)
+    }
+
+    /// Forces the content to the disk (fsync); after one failure the file counts as lost and this throws for ever.
+    package func synchronize() throws(StoreError) {
+        if let lost = state.withLock({ $0.lost }) { throw lost }
+        do {
+            try synchronizeToDisk(file.raw, path: path)
+        } catch {
+            state.withLock { $0.lost = error }
+            throw error
+        }
+    }
+
+    /// The SHA-256 of the whole content, in one pass through a 1 MiB buffer.
+    package func digest() throws(StoreError) -> Digest {
+        let hash: SHA256
+        do {
+            hash = try SHA256()
+        } catch {
+            throw .digest(path: path, error)
+        }
+        try readInChunks(of: Self.digestChunkBytes, from: file.raw, path: path) { hash.update($0) }
+        return hash.finish()
+    }
+
+    /// The length in bytes.
+    package func length() throws(StoreError) -> Int {
+        try regularFileLength(file.raw, path: path)
+    }
+
+    /// The open descriptor, lent: valid while this object lives, and not the borrower's to close.
+    package var descriptor: Int32 { file.raw }
+
+    /// Makes a file that was staged beside `path` durable and gives it that name, replacing what was there.
+    package func commit(to path: String) throws(StoreError) {
+        let (parent, last) = try Self.split(path)
+        let target = try Folder(opening: parent)
+        try synchronize()
+        guard let name = state.withLock({ $0.name }) else {
+            throw .system(operation: "rename", path: path, code: ENOENT)
+        }
+        try folder?.rename(name, into: target, as: last)
+        state.withLock { $0.name = nil }
+        try target.synchronize()
+    }
+
+    private static func split(_ path: String) throws(StoreError) -> (parent: String, last: String) {
+        guard let slash = path.lastIndex(of: "/") else {
+            guard !path.isEmpty else { throw .system(operation: "open", path: path, code: ENOENT) }
+            return (".", path)
+        }
+        let last = String(path[path.index(after: slash)...])
+        guard !last.isEmpty else { throw .system(operation: "open", path: path, code: EISDIR) }
+        return (slash == path.startIndex ? "/" : String(path[..<slash]), last)
+    }
+
+    deinit {
+        guard let name = state.withLock({ $0.name }) else { return }
+        // A failure leaves a file that no one asked for; there is no one left to tell.
+        try? folder?.unlink(name)
+    }
+}

@@ -1,0 +1,40 @@
+import Glibc
+package import OpenSSL
+
+/// What went wrong on the way to or from the disk, with the evidence.
+package enum StoreError: Error, Sendable, Equatable {
+    /// A system call failed with this `errno`.
+    case system(operation: String, path: String, code: Int32)
+    /// Another process (or another store in this one) holds the folder's lock.
+    case locked(path: String)
+    /// The file system has no room left, or the quota is used up (ENOSPC, EDQUOT).
+    case full(path: String)
+    /// No artifact has this identifier.
+    case notFound(String)
+    /// The identifier is not 1...80 characters of `a-z 0-9 _ -`.
+    case invalidIdentifier(String)
+    /// A file ended before the bytes that were asked for.
+    case truncated(path: String, offset: Int, missing: Int)
+    /// OpenSSL could not compute the digest of a file.
+    case digest(path: String, OpenSSLError)
+
+    /// True when the request failed for want of room, which a client sees as 507 and an operator can cure.
+    package var isDiskFull: Bool {
+        if case .full = self { return true }
+        return false
+    }
+
+    /// Sorts an error number into the case that names its meaning.
+    init(_ operation: String, path: String, code: Int32) {
+        switch code {
+        case ENOSPC, EDQUOT: self = .full(path: path)
+        default: self = .system(operation: operation, path: path, code: code)
+        }
+    }
+
+    /// True when the thing that was to be removed, opened or renamed is not there.
+    var isAbsence: Bool {
+        if case .system(_, _, ENOENT) = self { return true }
+        return false
+    }
+}

@@ -1,0 +1,176 @@
+import CSQLite
+
+/// A value for a parameter of a statement.
+enum SQLValue: Sendable {
+    case integer(Int64)
+    case text(String)
+    case null
+
+    init(_ text: String?) {
+        self = text.map(SQLValue.text) ?? .null
+    }
+}
+
+/// One connection to SQLite with its prepared statements; used by one thread at a time.
+///
+/// All SQL is a `StaticString`: a value can reach a statement as a parameter only. This file holds every unsafe call of
+/// the module. Invariant: `database` is open and the statements in `prepared` belong to it for as long as the value lives.
+@safe
+struct Connection: ~Copyable {
+    private let database: OpaquePointer
+    private var prepared: [UnsafePointer<UInt8>: OpaquePointer] = unsafe [:]
+
+    /// How long a statement waits for another connection's lock.
+    static let busyTimeoutMilliseconds: Int32 = 5_000
+
+    /// Opens the file, creating it where it is missing.
+    init(path: String) throws(CatalogueError) {
+        var handle: OpaquePointer?
+        // Every connection sits behind a mutex of ours, so SQLite's own would only cost time.
+        let flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE
+        let code = unsafe sqlite3_open_v2(path, &handle, flags, nil)
+        guard code == SQLITE_OK, let handle = unsafe handle else {
+            let error = unsafe Self.error("open", code, handle)
+            unsafe sqlite3_close(handle)
+            throw error
+        }
+        unsafe database = handle
+        unsafe sqlite3_busy_timeout(handle, Self.busyTimeoutMilliseconds)
+    }
+
+    /// Runs statements that take no parameters and whose rows do not matter.
+    func execute(_ script: StaticString) throws(CatalogueError) {
+        let code = unsafe sqlite3_exec(database, Self.text(script), nil, nil, nil)
+        guard code == SQLITE_OK else { throw unsafe Self.error("execute", code, database) }
+    }
+
+    /// Runs one statement and hands each of its rows to `body`; answers the number of rows it changed.
+    @discardableResult
+    mutating func run(
+        _ sql: StaticString, _ values: [SQLValue] = [],
+        row body: (borrowing Row) throws(CatalogueError) -> Void = { _ in }
+    ) throws(CatalogueError) -> Int {
+        let statement = try unsafe statement(sql)
+        defer {
+            unsafe sqlite3_reset(statement)
+            unsafe sqlite3_clear_bindings(statement)
+        }
+        for (index, value) in values.enumerated() {
+            try unsafe bind(value, at: Int32(index + 1), of: statement)
+        }
+        let before = unsafe sqlite3_total_changes64(database)
+        while true {
+            let code = unsafe sqlite3_step(statement)
+            switch code {
+            case SQLITE_ROW: try unsafe body(Row(statement: statement))
+            case SQLITE_DONE: return Int(unsafe sqlite3_total_changes64(database) - before)
+            default: throw unsafe Self.error("step", code, database)
+            }
+        }
+    }
+
+    /// Runs `body` in one transaction that holds the write lock from the start; undone when it throws.
+    mutating func transaction(
+        _ body: (inout Connection) throws(CatalogueError) -> Void
+    ) throws(CatalogueError) {
+        try execute("BEGIN IMMEDIATE")
+        do {
+            try body(&self)
+            try execute("COMMIT")
+        } catch {
+            // SQLite may have rolled back by itself, and the first error is the evidence.
+            try? execute("ROLLBACK")
+            throw error
+        }
+    }
+
+    private mutating func statement(_ sql: StaticString) throws(CatalogueError) -> OpaquePointer {
+        if let known = unsafe prepared[sql.utf8Start] { return unsafe known }
+        var handle: OpaquePointer?
+        let code = unsafe sqlite3_prepare_v3(
+            database, Self.text(sql), -1, UInt32(SQLITE_PREPARE_PERSISTENT), &handle, nil)
+        guard code == SQLITE_OK, let handle = unsafe handle else {
+            throw unsafe Self.error("prepare", code, database)
+        }
+        unsafe prepared[sql.utf8Start] = handle
+        return unsafe handle
+    }
+
+    private func bind(_ value: SQLValue, at index: Int32, of statement: OpaquePointer) throws(CatalogueError) {
+        let code: Int32
+        switch value {
+        case .integer(let number): code = unsafe sqlite3_bind_int64(statement, index, number)
+        case .null: code = unsafe sqlite3_bind_null(statement, index)
+        case .text(var text):
+            // SQLITE_TRANSIENT: SQLite copies the bytes before the call returns.
+            let copied = unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self)
+            code = text.withUTF8 { bytes in
+                unsafe bytes.withMemoryRebound(to: CChar.self) { characters in
+                    // An empty buffer may have no address, which SQLite would take for NULL.
+                    guard let base = characters.baseAddress else {
+                        return unsafe sqlite3_bind_text(statement, index, "", 0, copied)
+                    }
+                    return unsafe sqlite3_bind_text64(
+                        statement, index, base, UInt64(characters.count), copied, UInt8(SQLITE_UTF8))
+                }
+            }
+        }
+        guard code == SQLITE_OK else { throw unsafe Self.error("bind", code, database) }
+    }
+
+    private static func text(_ sql: StaticString) -> UnsafePointer<CChar> {
+        unsafe UnsafeRawPointer(sql.utf8Start).assumingMemoryBound(to: CChar.self)
+    }
+
+    private static func error(_ operation: String, _ code: Int32, _ database: OpaquePointer?) -> CatalogueError {
+        let message =
+            if let database = unsafe database, let text = unsafe sqlite3_errmsg(database) {
+                unsafe String(cString: text)
+            } else {
+                unsafe String(cString: sqlite3_errstr(code))
+            }
+        return .database(operation: operation, code: code, message: message)
+    }
+
+    deinit {
+        unsafe prepared.values.forEach { unsafe sqlite3_finalize($0) }
+        // With every statement finalized this cannot be refused; the last one to close moves the log into the file.
+        unsafe sqlite3_close(database)
+    }
+}
+
+/// The current row of a running statement; lent to a closure and gone with the next step.
+@safe
+struct Row: ~Copyable {
+    private let statement: OpaquePointer
+
+    fileprivate init(statement: OpaquePointer) {
+        unsafe self.statement = statement
+    }
+
+    /// The text in a column, which must not be NULL.
+    func text(_ column: Int32) throws(CatalogueError) -> String {
+        guard let text = try optionalText(column) else { throw .corruptRow(column: column) }
+        return text
+    }
+
+    /// The text in a column, or nil for NULL.
+    func optionalText(_ column: Int32) throws(CatalogueError) -> String? {
+        switch unsafe sqlite3_column_type(statement, column) {
+        case SQLITE_NULL: return nil
+        case SQLITE_TEXT:
+            guard let start = unsafe sqlite3_column_text(statement, column) else { throw .corruptRow(column: column) }
+            let count = Int(unsafe sqlite3_column_bytes(statement, column))
+            return unsafe String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
+        default: throw .corruptRow(column: column)
+        }
+    }
+
+    /// The integer in a column, which must not be NULL.
+    func integer(_ column: Int32) throws(CatalogueError) -> Int64 {
+        guard unsafe sqlite3_column_type(statement, column) == SQLITE_INTEGER else {
+            throw .corruptRow(column: column)
+        }
+        return unsafe sqlite3_column_int64(statement, column)
+    }
+}

@@ -1,0 +1,149 @@
+import Foundation
+import Testing
+
+@testable import Catalogue
+
+@Suite struct DurabilityTests {
+    let folder: TemporaryFolder
+    let path: String
+
+    init() throws {
+        folder = try TemporaryFolder()
+        path = folder.path + "/catalogue.sqlite"
+    }
+
+    @Test func rowsOutliveTheConnection() throws {
+        do { #expect(try Catalogue(path: path).insert(record("a"))) }
+        let again = try Catalogue(path: path)
+        #expect(try again.artifact("a", owner: "ann") == record("a"))
+        #expect(try again.totals().count == 1)
+    }
+
+    /// A killed process leaves the files as they are at that moment: a copy made while the catalogue is open.
+    @Test func acknowledgedRowsOutliveAKilledProcess() throws {
+        let catalogue = try Catalogue(path: path)
+        for number in 0..<10 { #expect(try catalogue.insert(record("t\(number)"))) }
+        #expect(try catalogue.remove("t3", owner: "ann"))
+        let copy = folder.path + "/copy.sqlite"
+        for suffix in ["", "-wal"] {
+            try FileManager.default.copyItem(atPath: path + suffix, toPath: copy + suffix)
+        }
+        let survivor = try Catalogue(path: copy)
+        #expect(try survivor.totals() == (9, 9 * 1_234))
+        #expect(try survivor.artifact("t9", owner: "ann") == record("t9"))
+        #expect(try survivor.artifact("t3", owner: "ann") == nil)
+    }
+
+    /// The torn tail of a log is a commit that was never acknowledged: it is dropped, the rest stands.
+    @Test func aTornLogLosesOnlyItsTail() throws {
+        let catalogue = try Catalogue(path: path)
+        #expect(try catalogue.insert(record("a")))
+        let wal = try Data(contentsOf: URL(fileURLWithPath: path + "-wal"))
+        #expect(try catalogue.insert(record("b")))
+        let longer = try Data(contentsOf: URL(fileURLWithPath: path + "-wal"))
+        #expect(longer.count > wal.count)
+        let copy = folder.path + "/copy.sqlite"
+        try FileManager.default.copyItem(atPath: path, toPath: copy)
+        try longer.prefix(longer.count - 100).write(to: URL(fileURLWithPath: copy + "-wal"))
+        let survivor = try Catalogue(path: copy)
+        #expect(try survivor.contains("a"))
+        #expect(try !survivor.contains("b"))
+        #expect(try survivor.totals().count == 1)
+    }
+
+    @Test func theFileIsAWriteAheadLogOfTheFirstVersion() throws {
+        let catalogue = try Catalogue(path: path)
+        let database = try Database(path)
+        #expect(try database.rows("PRAGMA journal_mode") == [["wal"]])
+        #expect(try database.rows("PRAGMA user_version") == [["1"]])
+        #expect(try database.rows("PRAGMA integrity_check") == [["ok"]])
+        try catalogue.check()
+    }
+
+    /// 2 is FULL (sqlite.org/pragma.html#pragma_synchronous).
+    @Test(arguments: [
+        ("PRAGMA synchronous" as StaticString, Int64(2)), ("PRAGMA foreign_keys", 1),
+        ("PRAGMA busy_timeout", Int64(Connection.busyTimeoutMilliseconds)),
+    ])
+    func aCommitWaitsForTheDisk(pragma: StaticString, expected: Int64) throws {
+        var connection = try Connection(path: path)
+        try Catalogue.configure(&connection)
+        var found: Int64?
+        try connection.run(pragma) { (row) throws(CatalogueError) in found = try row.integer(0) }
+        #expect(found == expected)
+    }
+
+    @Test func aLaterVersionIsRefusedAndLeftUntouched() throws {
+        do { #expect(try Catalogue(path: path).insert(record("a"))) }
+        do { _ = try Database(path).rows("PRAGMA user_version = 2") }
+        let before = try Data(contentsOf: URL(fileURLWithPath: path))
+        #expect(throws: CatalogueError.newerSchema(found: 2, supported: 1)) { _ = try Catalogue(path: path) }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
+    }
+
+    @Test func aFileThatIsNoDatabaseIsRefused() throws {
+        let garbage = Data(repeating: 0x41, count: 8192)
+        try garbage.write(to: URL(fileURLWithPath: path))
+        let error = try #require(throws: CatalogueError.self) { _ = try Catalogue(path: path) }
+        guard case .database(_, let code, _) = error else {
+            Issue.record("unexpected \(error)")
+            return
+        }
+        // SQLITE_NOTADB (sqlite.org/rescode.html).
+        #expect(code == 26)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == garbage)
+    }
+
+    @Test func anUnusablePathIsAnError() {
+        #expect(throws: CatalogueError.self) { _ = try Catalogue(path: "/nowhere/at/all.sqlite") }
+        #expect(throws: CatalogueError.self) { _ = try Catalogue(path: ":memory:") }
+    }
+
+    @Test func aFailedTransactionLeavesNothing() throws {
+        do { _ = try Catalogue(path: path) }
+        var connection = try Connection(path: path)
+        #expect(throws: CatalogueError.self) {
+            try connection.transaction { (connection) throws(CatalogueError) in
+                try connection.run("UPDATE totals SET count = 77")
+                try connection.run("INSERT INTO totals VALUES (2, 0, 0)")
+            }
+        }
+        #expect(try Database(path).rows("SELECT count FROM totals") == [["0"]])
+    }
+
+    @Test func fullIsToldApart() {
+        // SQLITE_FULL is 13, SQLITE_IOERR_FSYNC 1034 (sqlite.org/rescode.html).
+        #expect(CatalogueError.database(operation: "step", code: 13, message: "").isDiskFull)
+        #expect(!CatalogueError.database(operation: "step", code: 1034, message: "").isDiskFull)
+        #expect(!CatalogueError.invalidCursor("").isDiskFull)
+    }
+
+    /// `SEARCH` with the row values in the index; `SCAN` or a sort would read an owner's whole list for one page.
+    @Test(arguments: [
+        (ArtifactSQL.page, "artifacts_by_owner", "owner=? AND (created_at,id)<(?,?)"),
+        (ArtifactSQL.pageByMethod, "artifacts_by_method", "owner=? AND method=? AND (created_at,id)<(?,?)"),
+        (ArtifactSQL.pageByName, "artifacts_by_name", "owner=? AND name=? AND (created_at,id)<(?,?)"),
+        (ArtifactSQL.pageByNameAndMethod, "artifacts_by_name", "owner=? AND name=? AND (created_at,id)<(?,?)"),
+        (ArtifactSQL.one, "sqlite_autoindex_artifacts_1", "id=?"),
+        (ArtifactSQL.contains, "sqlite_autoindex_artifacts_1", "id=?"),
+        (ArtifactSQL.remove, "sqlite_autoindex_artifacts_1", "id=?"),
+    ])
+    func everyStatementUsesAnIndex(sql: StaticString, index: String, columns: String) throws {
+        let catalogue = try Catalogue(path: path)
+        for number in 0..<50 { #expect(try catalogue.insert(record("t\(number)", owner: "o\(number % 2)"))) }
+        let database = try Database(path)
+        _ = try database.rows("ANALYZE")
+        let plan = try database.rows("EXPLAIN QUERY PLAN \(sql)").compactMap(\.last)
+        #expect(plan.count == 1)
+        #expect(
+            plan.allSatisfy { $0.hasPrefix("SEARCH artifacts USING ") && $0.hasSuffix("INDEX \(index) (\(columns))") })
+    }
+
+    @Test func totalsReadOneRow() throws {
+        let catalogue = try Catalogue(path: path)
+        try catalogue.check()
+        let plan = try Database(path).rows("EXPLAIN QUERY PLAN \(ArtifactSQL.totals)").compactMap(\.last)
+        #expect(plan == ["SCAN totals"])
+        #expect(try Database(path).rows("SELECT COUNT(*) FROM totals") == [["1"]])
+    }
+}
