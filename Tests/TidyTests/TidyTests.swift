@@ -1,1 +1,60 @@
+import Foundation
 import Testing
+
+/// The house itself: its arrows, sizes and bans, read from the working tree.
+@Suite struct TidyTests {
+    private let sources: [SourceFile]
+    private let everything: [SourceFile]
+
+    init() throws {
+        sources = try Tree.sources.get()
+        everything = try sources + Tree.tests.get()
+        try #require(sources.count >= Rules.imports.count, "the tree was not read")
+    }
+
+    @Test func modulesImportOnlyWhatTheirLineNames() {
+        #expect(sources.flatMap { Checks.forbiddenImports(in: $0, allowed: Rules.imports) } == [])
+    }
+
+    @Test func theTableNamesEveryModuleAndNoOther() {
+        let modules = Set(sources.compactMap(\.module))
+        #expect(modules.subtracting(Rules.imports.keys) == [])
+        let folders = try? FileManager.default.contentsOfDirectory(atPath: Tree.root.appending(path: "Sources").path)
+        #expect(Set(Rules.imports.keys).subtracting(folders ?? []) == [])
+    }
+
+    @Test func filesAndLinesStayShort() {
+        #expect(everything.flatMap(Checks.size) == [])
+    }
+
+    @Test func noTrapsPromisesOrLyingCasts() {
+        #expect(sources.flatMap(Checks.bannedTokens) == [])
+    }
+
+    @Test func namesSayWhatThingsAre() {
+        #expect(sources.flatMap(Checks.emptyNames) == [])
+    }
+
+    @Test func unsafeCodeStaysInItsFences() {
+        #expect(sources.flatMap { Checks.unfencedMemory(in: $0, fences: Rules.unsafeFences) } == [])
+    }
+
+    @Test func theHouseStaysSmall() {
+        #expect(Checks.lineBudgets(sources) == [])
+    }
+
+    @Test func onlySourceIsTracked() throws {
+        guard let tracked = try Tree.tracked() else { return }
+        #expect(Checks.tracked(tracked) == [])
+    }
+
+    @Test func everyModuleHasItsPlaceOnTheMap() throws {
+        let page = try Tree.text(of: "docs/ARCHITECTURE.md")
+        #expect(Checks.undocumented(modules: Rules.imports.keys.sorted(), page: page) == [])
+    }
+
+    @Test func theServedContractIsTheOneInTheRoot() throws {
+        let served = try Tree.text(of: "Sources/VivaService/Resources/openapi.yaml")
+        #expect(try served == Tree.text(of: "openapi.yaml"))
+    }
+}

@@ -1,0 +1,51 @@
+# What a person types. Every target sets up what it needs by itself (scripts/setup.sh); the work is in scripts/.
+VIVA := .build/release/viva
+FORMATTED := Sources Tests Package.swift
+
+.PHONY: help setup build run demo test lint bench conformance scoreboard image-replay clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo          quantize real weights over HTTP and show what was lost"
+	@echo "make run           serve on 127.0.0.1:8080, data in ./viva-data"
+	@echo "make test          lint, build and every test"
+	@echo "make conformance   load our artifacts with the real bitsandbytes (downloads torch once)"
+	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
+	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
+	@echo "make build lint clean"
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	swift build -c release --product viva
+
+run: build
+	$(VIVA) serve --listen 127.0.0.1:8080 --data ./viva-data
+
+demo: build
+	@scripts/with-server.sh scripts/demo.sh
+
+lint: setup
+	swift format lint --strict -r $(FORMATTED)
+
+# The tests of the whole service drive the release executable, so it is built first.
+test: setup lint build
+	swift build --build-tests
+	swift test
+
+bench: build
+	scripts/with-server.sh python3 scripts/bench.py
+
+conformance: build
+	tools/conformance/run.sh
+
+scoreboard: build
+	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md
+
+image-replay: setup
+	scripts/replay-image.sh
+
+clean:
+	rm -rf .build .venv-conformance
