@@ -1,0 +1,40 @@
+import HTTPServer
+import HTTPTypes
+
+/// Who may write while there are no keys: only requests that a browser on a foreign page could not have made.
+///
+/// A page from elsewhere can make a browser send requests to loopback, by its own name for 127.0.0.1 (DNS rebinding)
+/// or straight across origins. Both show in `Host` and `Origin`.
+struct Admission: Sendable {
+    let isLoopback: Bool
+
+    func callAsFunction(_ request: borrowing Request) throws(Problem) {
+        switch request.head.method {
+        case .get, .head, .options: return
+        default: break
+        }
+        if let origin = request.head.fields[.origin] {
+            guard let authority = request.head.authority, origin.hasSuffix("://\(authority)") else {
+                throw refusal("origin.foreign", "Writes from the origin '\(origin)' are refused.")
+            }
+        }
+        if isLoopback, let authority = request.head.authority, !Self.isLoopback(authority) {
+            throw refusal("host.not_loopback", "Writes to the host '\(authority)' are refused; use localhost.")
+        }
+    }
+
+    private static func isLoopback(_ authority: String) -> Bool {
+        var host = authority[...]
+        if host.hasPrefix("[") {
+            host = host.dropFirst().prefix { $0 != "]" }
+        } else {
+            host = host.prefix { $0 != ":" }
+        }
+        let isFour = host.hasPrefix("127.") && host.allSatisfy { $0.isASCII && ($0.isNumber || $0 == ".") }
+        return host.lowercased() == "localhost" || host == "::1" || isFour
+    }
+
+    private func refusal(_ code: String, _ detail: String) -> Problem {
+        Problem(.forbidden, code: code, title: "The request came from elsewhere", detail: detail)
+    }
+}

@@ -1,0 +1,116 @@
+import ArtifactStore
+import Catalogue
+import HTTPServer
+import HTTPTypes
+import HTTPWire
+import OpenSSL
+import Quantization
+
+/// Everything below `/v1/artifacts`.
+struct ArtifactHandlers: Sendable {
+    let store: ArtifactStore
+    let catalogue: Catalogue
+
+    private static let owner = QuantizeHandler.owner
+    /// Artifacts in one page of a list when the client does not say.
+    static let defaultPage = 100
+
+    func list(_ request: inout Request) throws(Problem) -> Response {
+        let query = try Query(request.head, known: ["limit", "cursor", "method", "name"])
+        let limit = try query.integer("limit", in: 1...Catalogue.maximumPageSize) ?? Self.defaultPage
+        do throws(CatalogueError) {
+            let page = try catalogue.artifacts(
+                owner: Self.owner, after: query.text("cursor"), limit: limit, method: query.text("method"),
+                name: query.text("name"))
+            let body = JSON.object([
+                ("items", .array(page.items.map { .raw(String($0.manifest.dropLast())) })), ("next", .optional(page.next)),
+            ])
+            return .json(body.bytes())
+        } catch {
+            throw Problem(error)
+        }
+    }
+
+    func describe(_ request: inout Request) throws(Problem) -> Response {
+        .json(Array(try record(request).manifest.utf8))
+    }
+
+    func remove(_ request: inout Request) throws(Problem) -> Response {
+        let record = try record(request)
+        do throws(CatalogueError) {
+            guard try catalogue.remove(record.id, owner: Self.owner) else { throw Problem.notFound(record.id) }
+        } catch let error as CatalogueError {
+            throw Problem(error)
+        }
+        do throws(StoreError) {
+            try store.remove(record.id)
+        } catch {
+            throw Problem(error)
+        }
+        return Response(status: .noContent)
+    }
+
+    func content(_ request: inout Request) throws(Problem) -> Response {
+        let record = try record(request)
+        return try .file(
+            request.head, Self.open(record, store), contentType: QuantizeRequest.safetensors,
+            etag: Self.entityTag(record), fields: Self.contentFields(record))
+    }
+
+    func report(_ request: inout Request) throws(Problem) -> Response {
+        let record = try record(request)
+        do throws(StoreError) {
+            return .json(try store.open(record.id, .report).bytes())
+        } catch {
+            throw Problem(error)
+        }
+    }
+
+    func config(_ request: inout Request) throws(Problem) -> Response {
+        let record = try record(request)
+        let config = try ManifestReader.quantizationConfig(record.manifest)
+        return .json(JSON.object([("quantization_config", config)]).bytes())
+    }
+
+    private func record(_ request: borrowing Request) throws(Problem) -> ArtifactRecord {
+        let id = request.parameters["id"] ?? ""
+        do throws(CatalogueError) {
+            guard let record = try catalogue.artifact(id, owner: Self.owner) else { throw Problem.notFound(id) }
+            return record
+        } catch let error as CatalogueError {
+            throw Problem(error)
+        }
+    }
+
+    /// The artifact's file for an answer.
+    static func open(_ record: ArtifactRecord, _ store: ArtifactStore) throws(Problem) -> FileBody {
+        let descriptor: Int32
+        do throws(StoreError) {
+            descriptor = try store.open(record.id, .content).takeDescriptor()
+        } catch {
+            throw Problem(error)
+        }
+        do {
+            return try FileBody(owning: descriptor)
+        } catch {
+            throw Problem(.internalServerError, code: "storage.failed", detail: "The artifact's file cannot be sent.")
+        }
+    }
+
+    /// The strong entity tag: the digest of the bytes.
+    static func entityTag(_ record: ArtifactRecord) -> String {
+        "\"sha256-\(record.digest.dropFirst("sha256:".count))\""
+    }
+
+    /// Digest and file name of an artifact's bytes.
+    static func contentFields(_ record: ArtifactRecord) -> HTTPFields {
+        var fields = HTTPFields()
+        if let digest = Digest(hex: record.digest.dropFirst("sha256:".count)), let repr = HTTPField.Name("Repr-Digest") {
+            fields[repr] = "sha-256=:\(digest.base64):"
+        }
+        let safe = (record.name ?? record.id).map { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) ? $0 : "_" }
+        let stem = String(safe) + "." + record.method
+        fields[.contentDisposition] = "attachment; filename=\"\(stem).safetensors\""
+        return fields
+    }
+}

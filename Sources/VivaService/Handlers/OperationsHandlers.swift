@@ -1,0 +1,75 @@
+import ArtifactStore
+import Catalogue
+import HTTPServer
+import HTTPTypes
+import HTTPWire
+import Observability
+import Synchronization
+
+/// Health, metrics, the contract and the page for people.
+struct OperationsHandlers: Sendable {
+    let store: ArtifactStore
+    let catalogue: Catalogue
+    let metrics: ServiceMetrics
+    let freeBytesFloor: Int
+    let isDraining: @Sendable () -> Bool
+
+    func live(_ request: inout Request) throws(Problem) -> Response {
+        health([HealthCheck(name: "process", ok: true, detail: "answering")])
+    }
+
+    func ready(_ request: inout Request) throws(Problem) -> Response { health(readiness) }
+
+    private func health(_ checks: [HealthCheck]) -> Response {
+        let report = HealthReport(checks: checks)
+        return .json(
+            report.json(), status: report.ok ? .ok : .serviceUnavailable, fields: [.cacheControl: "no-store"])
+    }
+
+    private var readiness: [HealthCheck] {
+        let draining = isDraining()
+        var checks = [HealthCheck(name: "accepting", ok: !draining, detail: draining ? "draining" : "accepting requests")]
+        do {
+            let free = try store.space().free
+            checks.append(
+                HealthCheck(
+                    name: "disk", ok: free >= freeBytesFloor, detail: "\(free) bytes free, the floor is \(freeBytesFloor)"))
+        } catch {
+            checks.append(HealthCheck(name: "disk", ok: false, detail: "\(error)"))
+        }
+        do {
+            try catalogue.check()
+            checks.append(HealthCheck(name: "catalogue", ok: true, detail: "readable"))
+        } catch {
+            checks.append(HealthCheck(name: "catalogue", ok: false, detail: "\(error)"))
+        }
+        return checks
+    }
+
+    func metricsText(_ request: inout Request) throws(Problem) -> Response {
+        let prometheus = "text/plain; version=0.0.4; charset=utf-8"
+        let openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+        let offered = ["text/plain", "application/openmetrics-text"]
+        let wanted = preferredMediaType(accept: request.head.fields[.accept], offered: offered)
+        let isOpen = wanted == "application/openmetrics-text"
+        return Response(
+            status: .ok, fields: [.contentType: isOpen ? openMetrics : prometheus],
+            body: .bytes(isOpen ? metrics.registry.openMetricsText() : metrics.registry.prometheusText()))
+    }
+
+    func metricsJSON(_ request: inout Request) throws(Problem) -> Response { .json(metrics.registry.json()) }
+
+    static func contract(_ request: inout Request) throws(Problem) -> Response {
+        Response(
+            status: .ok, fields: [.contentType: "application/yaml"], body: .bytes(PackageResources.openapi_yaml))
+    }
+
+    static func page(_ request: inout Request) throws(Problem) -> Response {
+        Response(
+            status: .ok,
+            fields: [
+                .contentType: "text/html; charset=utf-8",
+                .contentSecurityPolicy: "default-src 'none'; style-src 'unsafe-inline'",
+            ], body: .bytes(PackageResources.index_html))
+    }
+}

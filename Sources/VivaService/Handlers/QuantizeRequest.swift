@@ -1,0 +1,88 @@
+import HTTPServer
+import HTTPTypes
+import HTTPWire
+import Quantization
+import Tensors
+
+/// What `POST /v1/quantize` asks for, read from the head alone.
+struct QuantizeRequest {
+    let recipe: Recipe
+    let declaration: InputDeclaration
+    let name: String?
+    /// Whether the answer's body is the artifact itself.
+    let isInline: Bool
+
+    /// The longest `name`.
+    static let maximumNameBytes = 200
+    static let safetensors = "application/vnd.safetensors"
+
+    init(_ head: RequestHead) throws(Problem) {
+        try Self.refuseMultipart(head)
+        var own: [String: String] = [:]
+        var options: [RecipeOption] = []
+        for item in head.query {
+            if ["name", "dtype", "shape", "download"].contains(item.name) {
+                guard own.updateValue(item.value, forKey: item.name) == nil else {
+                    throw Query.invalid("\(item.name) is given twice.")
+                }
+            } else {
+                options.append(RecipeOption(item.name, item.value))
+            }
+        }
+        do {
+            recipe = try Recipe(options: options)
+        } catch {
+            throw Problem(error)
+        }
+        declaration = try Self.declaration(dtype: own["dtype"], shape: own["shape"])
+        name = own["name"]
+        if let name, name.isEmpty || name.utf8.count > Self.maximumNameBytes {
+            throw Query.invalid("name has 1 to \(Self.maximumNameBytes) bytes.")
+        }
+        switch own["download"] {
+        case nil:
+            let offered = ["application/json", Self.safetensors, "application/octet-stream"]
+            let preferred = preferredMediaType(accept: head.fields[.accept], offered: offered)
+            isInline = preferred == Self.safetensors || preferred == "application/octet-stream"
+        case "1", "true": isInline = true
+        case "0", "false": isInline = false
+        case let text?: throw Query.invalid("download='\(text)' is neither 1 nor 0.")
+        }
+    }
+
+    private static func refuseMultipart(_ head: RequestHead) throws(Problem) {
+        guard let type = head.fields[.contentType], type.lowercased().hasPrefix("multipart/") else { return }
+        throw Problem(
+            .unsupportedMediaType, code: "input.multipart", title: "Send the bytes themselves",
+            detail: "Multipart forms are not read; send the file as the body: curl -T FILE 'URL'.")
+    }
+
+    private static func declaration(dtype: String?, shape: String?) throws(Problem) -> InputDeclaration {
+        switch (dtype, shape) {
+        case (nil, nil): return .recognise
+        case (let dtype?, let shape?):
+            guard let type = elementType(dtype) else {
+                throw Query.invalid("dtype='\(dtype)' is not one of float64, float32, float16, bfloat16.")
+            }
+            var dimensions: [Int] = []
+            for part in shape.split(separator: ",", omittingEmptySubsequences: false) {
+                guard let dimension = Int(part), dimension >= 0, part.first != "+" else {
+                    throw Query.invalid("shape='\(shape)' is not a list of dimensions like 4096,4096.")
+                }
+                dimensions.append(dimension)
+            }
+            return .raw(type: type, shape: dimensions)
+        default: throw Query.invalid("Raw bytes need both dtype and shape.")
+        }
+    }
+
+    private static func elementType(_ name: String) -> ElementType? {
+        switch name.lowercased() {
+        case "float64", "f64": .f64
+        case "float32", "f32": .f32
+        case "float16", "f16": .f16
+        case "bfloat16", "bf16": .bf16
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,108 @@
+import ArtifactStore
+import Catalogue
+import HTTPServer
+import HTTPTypes
+import OpenSSL
+import Quantization
+import Tensors
+
+// The one table from errors of the modules to what a client reads.
+
+extension Problem {
+    /// The answer to a session that refused its input.
+    init(_ error: QuantizationError) {
+        switch error {
+        case .recipe(let code, let detail):
+            let status: HTTPResponse.Status = code == "recipe.mode_unavailable" ? .unprocessableContent : .badRequest
+            self.init(status, code: code, title: "The recipe is not valid", detail: detail)
+        case .container(let error): self.init(error)
+        case .truncated(let expected, let received):
+            self.init(
+                .badRequest, code: "input.truncated", title: "The input ends too early",
+                detail: "The header announces \(expected) bytes, \(received) arrived.",
+                members: [("expected_bytes", .integer(expected)), ("received_bytes", .integer(received))])
+        case .trailingBytes(let expected):
+            self.init(
+                .badRequest, code: "input.trailing_bytes", title: "The input goes on after its last tensor",
+                detail: "The header announces \(expected) bytes, more arrived.",
+                members: [("expected_bytes", .integer(expected))])
+        case .nonFinite(let tensor, let index):
+            self.init(
+                .unprocessableContent, code: "tensor.non_finite", title: "A weight is not a finite number",
+                detail: "Element \(index) of '\(tensor)' is NaN or infinite.",
+                members: [("tensor", .string(tensor)), ("index", .integer(index))])
+        case .outOfRange(let tensor, let index, let value, let limit):
+            self.init(
+                .unprocessableContent, code: "tensor.out_of_range", title: "A weight is too large for the format",
+                detail: "Element \(index) of '\(tensor)' is \(value); the format holds magnitudes up to \(limit).",
+                members: [
+                    ("tensor", .string(tensor)), ("index", .integer(index)), ("value", .double(Double(value))),
+                    ("limit", .double(Double(limit))),
+                ])
+        case .limit(let name, let value, let limit, let tensor):
+            self.init(
+                .contentTooLarge, code: "limit.\(name)", title: "A limit is exceeded",
+                detail: "\(name) is \(value), the limit is \(limit).",
+                members: [
+                    ("limit_name", .string(name)), ("value", .integer(value)), ("limit", .integer(limit)),
+                    ("tensor", tensor.map { .string($0) } ?? .null),
+                ])
+        case .nothingToQuantize(let detail):
+            self.init(
+                .unprocessableContent, code: "input.nothing_to_quantize", title: "Nothing to quantize", detail: detail)
+        case .calibration(let code, let detail):
+            self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
+        case .storage(let failure): self.init(storage: failure.code, failure.operation)
+        }
+    }
+
+    private init(_ error: TensorFormatError) {
+        var members: [(String, ProblemValue)] = []
+        if let offset = error.offset { members.append(("offset", .integer(offset))) }
+        if let tensor = error.tensor { members.append(("tensor", .string(tensor))) }
+        let isLimit = error.code.hasSuffix("_too_large") || error.code.hasSuffix(".too_many_tensors")
+        self.init(
+            isLimit ? .contentTooLarge : .badRequest, code: error.code, title: "The input is malformed",
+            detail: error.detail, members: members)
+    }
+
+    /// The answer to a failure of the disk.
+    init(_ error: StoreError) {
+        if error.isDiskFull {
+            self = .diskFull
+        } else {
+            self.init(.internalServerError, code: "storage.failed", detail: "The disk refused: \(error).")
+        }
+    }
+
+    /// The answer to a failure of the catalogue.
+    init(_ error: CatalogueError) {
+        if error.isDiskFull {
+            self = .diskFull
+        } else {
+            self.init(.internalServerError, code: "catalogue.failed", detail: "The catalogue refused: \(error).")
+        }
+    }
+
+    /// The answer to a failure of the crypto library.
+    init(_ error: OpenSSLError) {
+        self.init(.internalServerError, code: "crypto.failed", detail: "\(error.operation) failed.")
+    }
+
+    private init(storage code: Int32, _ operation: String) {
+        if code == StagedStorage.diskFull {
+            self = .diskFull
+        } else {
+            self.init(
+                .internalServerError, code: "storage.failed", detail: "\(operation) failed with errno \(code).")
+        }
+    }
+
+    static let diskFull = Problem(
+        HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage"), code: "storage.full",
+        title: "The disk is full", detail: "There is no room for the artifact; nothing was kept.")
+
+    static func notFound(_ id: String) -> Problem {
+        Problem(.notFound, code: "artifact.not_found", detail: "There is no artifact '\(id)'.")
+    }
+}

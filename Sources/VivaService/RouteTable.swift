@@ -1,0 +1,44 @@
+import HTTPServer
+
+/// Every route of the service. `openapi.yaml` describes exactly these; a test compares the two.
+struct RouteTable: Sendable {
+    let quantize: QuantizeHandler
+    let artifacts: ArtifactHandlers
+    let operations: OperationsHandlers
+
+    var routes: [Route] {
+        [
+            Route(.post, "/v1/quantize", .worker, handler: quantizing),
+            Route(.put, "/v1/quantize", .worker, handler: quantizing),
+            Route(.get, "/v1/artifacts", .worker) { (request) throws(Problem) in try artifacts.list(&request) },
+            Route(.get, "/v1/artifacts/{id}", .worker) { (request) throws(Problem) in
+                try artifacts.describe(&request)
+            },
+            Route(.delete, "/v1/artifacts/{id}", .worker) { (request) throws(Problem) in
+                try artifacts.remove(&request)
+            },
+            Route(.get, "/v1/artifacts/{id}/content", .worker) { (request) throws(Problem) in
+                try artifacts.content(&request)
+            },
+            Route(.get, "/v1/artifacts/{id}/report", .worker) { (request) throws(Problem) in
+                try artifacts.report(&request)
+            },
+            Route(.get, "/v1/artifacts/{id}/config.json", .worker) { (request) throws(Problem) in
+                try artifacts.config(&request)
+            },
+            Route(.get, "/v1/plan", .inline, handler: PlanHandlers.plan),
+            Route(.get, "/v1/methods", .inline, handler: PlanHandlers.methods),
+            Route(.get, "/livez", .inline) { (request) throws(Problem) in try operations.live(&request) },
+            Route(.get, "/readyz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
+            Route(.get, "/healthz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
+            Route(.get, "/metrics", .inline) { (request) throws(Problem) in try operations.metricsText(&request) },
+            Route(.get, "/v1/metrics", .inline) { (request) throws(Problem) in try operations.metricsJSON(&request) },
+            Route(.get, "/openapi.yaml", .inline, handler: OperationsHandlers.contract),
+            Route(.get, "/", .inline, handler: OperationsHandlers.page),
+        ]
+    }
+
+    private var quantizing: Route.Handler {
+        { (request) throws(Problem) in try quantize(&request) }
+    }
+}

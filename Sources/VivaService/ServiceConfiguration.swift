@@ -1,0 +1,63 @@
+package import HTTPServer
+package import Quantization
+
+/// Everything that a person decides about a running service.
+package struct ServiceConfiguration: Sendable {
+    /// The address to listen on.
+    package var host = "127.0.0.1"
+    /// The port; 0 lets the system choose.
+    package var port: UInt16 = 8080
+    /// The data folder.
+    package var dataFolder = "./viva-data"
+    /// Certificate chain and private key in PEM; both or neither.
+    package var tlsCertificate: String?
+    /// The private key's file.
+    package var tlsKey: String?
+    /// Whether the operator has said that anybody who reaches the address may use it.
+    package var allowsAnybody = false
+    /// Where the bound port is written once the service listens; for scripts that asked for port 0.
+    package var portFile: String?
+    /// Limits of the HTTP server.
+    package var serverLimits = ServerLimits()
+    /// Limits of a quantizing session.
+    package var sessionLimits = SessionLimits()
+    /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
+    package var freeBytesFloor = 256 << 20
+
+    /// The defaults: loopback, port 8080, `./viva-data`.
+    package init() {}
+
+    /// Whether only this machine can reach the address.
+    package var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+
+    /// Splits `HOST:PORT`, `[::1]:8080` included; nil when it is neither.
+    package static func parseListen(_ text: String) -> (host: String, port: UInt16)? {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
+        var host = text[..<colon]
+        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
+        return host.isEmpty ? nil : (String(host), port)
+    }
+}
+
+/// Why a service does not start.
+package enum ServiceError: Error, CustomStringConvertible {
+    /// The address is reachable from elsewhere, and keys do not exist yet.
+    case openAddress(String)
+    /// Only one of certificate and key was given.
+    case incompleteTLS
+    /// A part below failed; the text says which and how.
+    case failed(String)
+
+    /// One sentence for the terminal.
+    package var description: String {
+        switch self {
+        case .openAddress(let host):
+            "refusing to listen on \(host): anybody who reaches it could use this service, for it has no keys yet. "
+                + "Say --auth none if the network is trusted."
+        case .incompleteTLS: "--tls-cert and --tls-key belong together"
+        case .failed(let text): text
+        }
+    }
+}

@@ -1,0 +1,73 @@
+import HTTPServer
+import HTTPTypes
+import Logging
+import Observability
+import Quantization
+import Synchronization
+
+/// The figures of the service, named after OpenTelemetry's semantic conventions where they have a name.
+final class ServiceMetrics: ServerObserver {
+    let registry = MetricsRegistry()
+    private let logger: Logger
+    private let requests: Histogram
+    private let active: Gauge
+    private let connections: Gauge
+    private let requestBytes: Counter
+    private let responseBytes: Counter
+    private let artifacts: Counter
+    private let inputBytes: Counter
+    private let weights: Counter
+    private let quantizing: Histogram
+
+    init(logger: Logger) {
+        self.logger = logger
+        requests = registry.histogram(
+            "http_server_request_duration_seconds", help: "Time from the whole head to the last byte of the answer.",
+            labels: ["http_request_method", "http_route", "http_response_status_code"],
+            buckets: requestDurationBuckets)
+        active = registry.gauge("http_server_active_requests", help: "Requests in work.")
+        connections = registry.gauge("http_server_open_connections", help: "Open connections.")
+        requestBytes = registry.counter("http_server_request_body_bytes_total", help: "Bytes of request bodies.")
+        responseBytes = registry.counter("http_server_response_body_bytes_total", help: "Bytes of answers' bodies.")
+        artifacts = registry.counter(
+            "viva_quantized_inputs_total", help: "Inputs that became an artifact.", labels: ["method"])
+        inputBytes = registry.counter(
+            "viva_quantized_input_bytes_total", help: "Bytes of these inputs.", labels: ["method"])
+        weights = registry.counter("viva_quantized_weights_total", help: "Weights quantized.", labels: ["method"])
+        quantizing = registry.histogram(
+            "viva_quantize_duration_seconds", help: "Time from the first byte of an input to the end of its passes.",
+            labels: ["method"], buckets: requestDurationBuckets + [30, 60, 300, 1800])
+    }
+
+    func connectionOpened() { connections.add(1) }
+    func connectionClosed() { connections.add(-1) }
+    func requestStarted() { active.add(1) }
+
+    func requestFinished(_ summary: RequestSummary) {
+        active.add(-1)
+        let method = summary.method.map { Self.known.contains($0) ? $0.rawValue : "_OTHER" } ?? "_OTHER"
+        let seconds = Double(summary.durationNanoseconds) / 1e9
+        requests.observe(seconds, [method, summary.route ?? "", "\(summary.status.code)"])
+        requestBytes.add(Double(summary.requestBodyBytes))
+        responseBytes.add(Double(summary.responseBodyBytes))
+        var metadata: Logger.Metadata = [
+            "method": "\(method)", "route": "\(summary.route ?? "")", "status": "\(summary.status.code)",
+            "duration_ms": "\(Double(summary.durationNanoseconds / 1000) / 1000)",
+            "request_bytes": "\(summary.requestBodyBytes)", "response_bytes": "\(summary.responseBodyBytes)",
+            "request_id": "\(summary.requestID)", "trace_id": "\(summary.traceID)", "peer": "\(summary.peer)",
+        ]
+        if let code = summary.errorCode { metadata["code"] = "\(code)" }
+        logger.info("request", metadata: metadata)
+    }
+
+    func quantized(_ method: Method, _ outcome: InputPump.Outcome) {
+        let labels = [method.rawValue]
+        artifacts.add(1, labels)
+        inputBytes.add(Double(outcome.inputBytes), labels)
+        weights.add(Double(outcome.result.report.quantizedWeights), labels)
+        let total = (outcome.receiving + outcome.finishing).components
+        quantizing.observe(Double(total.seconds) + Double(total.attoseconds) / 1e18, labels)
+    }
+
+    private static let known: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .delete, .options, .patch]
+}

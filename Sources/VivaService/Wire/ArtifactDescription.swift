@@ -1,0 +1,108 @@
+import Catalogue
+import Observability
+import Quantization
+
+/// An artifact as the contract describes it: the artifact JSON and the report.
+struct ArtifactDescription {
+    let id: String
+    let name: String?
+    let recipe: Recipe
+    let inputDigest: String
+    let inputBytes: Int
+    let result: SessionResult
+
+    private var options: JSON { .object(recipe.optionMembers.map { ($0.0, .raw($0.1)) }) }
+
+    /// The artifact JSON as it is stored and answered.
+    func record(digest: String, owner: String, createdAt: Int64) -> ArtifactRecord {
+        ArtifactRecord(
+            id: id, owner: owner, name: name, method: recipe.method.rawValue, format: recipe.format.rawValue,
+            mode: recipe.mode.rawValue, inputDigest: inputDigest, inputBytes: inputBytes,
+            bytes: result.artifactBytes, digest: digest,
+            manifest: String(decoding: manifest(digest, createdAt).bytes(), as: UTF8.self), createdAt: createdAt)
+    }
+
+    private func manifest(_ digest: String, _ createdAt: Int64) -> JSON {
+        let report = result.report
+        let path = "/v1/artifacts/\(id)"
+        return .object([
+            ("id", .string(id)), ("name", .optional(name)), ("method", .string(recipe.method.rawValue)),
+            ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
+            ("options", options),
+            ("input", .object([("digest", .string(inputDigest)), ("bytes", .integer(inputBytes))])),
+            ("bytes", .integer(result.artifactBytes)), ("digest", .string(digest)),
+            ("quantization_config", QuantizationConfig.json(recipe, skipped: result.skippedModules)),
+            ("quantized_fraction", .number(fraction)),
+            ("compression_ratio", .number(Double(inputBytes) / Double(max(1, result.artifactBytes)))),
+            ("compression_ratio_fp32", .number(compressionAgainstFloat32)),
+            ("bits_per_weight", .number(report.bitsPerWeight)),
+            ("summary", Self.summary(report.pooled)), ("warnings", .strings(report.warnings)),
+            (
+                "links",
+                .object([
+                    ("self", .string(path)), ("content", .string("\(path)/content")),
+                    ("report", .string("\(path)/report")), ("config", .string("\(path)/config.json")),
+                ])
+            ),
+            ("created_at", .string(rfc3339(milliseconds: createdAt))), ("engine_version", .string(Engine.version)),
+        ])
+    }
+
+    private var fraction: Double {
+        Double(result.report.quantizedWeights) / Double(max(1, result.report.totalWeights))
+    }
+
+    /// Float32 bytes of the quantized weights over the bytes of their codes and scales.
+    private var compressionAgainstFloat32: Double {
+        result.report.bitsPerWeight > 0 ? 32 / result.report.bitsPerWeight : 0
+    }
+
+    private static func summary(_ sums: QualitySums) -> JSON {
+        let figures = QualityFigures(sums)
+        var members: [(String, JSON)] = [
+            ("sqnr_db", .optional(figures.sqnr)), ("mse", .number(figures.mse)),
+            ("psnr_db", .optional(figures.psnr)), ("max_abs_error", .number(figures.maximumError)),
+            ("cosine_similarity", .optional(figures.cosine)),
+        ]
+        if sums.squaredError == 0 { members.append(("exact", .bool(true))) }
+        return .object(members)
+    }
+
+    /// The report: every tensor, the totals, the worst tensors, the warnings.
+    func report() -> JSON {
+        let report = result.report
+        let worst = report.tensors.compactMap { tensor in
+            tensor.quality.flatMap { QualityFigures($0.sums).sqnr }.map { (tensor.entry.name, $0) }
+        }
+        .sorted { $0.1 < $1.1 }.prefix(Self.worstTensors)
+        return .object([
+            ("artifact", .string(id)), ("method", .string(recipe.method.rawValue)),
+            ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
+            ("options", options), ("totals", totals()),
+            (
+                "worst_tensors",
+                .array(worst.map { .object([("name", .string($0.0)), ("sqnr_db", .number($0.1))]) })
+            ),
+            ("warnings", .strings(report.warnings)),
+            ("tensors", .array(report.tensors.map { TensorJSON(tensor: $0, limits: report.limits).json })),
+            ("engine_version", .string(Engine.version)),
+        ])
+    }
+
+    /// How many of the worst tensors the report names.
+    private static let worstTensors = 10
+
+    private func totals() -> JSON {
+        let report = result.report
+        var members: [(String, JSON)] = [
+            ("tensors", .integer(report.tensors.count)),
+            ("quantized_tensors", .integer(report.tensors.count { $0.quality != nil })),
+            ("weights", .integer(report.totalWeights)), ("quantized_weights", .integer(report.quantizedWeights)),
+            ("quantized_fraction", .number(fraction)), ("input_bytes", .integer(inputBytes)),
+            ("artifact_bytes", .integer(result.artifactBytes)), ("bits_per_weight", .number(report.bitsPerWeight)),
+            ("compression_ratio_fp32", .number(compressionAgainstFloat32)),
+        ]
+        members += FiguresJSON.members(report.pooled, report.limits)
+        return .object(members)
+    }
+}

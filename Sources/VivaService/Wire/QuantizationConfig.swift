@@ -1,0 +1,36 @@
+import Quantization
+
+/// The `quantization_config` that transformers and vLLM expect in a model's `config.json`.
+///
+/// Source: `BitsAndBytesConfig` and `AwqConfig` of transformers 5.23. Every field is written out, for vLLM's defaults
+/// differ from transformers'.
+enum QuantizationConfig {
+    /// `skipped` names the modules whose weights were left as they are; the output head is always among them, for an
+    /// explicit list replaces the library's own default.
+    static func json(_ recipe: Recipe, skipped: [String]) -> JSON {
+        let names = ["lm_head"] + skipped.filter { $0 != "lm_head" }
+        switch recipe.method {
+        case .nf4: return bitsandbytes(is4Bit: true, doubleQuant: recipe.doubleQuant, skipped: names)
+        case .int8: return bitsandbytes(is4Bit: false, doubleQuant: false, skipped: names)
+        case .awq:
+            return .object([
+                ("quant_method", .string("awq")), ("bits", .integer(4)), ("group_size", .integer(recipe.groupSize)),
+                ("zero_point", .bool(true)), ("version", .string("gemm")),
+                ("modules_to_not_convert", .strings(names)),
+            ])
+        }
+    }
+
+    private static func bitsandbytes(is4Bit: Bool, doubleQuant: Bool, skipped: [String]) -> JSON {
+        .object([
+            ("quant_method", .string("bitsandbytes")), ("load_in_4bit", .bool(is4Bit)),
+            ("load_in_8bit", .bool(!is4Bit)), ("_load_in_4bit", .bool(is4Bit)), ("_load_in_8bit", .bool(!is4Bit)),
+            ("bnb_4bit_quant_type", .string(is4Bit ? "nf4" : "fp4")),
+            ("bnb_4bit_use_double_quant", .bool(doubleQuant)),
+            ("bnb_4bit_compute_dtype", .string(is4Bit ? "bfloat16" : "float32")),
+            ("bnb_4bit_quant_storage", .string("uint8")), ("llm_int8_enable_fp32_cpu_offload", .bool(false)),
+            ("llm_int8_has_fp16_weight", .bool(false)), ("llm_int8_skip_modules", .strings(skipped)),
+            ("llm_int8_threshold", .number(6)),
+        ])
+    }
+}

@@ -1,0 +1,45 @@
+import Quantization
+
+/// The measured figures and the limits beside them, as members of a JSON object.
+enum FiguresJSON {
+    static func members(_ sums: QualitySums, _ limits: QualityLimits) -> [(String, JSON)] {
+        let figures = QualityFigures(sums)
+        return [
+            ("sqnr_db", .optional(figures.sqnr)), ("exact", .bool(sums.squaredError == 0)),
+            ("mse", .number(figures.mse)), ("relative_mse", .optional(figures.relativeError)),
+            ("rmse", .number(figures.rmse)), ("mae", .number(figures.mae)), ("psnr_db", .optional(figures.psnr)),
+            ("cosine_similarity", .optional(figures.cosine)), ("max_abs_error", .number(figures.maximumError)),
+            ("sqnr_limit_db", .number(limits.gaussian)),
+            ("gap_db", .optional(figures.sqnr.map { limits.gaussian - $0 })),
+            ("efficiency", .optional(figures.sqnr.map { $0 / limits.gaussian })),
+            ("uniform_limit_db", .number(limits.uniform)),
+            ("uniform_gap_db", .optional(figures.sqnr.map { limits.uniform - $0 })),
+            ("uniform_efficiency", .optional(figures.sqnr.map { $0 / limits.uniform })),
+        ]
+    }
+}
+
+/// One tensor of a report.
+struct TensorJSON {
+    let tensor: TensorReport
+    let limits: QualityLimits
+
+    var json: JSON {
+        let entry = tensor.entry
+        var members: [(String, JSON)] = [
+            ("name", .string(entry.name)), ("shape", .array(entry.shape.map { .integer($0) })),
+            ("dtype", .string(entry.type.rawValue)), ("bytes_before", .integer(entry.bytes.count)),
+            ("bytes_after", .integer(tensor.artifactBytes)), ("quantized", .bool(tensor.quality != nil)),
+        ]
+        guard let quality = tensor.quality else { return .object(members) }
+        members += FiguresJSON.members(quality.sums, limits)
+        members.append(("p99_abs_error", .number(quality.p99Error)))
+        if quality.absoluteErrorsAreBounds {
+            members.append(("upper_bounds", .strings(["mae", "max_abs_error", "p99_abs_error"])))
+        }
+        if quality.excludesCast { members.append(("cast_excluded", .bool(true))) }
+        if let ratio = tensor.scaleRatio { members.append(("scale_ratio", .number(ratio))) }
+        if let error = tensor.outputError { members.append(("output_relative_error", .number(error))) }
+        return .object(members)
+    }
+}
