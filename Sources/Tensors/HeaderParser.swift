@@ -73,9 +73,9 @@ enum ForeignFormat: CaseIterable {
         case .gzip: [[0x1F, 0x8B]]
         case .zstandard: [[0x28, 0xB5, 0x2F, 0xFD]]
         case .lfsPointer: [Array("version ".utf8)]
-        case .markup: [Array("<".utf8)]
+        case .markup: ["<!", "<h", "<H", "<?"].map { Array($0.utf8) }
         case .form: [Array("--".utf8)]
-        case .json: [Array("{".utf8)]
+        case .json: ["{\"", "{ ", "{\n", "{\r"].map { Array($0.utf8) }
         }
     }
 
