@@ -7,6 +7,8 @@ struct SafetensorsParser {
     static let formatMaxHeaderBytes = 100_000_000
     /// The bytes of the length in front of the header.
     static let lengthBytes = 8
+    /// The one name in the header that is not a tensor's.
+    private static let metadataName = ExactName("__metadata__")
 
     private let limits: ContainerLimits
     private var scanner: HeaderScanner
@@ -55,7 +57,7 @@ struct SafetensorsParser {
         while try scanner.nextElement(isFirst: &isFirst, close: UInt8(ascii: "}"), in: bytes) {
             let start = scanner.position
             let name = try key(in: bytes)
-            if name == "__metadata__" {
+            if ExactName(name) == Self.metadataName {
                 try readMetadata(at: start, in: bytes)
             } else {
                 try readEntry(named: name, at: start, in: bytes)
