@@ -8,7 +8,7 @@
 ///   - prefix: the input from its first byte; bytes behind the header are not looked at.
 ///   - totalBytes: the length of the whole input where it is known. A header that disagrees with it is refused here;
 ///     otherwise the caller compares the end of the stream with `InputDescription.totalBytes`.
-/// - Throws: codes `container.…`, `safetensors.…` and `npy.…`; `container.unknown` names what the bytes look like.
+/// - Throws: `container.*`, `safetensors.*` and `npy.*`; `container.unknown` names what the bytes look like.
 package func parseHeader(
     _ prefix: RawSpan, totalBytes: Int?, limits: ContainerLimits = ContainerLimits()
 ) throws(TensorFormatError) -> HeaderParse {
