@@ -8,7 +8,7 @@
 ///   - prefix: the input from its first byte; bytes behind the header are not looked at.
 ///   - totalBytes: the length of the whole input where it is known. A header that disagrees with it is refused here;
 ///     otherwise the caller compares the end of the stream with `InputDescription.totalBytes`.
-/// - Throws: codes `container.…`, `safetensors.…` and `npy.…`; `container.unknown` names what the bytes look like.
+/// - Throws: `container.*`, `safetensors.*` and `npy.*`; `container.unknown` names what the bytes look like.
 package func parseHeader(
     _ prefix: RawSpan, totalBytes: Int?, limits: ContainerLimits = ContainerLimits()
 ) throws(TensorFormatError) -> HeaderParse {
@@ -73,9 +73,9 @@ enum ForeignFormat: CaseIterable {
         case .gzip: [[0x1F, 0x8B]]
         case .zstandard: [[0x28, 0xB5, 0x2F, 0xFD]]
         case .lfsPointer: [Array("version ".utf8)]
-        case .markup: [Array("<".utf8)]
+        case .markup: ["<!", "<h", "<H", "<?"].map { Array($0.utf8) }
         case .form: [Array("--".utf8)]
-        case .json: [Array("{".utf8)]
+        case .json: ["{\"", "{ ", "{\n", "{\r"].map { Array($0.utf8) }
         }
     }
 

@@ -99,6 +99,11 @@ struct HeaderScanner {
         TensorFormatError(code: "\(container).\(code)", detail: detail, offset: offset ?? position, tensor: tensor)
     }
 
+    /// An error about the value that begins here, or a syntax error where the header ends instead.
+    func wrongValue(_ code: String, _ detail: String, tensor: String? = nil, in bytes: RawSpan) -> TensorFormatError {
+        position < end ? error(code, detail, tensor: tensor) : unexpected("expected a value", in: bytes)
+    }
+
     /// A syntax error at the next byte, which is named.
     func unexpected(_ expectation: String, in bytes: RawSpan) -> TensorFormatError {
         guard let byte = peek(in: bytes) else {

@@ -7,6 +7,8 @@ struct SafetensorsParser {
     static let formatMaxHeaderBytes = 100_000_000
     /// The bytes of the length in front of the header.
     static let lengthBytes = 8
+    /// The one name in the header that is not a tensor's.
+    private static let metadataName = ExactName("__metadata__")
 
     private let limits: ContainerLimits
     private var scanner: HeaderScanner
@@ -55,7 +57,7 @@ struct SafetensorsParser {
         while try scanner.nextElement(isFirst: &isFirst, close: UInt8(ascii: "}"), in: bytes) {
             let start = scanner.position
             let name = try key(in: bytes)
-            if name == "__metadata__" {
+            if ExactName(name) == Self.metadataName {
                 try readMetadata(at: start, in: bytes)
             } else {
                 try readEntry(named: name, at: start, in: bytes)
@@ -86,7 +88,7 @@ struct SafetensorsParser {
             throw scanner.error("duplicate_metadata", "__metadata__ occurs twice", at: start)
         }
         guard scanner.take(UInt8(ascii: "{"), in: bytes) else {
-            throw scanner.error("metadata_type", "__metadata__ must be an object of strings")
+            throw scanner.wrongValue("metadata_type", "__metadata__ must be an object of strings", in: bytes)
         }
         var items: [MetadataItem] = []
         var keys: Set<ExactName> = []
@@ -102,7 +104,7 @@ struct SafetensorsParser {
                     "too_many_metadata", "__metadata__ has more than \(items.count) items", at: keyStart)
             }
             guard scanner.peek(in: bytes) == UInt8(ascii: "\"") else {
-                throw scanner.error("metadata_type", "a value of __metadata__ is not a string")
+                throw scanner.wrongValue("metadata_type", "a value of __metadata__ is not a string", in: bytes)
             }
             items.append(MetadataItem(name: name, value: try scanner.jsonString(in: bytes)))
         }
@@ -117,7 +119,8 @@ struct SafetensorsParser {
             throw scanner.error("too_many_tensors", "the limit is \(limits.maxTensors) tensors", at: start)
         }
         guard scanner.take(UInt8(ascii: "{"), in: bytes) else {
-            throw scanner.error("entry_type", "the value of a tensor name must be an object", tensor: name)
+            throw scanner.wrongValue(
+                "entry_type", "the value of a tensor name must be an object", tensor: name, in: bytes)
         }
         var fields = EntryFields()
         var isFirst = true
@@ -154,7 +157,7 @@ struct SafetensorsParser {
     private mutating func elementType(of name: String, in bytes: RawSpan) throws(TensorFormatError) -> ElementType {
         let start = scanner.position
         guard scanner.peek(in: bytes) == UInt8(ascii: "\"") else {
-            throw scanner.error("field_type", "dtype must be a string", tensor: name)
+            throw scanner.wrongValue("field_type", "dtype must be a string", tensor: name, in: bytes)
         }
         guard let type = ElementType(rawValue: try scanner.jsonString(in: bytes)) else {
             throw scanner.error("unknown_type", "dtype is not one that safetensors names", at: start, tensor: name)
@@ -167,7 +170,8 @@ struct SafetensorsParser {
         of name: String, atMost limit: Int, else code: String, in bytes: RawSpan
     ) throws(TensorFormatError) -> [Int] {
         guard scanner.take(UInt8(ascii: "["), in: bytes) else {
-            throw scanner.error("field_type", "shape and data_offsets must be arrays of integers", tensor: name)
+            throw scanner.wrongValue(
+                "field_type", "shape and data_offsets must be arrays of integers", tensor: name, in: bytes)
         }
         var values: [Int] = []
         var isFirst = true

@@ -149,7 +149,7 @@ import Testing
             #expect(throws: StoreError.locked(path: path)) { _ = try ArtifactStore(folder: path) }
             #expect(try first.identifiers() == [])
         }
-        _ = try ArtifactStore(folder: path)
+        _ = try reopen(path)
     }
 
     @Test func leftoversAreSweptAtTheStartAndArtifactsKept() throws {
@@ -165,7 +165,7 @@ import Testing
         let outside = folder.path + "/outside"
         try Data([1]).write(to: URL(fileURLWithPath: outside))
         try FileManager.default.createSymbolicLink(atPath: leftover + "/link", withDestinationPath: folder.path)
-        let second = try ArtifactStore(folder: path)
+        let second = try reopen(path)
         #expect(try FileManager.default.contentsOfDirectory(atPath: path + "/staging") == [])
         #expect(FileManager.default.fileExists(atPath: outside))
         #expect(try second.identifiers() == ["kept"])

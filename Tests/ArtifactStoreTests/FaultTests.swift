@@ -1,5 +1,5 @@
 import ArtifactStore
-import Foundation
+import Glibc
 import Testing
 
 @Suite struct FaultTests {

@@ -1,4 +1,6 @@
+import ArtifactStore
 import Foundation
+import Glibc
 
 /// A folder of its own for one test, removed with the object.
 final class TemporaryFolder: Sendable {
@@ -28,28 +30,34 @@ final class TinyFileSystem: Sendable {
 
     init(kibibytes: Int) throws {
         folder = try TemporaryFolder()
-        try run("mount", "-t", "tmpfs", "-o", "size=\(kibibytes)k", "tmpfs", folder.path)
+        guard unsafe mount("tmpfs", folder.path, "tmpfs", 0, "size=\(kibibytes)k") == 0 else {
+            throw Refused(code: errno)
+        }
     }
 
     func makeReadOnly() throws {
-        try run("mount", "-o", "remount,ro", path)
+        let flags = UInt(MS_REMOUNT | MS_RDONLY)
+        guard unsafe mount(nil, path, nil, flags, nil) == 0 else { throw Refused(code: errno) }
     }
 
     deinit {
-        try? run("umount", "--lazy", folder.path)
+        _ = unsafe umount2(folder.path, Int32(MNT_DETACH))
+    }
+
+    private struct Refused: Error {
+        let code: Int32
     }
 }
 
-private struct CommandFailed: Error {
-    let status: Int32
-}
-
-private func run(_ command: String...) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = command
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    if process.terminationStatus != 0 { throw CommandFailed(status: process.terminationStatus) }
+/// Opens a store that was just closed. A process that another test is spawning at this moment shares its lock until
+/// that process has become another program, so the first tries may find it taken.
+func reopen(_ path: String) throws -> ArtifactStore {
+    for _ in 0..<500 {
+        do {
+            return try ArtifactStore(folder: path)
+        } catch StoreError.locked {
+            usleep(10_000)
+        }
+    }
+    return try ArtifactStore(folder: path)
 }
