@@ -2,18 +2,22 @@
 ///
 /// `String` compares by canonical equivalence: it would take distinct names for one, and its normalization takes
 /// time in the square of a run of combining marks, which a sender could choose.
-struct ExactName: Hashable {
-    let name: String
+package struct ExactName: Hashable {
+    /// The name.
+    package let name: String
 
-    init(_ name: String) {
+    /// Wraps a name for comparison by bytes.
+    package init(_ name: String) {
         self.name = name
     }
 
-    static func == (left: ExactName, right: ExactName) -> Bool {
+    /// Whether the bytes are equal.
+    package static func == (left: ExactName, right: ExactName) -> Bool {
         left.name.utf8.elementsEqual(right.name.utf8)
     }
 
-    func hash(into hasher: inout Hasher) {
+    /// Hashes the bytes.
+    package func hash(into hasher: inout Hasher) {
         // Normalization leaves ASCII as it is, and String hashes it without a copy.
         if name.utf8.allSatisfy({ $0 < 0x80 }) {
             hasher.combine(name)

@@ -1,3 +1,5 @@
+import ArtifactStore
+import Catalogue
 import HTTPServer
 import HTTPTypes
 import Logging
@@ -37,6 +39,22 @@ final class ServiceMetrics: ServerObserver {
         quantizing = registry.histogram(
             "viva_quantize_duration_seconds", help: "Time from the first byte of an input to the end of its passes.",
             labels: ["method"], buckets: requestDurationBuckets + [30, 60, 300, 1800])
+    }
+
+    /// Adds what is read when somebody looks: the store's contents, the disk, the process.
+    func observe(_ store: ArtifactStore, _ catalogue: Catalogue) {
+        registry.observedGauge("viva_artifacts", help: "Artifacts in the catalogue.") {
+            ((try? catalogue.totals())?.count).map(Double.init) ?? .nan
+        }
+        registry.observedGauge("viva_artifact_bytes", help: "Bytes of all artifacts.") {
+            ((try? catalogue.totals())?.bytes).map(Double.init) ?? .nan
+        }
+        registry.observedGauge("viva_disk_free_bytes", help: "Bytes that may still be written.") {
+            ((try? store.space())?.free).map(Double.init) ?? .nan
+        }
+        registry.observedGauge("process_resident_memory_bytes", help: "Resident memory.") {
+            ProcessFigures.residentBytes ?? .nan
+        }
     }
 
     func connectionOpened() { connections.add(1) }

@@ -164,10 +164,10 @@ package struct ArtifactLayout: Sendable {
         _ entries: [TensorEntry], _ treatments: [Treatment], _ recipe: Recipe
     ) throws(QuantizationError) {
         guard recipe.method == .awq, recipe.calibration == .activations else { return }
-        let byName = Dictionary(entries.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+        let byName = Dictionary(entries.map { (ExactName($0.name), $0) }, uniquingKeysWith: { first, _ in first })
         for (entry, treatment) in zip(entries, treatments) where treatment == .quantize {
-            let name = entry.name.dropLast("weight".count) + "activations"
-            guard let activations = byName[String(name)] else {
+            let name = String(entry.name.dropLast("weight".count)) + "activations"
+            guard let activations = byName[ExactName(name)] else {
                 throw .calibration(
                     code: "calibration.missing",
                     detail: "AWQ needs a tensor '\(name)' [tokens, in] beside '\(entry.name)'; "

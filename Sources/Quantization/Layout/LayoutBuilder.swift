@@ -97,8 +97,8 @@ struct LayoutBuilder {
 
     /// The first name that two parts or states share, or nil.
     var firstRepeatedName: String? {
-        var seen: Set<String> = []
-        return (parts.map(\.name) + states.map(\.name)).first { !seen.insert($0).inserted }
+        var seen: Set<ExactName> = []
+        return (parts.map(\.name) + states.map(\.name)).first { !seen.insert(ExactName($0)).inserted }
     }
 
     /// The parts in file order, offsets counted from 0, and where each input tensor's parts went.

@@ -36,7 +36,7 @@ struct TensorSelection: Sendable {
     /// The treatment of every entry, in the same order, and a warning for each that its shape excludes.
     func treatments(of entries: [TensorEntry]) -> (treatments: [Treatment], warnings: [String]) {
         var warnings: [String] = []
-        let names = Set(entries.map(\.name))
+        let names = Set(entries.map { ExactName($0.name) })
         let isCalibration = entries.map { recipe.method == .awq && calibrates($0.name, names) }
         let weights = isCalibration.count(where: { !$0 })
         var treatments = zip(entries, isCalibration).map { entry, calibration -> Treatment in
@@ -70,18 +70,18 @@ struct TensorSelection: Sendable {
 
     private func moduleHasWeightName(_ name: String) -> Bool { name == "weight" || name.hasSuffix(".weight") }
 
-    private func calibrates(_ name: String, _ names: Set<String>) -> Bool {
+    private func calibrates(_ name: String, _ names: Set<ExactName>) -> Bool {
         Self.calibrationNames.contains { suffix in
-            if name == suffix { return names.contains("weight") }
-            return name.hasSuffix("." + suffix) && names.contains(name.dropLast(suffix.count) + "weight")
+            if name == suffix { return names.contains(ExactName("weight")) }
+            return name.hasSuffix("." + suffix) && names.contains(ExactName(name.dropLast(suffix.count) + "weight"))
         }
     }
 
     private func castBiases(_ entries: [TensorEntry], _ treatments: inout [Treatment]) {
-        let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { $0.0.name })
+        let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { ExactName($0.0.name) })
         for (index, entry) in entries.enumerated() where entry.name == "bias" || entry.name.hasSuffix(".bias") {
             let weight = entry.name.dropLast("bias".count) + "weight"
-            if quantized.contains(String(weight)), entry.type.isQuantizable { treatments[index] = .castToF16 }
+            if quantized.contains(ExactName(weight)), entry.type.isQuantizable { treatments[index] = .castToF16 }
         }
     }
 }

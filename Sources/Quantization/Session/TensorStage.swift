@@ -113,9 +113,9 @@ struct TensorStage {
         let entry = input.entries[index]
         var activations: StagedTensor?
         if recipe.calibration == .activations {
-            let wanted = entry.name.dropLast("weight".count) + "activations"
-            guard let found = input.entries.firstIndex(where: { $0.name == wanted }) else {
-                throw .calibration(code: "calibration.missing", detail: "There is no tensor '\(wanted)'.")
+            let wanted = ExactName(entry.name.dropLast("weight".count) + "activations")
+            guard let found = input.entries.firstIndex(where: { ExactName($0.name) == wanted }) else {
+                throw .calibration(code: "calibration.missing", detail: "There is no tensor '\(wanted.name)'.")
             }
             activations = staged(found)
         }

@@ -1,0 +1,113 @@
+import ArtifactStore
+import Catalogue
+import FoundationEssentials
+import HTTPServer
+import Logging
+import Observability
+import OpenSSL
+import Quantization
+import Sockets
+
+/// The running service: opens the data folder, makes it consistent, and serves until it is told to drain.
+package final class Service: Sendable {
+    private let server: Server
+    private let logger: Logger
+    private let configuration: ServiceConfiguration
+
+    /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
+    package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
+        guard configuration.isLoopback || configuration.allowsAnybody else {
+            throw .openAddress(configuration.host)
+        }
+        self.configuration = configuration
+        let logger = Logger(label: "viva") { JSONLogHandler(label: $0, write: StandardError.write) }
+        self.logger = logger
+        do {
+            let store = try ArtifactStore(folder: configuration.dataFolder)
+            let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
+            try Self.recover(store, catalogue, logger)
+            let metrics = ServiceMetrics(logger: logger)
+            metrics.observe(store, catalogue)
+            let draining = DrainingFlag()
+            let table = Self.table(configuration, store, catalogue, metrics, draining)
+            let admission = Admission(isLoopback: configuration.isLoopback)
+            let router = Router(table.routes) { (request) throws(Problem) in try admission(request) }
+            server = try Server(
+                configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
+                observer: metrics)
+            draining.attach(server)
+        } catch let error as ServiceError {
+            throw error
+        } catch {
+            throw .failed("\(error)")
+        }
+    }
+
+    /// Serves on the calling thread until drained. SIGTERM or SIGINT drains, a second one stops at once.
+    package func run() throws(ServiceError) {
+        let server = server
+        let logger = logger
+        do {
+            try Signals.listen { signal in
+                logger.notice("draining", metadata: ["signal": "\(signal)"])
+                server.drain()
+            }
+            let address = server.address
+            if let path = configuration.portFile {
+                try Data("\(address.port)\n".utf8).write(to: URL(filePath: path), options: .atomic)
+            }
+            let scheme = configuration.tlsCertificate == nil ? "http" : "https"
+            let host = address.host.contains(":") ? "[\(address.host)]" : address.host
+            logger.notice(
+                "listening",
+                metadata: [
+                    "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
+                    "version": "\(Engine.version)",
+                ])
+        } catch {
+            throw .failed("\(error)")
+        }
+        server.run()
+        logger.notice("stopped")
+    }
+
+    /// Drops published files that no row names (killed between the rename and the row) and rows without a file.
+    private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
+        var failure: CatalogueError?
+        let swept = try store.sweep { id in
+            do {
+                return try catalogue.contains(id)
+            } catch {
+                failure = error
+                return true
+            }
+        }
+        if let failure { throw failure }
+        if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
+    }
+
+    private static func table(
+        _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue,
+        _ metrics: ServiceMetrics, _ draining: DrainingFlag
+    ) -> RouteTable {
+        RouteTable(
+            quantize: QuantizeHandler(
+                store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
+                limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor),
+            artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
+            operations: OperationsHandlers(
+                store: store, catalogue: catalogue, metrics: metrics,
+                freeBytesFloor: configuration.freeBytesFloor, isDraining: { draining.isSet }))
+    }
+
+    private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {
+        let tls: TLSContext?
+        switch (configuration.tlsCertificate, configuration.tlsKey) {
+        case (nil, nil): tls = nil
+        case (let certificate?, let key?): tls = try TLSContext(certificateFile: certificate, keyFile: key)
+        default: throw ServiceError.incompleteTLS
+        }
+        return ServerConfiguration(
+            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits)
+    }
+}
