@@ -4,13 +4,93 @@ package import HTTPTypes
 package enum RangeOutcome: Sendable, Equatable {
     /// Answer 200 with the whole representation.
     case whole
-    /// Answer 206 with these non-empty ranges of byte offsets.
+    /// Answer 206 with these non-empty ranges of byte offsets; several make a `multipart/byteranges`.
     case ranges([Range<Int>])
     /// Answer 416 with `Content-Range: bytes */length`.
     case unsatisfiable
 }
 
-/// Evaluates Range and If-Range (RFC 9110 sections 13.1.5 and 14.2) against a representation of `length` bytes.
+/// The most ranges one request may name; a request for more is answered whole, as RFC 9110 section 14.2 allows.
+package let maxRequestedRanges = 16
+
+/// Evaluates Range and If-Range (RFC 9110 sections 13.1.5 and 14.2) for a GET of `length` bytes.
+///
+/// A malformed Range is ignored. Ranges that overlap or touch are joined and then sorted; others keep their order.
+/// - Parameter etag: the current entity tag with its quotes; If-Range with a date never matches.
 package func evaluateRange(_ fields: HTTPFields, length: Int, etag: String?) -> RangeOutcome {
-    .whole
+    let values = fields[values: .range]
+    guard values.count == 1, let specs = values.first.flatMap(parseRangeSpecs) else { return .whole }
+    let guards = fields[values: .ifRange]
+    guard guards.isEmpty || (guards.count == 1 && EntityTag(guards[0])?.stronglyMatches(etag) == true) else {
+        return .whole
+    }
+    guard specs.count <= maxRequestedRanges else { return .whole }
+    // A suffix of an empty representation is satisfiable (section 14.1.1), but no Content-Range can say so.
+    if length == 0, specs.contains(where: \.isWantedSuffix) { return .whole }
+    let ranges = specs.compactMap { $0.resolved(length: length) }
+    return ranges.isEmpty ? .unsatisfiable : .ranges(coalesced(ranges))
+}
+
+/// One `first-last`, `first-` or `-suffix` of a Range field; numbers too large for 63 bits are `Int.max`.
+private enum RangeSpec {
+    case from(Int, through: Int)
+    case suffix(Int)
+
+    var isWantedSuffix: Bool {
+        if case .suffix(let count) = self { count > 0 } else { false }
+    }
+
+    init?(_ text: Substring) {
+        guard let dash = text.utf8.firstIndex(of: UInt8(ascii: "-")) else { return nil }
+        let first = text[..<dash]
+        let last = text[text.index(after: dash)...]
+        if first.isEmpty {
+            guard let count = Self.number(last) else { return nil }
+            self = .suffix(count)
+        } else {
+            guard let start = Self.number(first), let end = last.isEmpty ? Int.max : Self.number(last),
+                start <= end
+            else { return nil }
+            self = .from(start, through: end)
+        }
+    }
+
+    func resolved(length: Int) -> Range<Int>? {
+        switch self {
+        case .from(let first, let last): first < length ? first..<min(last, length - 1) + 1 : nil
+        case .suffix(let count): count > 0 && length > 0 ? max(0, length - count)..<length : nil
+        }
+    }
+
+    private static func number(_ text: Substring) -> Int? {
+        guard !text.isEmpty, text.utf8.allSatisfy(\.isDigit) else { return nil }
+        return Int(text) ?? .max
+    }
+}
+
+/// The specs of `bytes=…`; nil when the unit is another one or the list is malformed.
+private func parseRangeSpecs(_ value: String) -> [RangeSpec]? {
+    guard let equals = value.utf8.firstIndex(of: UInt8(ascii: "=")), value[..<equals].lowercased() == "bytes" else {
+        return nil
+    }
+    var specs: [RangeSpec] = []
+    for element in value[value.index(after: equals)...].split(separator: ",") {
+        let trimmed = element.trimmingBlanks
+        if trimmed.isEmpty { continue }
+        guard let spec = RangeSpec(trimmed) else { return nil }
+        specs.append(spec)
+    }
+    return specs.isEmpty ? nil : specs
+}
+
+private func coalesced(_ ranges: [Range<Int>]) -> [Range<Int>] {
+    var joined: [Range<Int>] = []
+    for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+        if let last = joined.last, range.lowerBound <= last.upperBound {
+            joined[joined.count - 1] = last.lowerBound..<max(last.upperBound, range.upperBound)
+        } else {
+            joined.append(range)
+        }
+    }
+    return joined.count == ranges.count ? ranges : joined
 }
