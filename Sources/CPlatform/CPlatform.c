@@ -1,1 +1,204 @@
+#define _GNU_SOURCE
 #include "CPlatform.h"
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// The result of a call that may be interrupted: repeated until it is not, then a negative errno on failure.
+#define RETRIED(type, call)                         \
+    do {                                            \
+        type result;                                \
+        do {                                        \
+            result = (call);                        \
+        } while (result < 0 && errno == EINTR);     \
+        return result < 0 ? (type)-errno : result;  \
+    } while (0)
+
+static int control(int epoll, int operation, int descriptor, int write, uint64_t token) {
+    struct epoll_event event = {.events = write ? EPOLLOUT : EPOLLIN | EPOLLRDHUP, .data.u64 = token};
+    return epoll_ctl(epoll, operation, descriptor, &event) < 0 ? -errno : 0;
+}
+
+int viva_epoll_create(void) {
+    int descriptor = epoll_create1(EPOLL_CLOEXEC);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+int viva_epoll_add(int epoll, int descriptor, int write, uint64_t token) {
+    return control(epoll, EPOLL_CTL_ADD, descriptor, write, token);
+}
+
+int viva_epoll_modify(int epoll, int descriptor, int write, uint64_t token) {
+    return control(epoll, EPOLL_CTL_MOD, descriptor, write, token);
+}
+
+int viva_epoll_remove(int epoll, int descriptor) {
+    return control(epoll, EPOLL_CTL_DEL, descriptor, 0, 0);
+}
+
+int viva_epoll_wait(int epoll, uint64_t *tokens, int timeout_ms) {
+    struct epoll_event ready[VIVA_MOST_EVENTS];
+    int count = epoll_wait(epoll, ready, VIVA_MOST_EVENTS, timeout_ms);
+    if (count < 0) {
+        return errno == EINTR ? 0 : -errno;
+    }
+    for (int index = 0; index < count; index++) {
+        tokens[index] = ready[index].data.u64;
+    }
+    return count;
+}
+
+int viva_eventfd_create(void) {
+    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+int viva_semaphore_create(void) {
+    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+    return descriptor < 0 ? -errno : descriptor;
+}
+
+int viva_eventfd_signal(int descriptor) {
+    uint64_t one = 1;
+    RETRIED(int, (int)write(descriptor, &one, sizeof one));
+}
+
+int viva_eventfd_clear(int descriptor) {
+    uint64_t count;
+    RETRIED(int, (int)read(descriptor, &count, sizeof count));
+}
+
+static int listen_on(const struct addrinfo *address, int backlog) {
+    int on = 1;
+    int descriptor = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (descriptor < 0) {
+        return -errno;
+    }
+    if (setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0
+        && bind(descriptor, address->ai_addr, address->ai_addrlen) == 0 && listen(descriptor, backlog) == 0) {
+        return descriptor;
+    }
+    int failure = -errno;
+    close(descriptor);
+    return failure;
+}
+
+int viva_listen(const char *host, uint16_t port, int backlog) {
+    char service[8];
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
+    struct addrinfo *found = NULL;
+    snprintf(service, sizeof service, "%u", (unsigned)port);
+    int failure = getaddrinfo(host, service, &hints, &found);
+    if (failure != 0) {
+        return VIVA_LOOKUP_FAILED - (failure < 0 ? -failure : failure);
+    }
+    int descriptor = -EADDRNOTAVAIL;
+    for (struct addrinfo *address = found; address != NULL && descriptor < 0; address = address->ai_next) {
+        descriptor = listen_on(address, backlog);
+    }
+    freeaddrinfo(found);
+    return descriptor;
+}
+
+int viva_accept(int listener) {
+    int descriptor;
+    do {
+        descriptor = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    } while (descriptor < 0 && errno == EINTR);
+    if (descriptor < 0) {
+        return -errno;
+    }
+    int on = 1;
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return descriptor;
+}
+
+int viva_socket_name(int descriptor, int peer, char *host, size_t capacity) {
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    struct sockaddr *name = (struct sockaddr *)&address;
+    char service[8];
+    if ((peer ? getpeername(descriptor, name, &length) : getsockname(descriptor, name, &length)) < 0) {
+        return -errno;
+    }
+    if (getnameinfo(name, length, host, (socklen_t)capacity, service, sizeof service, NI_NUMERICHOST | NI_NUMERICSERV)
+        != 0) {
+        return -EAFNOSUPPORT;
+    }
+    int port = 0;
+    for (const char *digit = service; *digit >= '0' && *digit <= '9'; digit++) {
+        port = port * 10 + (*digit - '0');
+    }
+    return port;
+}
+
+ssize_t viva_receive(int descriptor, void *bytes, size_t count) {
+    RETRIED(ssize_t, recv(descriptor, bytes, count, MSG_DONTWAIT));
+}
+
+ssize_t viva_send(int descriptor, const void *bytes, size_t count, int more) {
+    int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+    RETRIED(ssize_t, send(descriptor, bytes, count, flags));
+}
+
+ssize_t viva_send_file(int descriptor, int file, int64_t offset, size_t count) {
+    off_t position = offset;
+    RETRIED(ssize_t, sendfile(descriptor, file, &position, count));
+}
+
+ssize_t viva_read_at(int file, void *bytes, size_t count, int64_t offset) {
+    RETRIED(ssize_t, pread(file, bytes, count, offset));
+}
+
+int viva_shutdown_write(int descriptor) {
+    return shutdown(descriptor, SHUT_WR) < 0 ? -errno : 0;
+}
+
+int viva_wait(int descriptor, int write, int timeout_ms) {
+    struct pollfd interest = {.fd = descriptor, .events = write ? POLLOUT : POLLIN};
+    int count = poll(&interest, 1, timeout_ms);
+    if (count < 0) {
+        return errno == EINTR ? 0 : -errno;
+    }
+    return count;
+}
+
+int64_t viva_file_length(int descriptor) {
+    struct stat status;
+    return fstat(descriptor, &status) < 0 ? -errno : status.st_size;
+}
+
+int64_t viva_raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return -errno;
+    }
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0) {
+        return -errno;
+    }
+    return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
+}
+
+void viva_ignore_broken_pipe(void) {
+    signal(SIGPIPE, SIG_IGN);
+}
+
+void viva_name_thread(const char *name) {
+    char shortened[16];
+    snprintf(shortened, sizeof shortened, "%s", name);
+    pthread_setname_np(pthread_self(), shortened);
+}

@@ -1,3 +1,46 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
+
+// Linux calls that Swift cannot spell: packed or variadic structures, socket addresses, GNU-only functions.
+// Every function retries EINTR itself and answers a negative errno on failure, so no caller reads `errno`.
+
+int viva_epoll_create(void);
+// Watches for input and the peer's end of file (write = 0), or for room to write (write = 1).
+int viva_epoll_add(int epoll, int descriptor, int write, uint64_t token);
+int viva_epoll_modify(int epoll, int descriptor, int write, uint64_t token);
+int viva_epoll_remove(int epoll, int descriptor);
+// Writes the tokens of at most 256 ready descriptors; a negative timeout waits for ever. An interrupted wait answers 0.
+#define VIVA_MOST_EVENTS 256
+int viva_epoll_wait(int epoll, uint64_t *tokens, int timeout_ms);
+
+int viva_eventfd_create(void);
+// An eventfd whose `clear` takes one of what was signalled.
+int viva_semaphore_create(void);
+int viva_eventfd_signal(int descriptor);
+int viva_eventfd_clear(int descriptor);
+
+// Binds and listens, non-blocking, close-on-exec, SO_REUSEADDR. A failed look-up answers VIVA_LOOKUP_FAILED - EAI code.
+#define VIVA_LOOKUP_FAILED (-100000)
+int viva_listen(const char *host, uint16_t port, int backlog);
+// Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY.
+int viva_accept(int listener);
+// Writes the numeric host of this end (peer = 0) or the other end (peer = 1); answers the port.
+int viva_socket_name(int descriptor, int peer, char *host, size_t capacity);
+
+ssize_t viva_receive(int descriptor, void *bytes, size_t count);
+ssize_t viva_send(int descriptor, const void *bytes, size_t count, int more);
+ssize_t viva_send_file(int descriptor, int file, int64_t offset, size_t count);
+ssize_t viva_read_at(int file, void *bytes, size_t count, int64_t offset);
+// Sends FIN and keeps the reading half.
+int viva_shutdown_write(int descriptor);
+// Waits for POLLIN (write = 0) or POLLOUT (write = 1); 1 when ready or broken, 0 when the time is over or a signal came.
+int viva_wait(int descriptor, int write, int timeout_ms);
+int64_t viva_file_length(int descriptor);
+
+// Raises the soft limit of open descriptors to the hard one; answers the limit.
+int64_t viva_raise_descriptor_limit(void);
+void viva_ignore_broken_pipe(void);
+// Names the calling thread; 15 bytes count.
+void viva_name_thread(const char *name);

@@ -1,0 +1,86 @@
+import Sockets
+
+/// One client's connection: a value with one owner, the loop or the thread that works for it.
+struct Connection: ~Copyable, Sendable {
+    /// What the connection waits for while the loop holds it.
+    enum Stage: Sendable {
+        /// The head of the next request.
+        case head
+        /// This many bytes of a request's body.
+        case body(Admitted, needed: Int)
+        /// The last answer to be sent; then the end, with unread bytes discarded first when `linger`.
+        case closing(linger: Bool)
+        /// The client to end its half, after ours has ended.
+        case lingering
+    }
+
+    var transport: Transport
+    /// The client's address and port.
+    let peer: String
+    /// The connection's place in its loop.
+    let slot: Int
+    var stage = Stage.head
+    /// Received, not used yet.
+    var input = InputBuffer()
+    /// How far the parser has looked at a partial head.
+    var scanned = 0
+    /// Answers, not sent yet, from `sent` on.
+    var output: [UInt8] = []
+    var sent = 0
+    /// Requests so far.
+    var served = 0
+    /// When the present stage began, or the connection was opened.
+    var since: ContinuousClock.Instant
+    /// When the last byte went through.
+    var lastProgress: ContinuousClock.Instant
+
+    init(transport: consuming Transport, peer: String, slot: Int, now: ContinuousClock.Instant) {
+        self.transport = transport
+        self.peer = peer
+        self.slot = slot
+        since = now
+        lastProgress = now
+    }
+
+    /// Whether nothing is under way: it may be closed without harm.
+    var isIdle: Bool {
+        if case .head = stage { input.isEmpty && output.isEmpty } else { false }
+    }
+
+    /// Sends what can be sent without waiting; true when all of `output` is gone.
+    mutating func flush() throws(SocketError) -> Bool {
+        while sent < output.count {
+            switch try transport.send(output.span.bytes.extracting(sent..<output.count)) {
+            case .bytes(let count): sent += count
+            case .wait: return false
+            case .ended: throw .disconnected
+            }
+        }
+        forgetOutput()
+        return true
+    }
+
+    /// Sends all of `output`, waiting.
+    mutating func flush(stall: Duration, more: Bool = false) throws(SocketError) {
+        defer { forgetOutput() }
+        try transport.sendAll(output.span.bytes.extracting(sent..<output.count), more: more, stall: stall)
+    }
+
+    private mutating func forgetOutput() {
+        // Idle connections own no buffers, busy ones keep a small one.
+        if output.count > 4096 { output = [] } else { output.removeAll(keepingCapacity: true) }
+        sent = 0
+    }
+
+    /// When the loop must act, whatever happens, judged by the present stage.
+    func deadline(_ limits: ServerLimits) -> ContinuousClock.Instant {
+        if !transport.isEstablished { return since + limits.tlsHandshake }
+        if case .lingering = stage { return min(lastProgress + limits.lingerIdle, since + limits.lingerTotal) }
+        if !output.isEmpty { return lastProgress + limits.writeStall }
+        if case .body = stage {
+            let earned = Duration.seconds(1) * (Double(input.count) / Double(max(1, limits.bodyMinimumRate)))
+            return min(lastProgress + limits.bodyIdle, since + limits.bodyGrace + earned)
+        }
+        return since + (served > 0 && input.isEmpty ? limits.keepAliveIdle : limits.headDeadline)
+    }
+}

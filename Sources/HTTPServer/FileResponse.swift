@@ -1,0 +1,70 @@
+package import HTTPTypes
+package import HTTPWire
+
+extension Response {
+    /// Answers GET or HEAD of an immutable file: preconditions, one or several ranges (RFC 9110 sections 13 and 14).
+    ///
+    /// - Parameters:
+    ///   - etag: a strong entity tag with its quotes, `"sha256-…"`.
+    ///   - fields: what else the whole answer carries; `Content-Digest` is left out of a partial one.
+    /// - Throws: 412 `precondition.failed`, 416 `range.unsatisfiable` with `Content-Range: bytes */length`.
+    package static func file(
+        _ head: RequestHead, _ file: FileBody, contentType: String, etag: String, fields extra: HTTPFields = [:]
+    ) throws(Problem) -> Response {
+        var fields = extra
+        fields[.eTag] = etag
+        fields[.acceptRanges] = "bytes"
+        switch evaluateConditions(head.fields, method: head.method, etag: etag) {
+        case .proceed: break
+        case .notModified: return Response(status: .notModified, fields: fields)
+        case .preconditionFailed:
+            throw Problem(.preconditionFailed, code: "precondition.failed", detail: "The entity tag is \(etag).")
+        }
+        fields[.contentType] = contentType
+        // Range is defined for GET alone (RFC 9110 section 14.2).
+        guard head.method == .get else { return Response(status: .ok, fields: fields, body: .file(file)) }
+        switch evaluateRange(head.fields, length: file.length, etag: etag) {
+        case .whole: return Response(status: .ok, fields: fields, body: .file(file))
+        case .unsatisfiable: throw unsatisfiable(length: file.length)
+        case .ranges(let ranges): return partial(file, ranges, contentType: contentType, fields: fields)
+        }
+    }
+
+    private static func unsatisfiable(length: Int) -> Problem {
+        Problem(
+            .rangeNotSatisfiable, code: "range.unsatisfiable",
+            detail: "No range of the request lies within the \(length) bytes of the representation.",
+            members: [("length", .integer(length))],
+            fields: [.contentRange: "bytes */\(length)", .acceptRanges: "bytes"])
+    }
+
+    private static func partial(
+        _ file: FileBody, _ ranges: [Range<Int>], contentType: String, fields: HTTPFields
+    ) -> Response {
+        var fields = fields
+        if let name = digestName { fields[name] = nil }
+        if ranges.count == 1, let range = ranges.first {
+            fields[.contentRange] = contentRange(range, of: file)
+            return Response(status: .partialContent, fields: fields, body: .parts([.file(file, range)]))
+        }
+        let boundary = "viva-" + String(UInt64.random(in: .min ... .max), radix: 36)
+        fields[.contentType] = "multipart/byteranges; boundary=\(boundary)"
+        var parts = [BodyPart]()
+        for range in ranges {
+            let head = """
+                \r\n--\(boundary)\r\nContent-Type: \(contentType)\r\n\
+                Content-Range: \(contentRange(range, of: file))\r\n\r\n
+                """
+            parts.append(.bytes(Array(head.utf8)))
+            parts.append(.file(file, range))
+        }
+        parts.append(.bytes(Array("\r\n--\(boundary)--\r\n".utf8)))
+        return Response(status: .partialContent, fields: fields, body: .parts(parts))
+    }
+
+    private static let digestName = HTTPField.Name("Content-Digest")
+
+    private static func contentRange(_ range: Range<Int>, of file: FileBody) -> String {
+        "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(file.length)"
+    }
+}

@@ -1,0 +1,60 @@
+import HTTPTypes
+import HTTPWire
+import Synchronization
+
+/// The trace a request belongs to (W3C Trace Context); the caller's, or a new one.
+package struct RequestTrace: Sendable, Equatable {
+    /// 32 lower-case hexadecimal digits.
+    package let traceID: String
+    /// The caller's span: 16 lower-case hexadecimal digits; nil in a trace that starts here.
+    package let parentID: String?
+}
+
+/// Makes identifiers that do not repeat: a counter, scrambled, from a random start. They are names, not secrets.
+final class IdentifierSource: Sendable {
+    private let counter = Atomic(UInt64.random(in: .min ... .max))
+    private static let traceparent = HTTPField.Name("traceparent")
+
+    /// 13 characters of Crockford's base 32: short enough for a String without an allocation.
+    func requestID() -> String {
+        let alphabet: StaticString = "0123456789abcdefghjkmnpqrstvwxyz"
+        var rest = next()
+        return String(unsafeUninitializedCapacity: 13) { bytes in
+            for index in 0..<13 {
+                let digit = UInt8(truncatingIfNeeded: rest & 31)
+                unsafe bytes.initializeElement(at: index, to: alphabet.utf8Start[Int(digit)])
+                rest >>= 5
+            }
+            return 13
+        }
+    }
+
+    /// The trace that `fields` name, or a new one; an invalid field starts a new one too.
+    func trace(of fields: HTTPFields) -> RequestTrace {
+        if let name = Self.traceparent, let value = fields[name], let caller = TraceContext.parse(value) {
+            return RequestTrace(traceID: caller.traceID, parentID: caller.parentID)
+        }
+        return newTrace()
+    }
+
+    /// A trace that starts here.
+    func newTrace() -> RequestTrace {
+        var digits = [UInt8]()
+        digits.reserveCapacity(32)
+        for word in [next(), next() | 1] {
+            for shift in stride(from: 60, through: 0, by: -4) {
+                let digit = UInt8(truncatingIfNeeded: (word >> UInt64(shift)) & 15)
+                digits.append(digit < 10 ? 48 + digit : 87 + digit)
+            }
+        }
+        return RequestTrace(traceID: String(decoding: digits, as: UTF8.self), parentID: nil)
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): every value once in 2^64 calls.
+    private func next() -> UInt64 {
+        var word = counter.add(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue
+        word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
+        return word ^ (word >> 31)
+    }
+}

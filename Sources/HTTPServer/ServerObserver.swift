@@ -1,0 +1,48 @@
+package import HTTPTypes
+package import Sockets
+
+/// Hears what a server does, on the server's own threads: it must be quick and must not wait.
+package protocol ServerObserver: Sendable {
+    /// A connection was accepted.
+    func connectionOpened()
+    /// A connection is gone.
+    func connectionClosed()
+    /// A request's head is whole, or was refused.
+    func requestStarted()
+    /// A request was answered, or its client went away; called once for each `requestStarted`.
+    func requestFinished(_ summary: RequestSummary)
+}
+
+/// One request, told after its answer.
+package struct RequestSummary: Sendable {
+    /// The method; nil when the head could not be read.
+    package let method: HTTPRequest.Method?
+    /// The template of the route, `/v1/artifacts/{id}`; nil when none matched.
+    package let route: String?
+    /// The status of the answer.
+    package let status: HTTPResponse.Status
+    /// From the whole head to the last byte handed to the kernel.
+    package let durationNanoseconds: UInt64
+    /// Bytes of the body as coded, without its framing, as far as they were read.
+    package let requestBodyBytes: Int
+    /// Bytes of the answer's body, framing excluded.
+    package let responseBodyBytes: Int
+    /// What `X-Request-Id` says.
+    package let requestID: String
+    /// 32 hexadecimal digits.
+    package let traceID: String
+    /// The client's address and port.
+    package let peer: String
+    /// The code of the problem that answered, or of what broke the answer off.
+    package let errorCode: String?
+}
+
+/// Why a server could not be set up.
+package enum ServerError: Error, Sendable, Equatable {
+    /// The address could not be bound, or a resource of the kernel is missing.
+    case socket(SocketError)
+    /// Two routes have the same method and template.
+    case duplicateRoute(String)
+    /// A template does not start with `/` or has an empty parameter.
+    case malformedTemplate(String)
+}

@@ -1,0 +1,86 @@
+import CPlatform
+import Glibc
+
+/// Threads of the operating system, for code that waits.
+package enum Thread {
+    /// The work of a thread, kept alive until the thread has taken it.
+    private final class Work: Sendable {
+        let name: String
+        let body: @Sendable () -> Void
+
+        init(name: String, body: @escaping @Sendable () -> Void) {
+            self.name = name
+            self.body = body
+        }
+    }
+
+    /// Starts a detached thread that runs `body`; `name` (15 bytes count) shows in `top -H`.
+    package static func start(name: String, _ body: @escaping @Sendable () -> Void) throws(SocketError) {
+        let work = unsafe Unmanaged.passRetained(Work(name: name, body: body))
+        var identity = pthread_t()
+        let code = unsafe pthread_create(
+            &identity, nil,
+            { argument in
+                guard let argument = unsafe argument else { return nil }
+                let work = unsafe Unmanaged<Work>.fromOpaque(argument).takeRetainedValue()
+                unsafe work.name.withCString { unsafe viva_name_thread($0) }
+                work.body()
+                return nil
+            }, work.toOpaque())
+        guard code == 0 else {
+            unsafe work.release()
+            throw .system(call: "pthread_create", errno: code)
+        }
+        // Fails only for a thread that was joined or detached already, which nobody else can do to this one.
+        _ = pthread_detach(identity)
+    }
+}
+
+/// Counts what is there to be taken; threads wait for it (eventfd(2) in its semaphore form).
+package struct Semaphore: ~Copyable, Sendable {
+    private let descriptor: Descriptor
+
+    /// Creates an empty semaphore.
+    package init() throws(SocketError) {
+        let number = viva_semaphore_create()
+        guard number >= 0 else { throw .system(call: "eventfd", errno: -number) }
+        descriptor = Descriptor(owning: number)
+    }
+
+    /// Adds one.
+    package func signal() {
+        _ = viva_eventfd_signal(descriptor.number)
+    }
+
+    /// Takes one, waiting for it until `deadline` (nil: for ever); false when the time is over.
+    package func wait(until deadline: ContinuousClock.Instant? = nil) -> Bool {
+        while viva_eventfd_clear(descriptor.number) < 0 {
+            var left: Int32 = -1
+            if let deadline {
+                let duration = ContinuousClock.now.duration(to: deadline)
+                guard duration > .zero else { return false }
+                left = wholeMilliseconds(duration)
+            }
+            _ = viva_wait(descriptor.number, 0, left)
+        }
+        return true
+    }
+}
+
+/// Settings of the whole process that a server needs.
+package enum Process {
+    /// Ignores SIGPIPE, for sendfile and TLS writes know no flag against it, and raises the soft limit of open
+    /// descriptors to the hard one. Answers that limit.
+    package static func prepare() throws(SocketError) -> Int {
+        viva_ignore_broken_pipe()
+        let limit = viva_raise_descriptor_limit()
+        guard limit >= 0 else { throw .system(call: "setrlimit", errno: Int32(clamping: -limit)) }
+        return Int(limit)
+    }
+
+    /// The cores this process may use.
+    package static var cores: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+
+    /// Seconds since 1970 by the wall clock.
+    package static var secondsSinceEpoch: Int { time(nil) }
+}
