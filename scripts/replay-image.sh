@@ -23,7 +23,7 @@ die() {
 # A step of the Dockerfile, by its own words: a step that the Dockerfile no longer has is an error here.
 step() {
     grep -qF -- "$1" "$root/Dockerfile" || die "the Dockerfile has no step: $1"
-    echo "RUN $1"
+    echo "Dockerfile: $1"
 }
 
 echo "context: a clean clone of $(git -C "$root" rev-parse --short HEAD)"
