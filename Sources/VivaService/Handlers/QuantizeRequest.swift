@@ -57,7 +57,7 @@ struct QuantizeRequest {
             detail: "Multipart forms are not read; send the file as the body: curl -T FILE 'URL'.")
     }
 
-    private static func declaration(dtype: String?, shape: String?) throws(Problem) -> InputDeclaration {
+    static func declaration(dtype: String?, shape: String?) throws(Problem) -> InputDeclaration {
         switch (dtype, shape) {
         case (nil, nil): return .recognise
         case (let dtype?, let shape?):

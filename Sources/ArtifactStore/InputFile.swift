@@ -1,0 +1,31 @@
+import Glibc
+
+/// A file, or standard input, read once from start to end.
+package struct InputFile: ~Copyable {
+    private let file: Descriptor
+    private let path: String
+    /// The length in bytes; nil for a pipe.
+    package let length: Int?
+
+    /// Opens a file; `-` is standard input.
+    package init(path: String) throws(StoreError) {
+        self.path = path
+        let raw = try retrying("open", path: path) {
+            path == "-" ? dup(STDIN_FILENO) : unsafe open(path, O_RDONLY | O_CLOEXEC)
+        }
+        file = Descriptor(owning: raw)
+        var status = stat()
+        _ = try retrying("fstat", path: path) { unsafe fstat(raw, &status) }
+        guard status.st_mode & S_IFMT != S_IFDIR else {
+            throw .system(operation: "open", path: path, code: EISDIR)
+        }
+        length = status.st_mode & S_IFMT == S_IFREG && path != "-" ? status.st_size : nil
+    }
+
+    /// Fills the start of `bytes` with what comes next; 0 at the end.
+    package borrowing func read(into bytes: inout MutableRawSpan) throws(StoreError) -> Int {
+        try unsafe bytes.withUnsafeMutableBytes { (buffer) throws(StoreError) -> Int in
+            try retrying("read", path: path) { unsafe Glibc.read(file.raw, buffer.baseAddress, buffer.count) }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+import ArgumentParser
+import VivaService
+
+/// `viva quantize`: the same session without a server.
+struct Quantize: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Quantize a file without a server.",
+        discussion: """
+            Reads safetensors or npy; raw bytes with --dtype and --shape; '-' is standard input.
+              viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
+              viva quantize w.bin --dtype float32 --shape 4096,4096 --method int8 -o w.int8.safetensors
+            """)
+
+    @Argument(help: "The input file, or - for standard input.")
+    var input: String
+
+    @Option(help: "int8, nf4 or awq.")
+    var method: String
+
+    @Option(name: .shortAndLong, help: "The artifact to write; it appears whole or not at all.")
+    var output: String
+
+    @Option(help: "reference: byte-identical to the library that the format is named after.")
+    var mode: String?
+
+    @Option(help: "NF4: weights that share a scale, 32 to 4096 (default 64).")
+    var blockSize: Int?
+
+    @Option(help: "NF4: quantize the scales too, true or false (default true).")
+    var doubleQuant: String?
+
+    @Option(help: "AWQ: columns that share a scale, 32, 64, 128 or -1 (default 128).")
+    var groupSize: Int?
+
+    @Option(help: "AWQ: none (default) or keep.")
+    var scaling: String?
+
+    @Option(help: "AWQ: activations (default) or none.")
+    var calibration: String?
+
+    @Option(help: "Quantize only the tensors of this glob (repeatable).")
+    var include: [String] = []
+
+    @Option(help: "Leave the tensors of this glob as they are (repeatable).")
+    var exclude: [String] = []
+
+    @Option(help: "Element type of raw bytes: float64, float32, float16 or bfloat16.")
+    var dtype: String?
+
+    @Option(help: "Shape of raw bytes, for instance 4096,4096.")
+    var shape: String?
+
+    @Option(help: "Write the report as JSON to this file too.")
+    var report: String?
+
+    func run() throws {
+        var options = [("method", method)]
+        let given: [(String, String?)] = [
+            ("mode", mode), ("block_size", blockSize.map(String.init)), ("double_quant", doubleQuant),
+            ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
+        ]
+        options += given.compactMap { name, value in value.map { (name, $0) } }
+        options += include.map { ("include", $0) } + exclude.map { ("exclude", $0) }
+        let quantizer = CommandLineQuantizer(options: options, dtype: dtype, shape: shape)
+        print(try quantizer.run(input: input, output: output, reportPath: report))
+    }
+}

@@ -1,0 +1,66 @@
+import ArgumentParser
+import VivaService
+
+/// The executable: flags to configuration to run.
+@main
+struct Viva: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "viva",
+        abstract: "Turns model weights into INT8, NF4 and AWQ artifacts that the ecosystem loads as they are.",
+        discussion: """
+            Serve, then send weights with curl:
+              viva serve --listen 127.0.0.1:8080 --data ./viva-data
+              curl -X POST -T model.safetensors 'localhost:8080/v1/quantize?method=nf4'
+
+            Or without a server:
+              viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
+            """,
+        version: Engine.version,
+        subcommands: [Serve.self, Quantize.self, Plan.self, HealthcheckCommand.self, Version.self])
+}
+
+/// `viva version`.
+struct Version: ParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Print the version.")
+
+    func run() {
+        print(Engine.name)
+    }
+}
+
+/// `viva plan`.
+struct Plan: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say how large a model becomes, and which graphics cards hold it.",
+        discussion: "Example: viva plan 13B --gpu rtx-4090")
+
+    @Argument(help: "A size: 7B, 13B, 30B, 70B (the LLaMA family's shapes), or any number of parameters.")
+    var parameters: String
+
+    @Option(help: "Only this card, for instance rtx-4090.")
+    var gpu: String?
+
+    func run() throws {
+        print(try PlanText.text(parameters: parameters, gpu: gpu))
+    }
+}
+
+/// `viva healthcheck`.
+struct HealthcheckCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "healthcheck",
+        abstract: "Ask a running service whether it is ready; the exit code says so.",
+        discussion: "Speaks plain HTTP; made for a container's HEALTHCHECK.")
+
+    @Option(help: "The service's address, HOST:PORT.")
+    var address = "127.0.0.1:8080"
+
+    func run() throws {
+        guard let (host, port) = ServiceConfiguration.parseListen(address) else {
+            throw ValidationError("'\(address)' is not HOST:PORT")
+        }
+        let status = try Healthcheck.status(host: host, port: port)
+        print(status == 200 ? "ready" : "not ready (\(status))")
+        if status != 200 { throw ExitCode.failure }
+    }
+}
