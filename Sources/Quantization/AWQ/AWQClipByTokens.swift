@@ -1,0 +1,67 @@
+/// The clip search for groups too wide for second moments: a whole row is one group, and the tokens are visited.
+struct AWQClipByTokens {
+    let columns: Int
+    let threads: Int?
+    let tokens: [Int]
+    let scales: [Float]?
+
+    /// The tokens, if one block holds all of them.
+    private var resident: TokenBlock?
+
+    /// Uses the given tokens of the activations, each divided by its column's scale.
+    init(columns: Int, tokens: [Int], dividedBy scales: [Float]?, threads: Int?) {
+        self.columns = columns
+        self.threads = threads
+        self.tokens = tokens
+        self.scales = scales
+    }
+
+    /// The best threshold of each of eight rows.
+    mutating func threshold(_ weights: [RowOctet], _ rows: inout StagedRows) throws(QuantizationError) -> RowOctet {
+        let size = columns
+        let magnitude = AWQClipSearch.greatestMagnitude(weights.span, from: 0, count: size)
+        let changes = OrderedWork.map(AWQClipSearch.candidateCount, threads: threads) { candidate in
+            var changes = [RowOctet](repeating: RowOctet(), count: size)
+            var span = changes.mutableSpan
+            let threshold = AWQClipSearch.threshold(candidate, of: magnitude)
+            AWQClipSearch.writeChanges(of: weights.span, from: 0, count: size, clippedTo: threshold, to: &span, at: 0)
+            return changes
+        }
+        var sums = [SIMD8<Double>](repeating: SIMD8(), count: changes.count)
+        let step = AWQTiles.tokens(columns: columns)
+        for first in stride(from: 0, to: tokens.count, by: step) {
+            let block = try block(first..<min(tokens.count, first + step), &rows)
+            let parts = OrderedWork.map(block.panelCount, threads: threads) { panel in
+                Self.squares(changes, panel: panel, of: block)
+            }
+            for part in parts { for candidate in sums.indices { sums[candidate] += part[candidate] } }
+        }
+        var choice = ClipChoice(magnitude: magnitude)
+        for candidate in sums.indices {
+            let threshold = AWQClipSearch.threshold(candidate, of: magnitude)
+            choice.offer(threshold, error: sums[candidate] / Double(tokens.count))
+        }
+        return choice.threshold
+    }
+
+    private mutating func block(_ range: Range<Int>, _ rows: inout StagedRows) throws(QuantizationError) -> TokenBlock {
+        if let resident { return resident }
+        let block = try TokenBlock(&rows, tokens: Array(tokens[range]), dividedBy: scales)
+        if range.count == tokens.count { resident = block }
+        return block
+    }
+
+    /// For each candidate the sum over four tokens of the squared changes of the outputs of eight rows.
+    private static func squares(_ changes: [[RowOctet]], panel: Int, of block: TokenBlock) -> [SIMD8<Double>] {
+        changes.map { change in
+            let sums = RowProducts.sums(
+                left: block.panels.span, at: panel * block.columns, right: change.span, at: 0, steps: block.columns)
+            var total = SIMD8<Double>()
+            for output in [sums.s0, sums.s1, sums.s2, sums.s3] {
+                let wide = SIMD8<Double>(output)
+                total += wide * wide
+            }
+            return total
+        }
+    }
+}

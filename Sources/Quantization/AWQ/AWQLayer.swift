@@ -1,0 +1,132 @@
+import Tensors
+
+/// Quantizes one Linear as AutoAWQ 0.2.9 does, from scratch storage into its places in the artifact.
+///
+/// The weight is [rows = output channels, columns = input channels], the activations are [tokens, columns]. Memory is
+/// bounded by `AWQTiles` whatever the shape; the same input gives the same bytes at any number of threads.
+/// For a layer on its own the module whose output the scale search inspects is the layer itself.
+struct AWQLayer {
+    /// What errors call the weight.
+    let name: String
+    let weight: StagedTensor
+    let activations: StagedTensor?
+    let options: AWQOptions
+    let placement: AWQPlacement
+    /// The first byte of scratch storage that nobody else uses.
+    let scratchBase: Int
+
+    /// Columns that share a scale.
+    var groupSize: Int { options.groupSize == -1 ? weight.columns : options.groupSize }
+
+    /// Why no reader could take a layer of this shape; nil if some can. `groupSize` -1 means the whole row.
+    static func shapeProblem(rows: Int, columns: Int, groupSize: Int) -> String? {
+        guard rows > 0, columns > 0 else { return "the weight is empty: [\(rows), \(columns)]" }
+        guard [32, 64, 128, -1].contains(groupSize) else { return "group size \(groupSize) is none of 32, 64, 128, -1" }
+        let group = groupSize == -1 ? columns : groupSize
+        if columns % group != 0 { return "\(columns) input channels are no multiple of the group size \(group)" }
+        if rows % 8 != 0 { return "\(rows) output channels are no multiple of 8, which one packed word holds" }
+        let (count, overflow) = rows.multipliedReportingOverflow(by: columns)
+        if overflow || count > Int.max / 512 { return "[\(rows), \(columns)] has too many elements" }
+        return nil
+    }
+
+    /// What some readers or writers of the format would refuse although others take it; nil if nothing.
+    static func shapeWarning(rows: Int, columns: Int, groupSize: Int) -> String? {
+        if rows % 32 != 0 { return "AutoAWQ's own packer needs output channels in multiples of 32, not \(rows)" }
+        if rows % 64 != 0 || columns % 128 != 0 {
+            return "Marlin kernels want output channels in multiples of 64 and input channels in multiples of 128"
+        }
+        return nil
+    }
+
+    /// Bytes of scratch storage that a run uses from `scratchBase`; the shape must have no `shapeProblem`.
+    var scratchByteCount: Int { planes.reduce(moments.byteCount) { $0 + $1.byteCount } }
+
+    /// Quantizes the layer and writes all its parts.
+    ///
+    /// Throws `recipe` for a shape or choice that the format does not hold, `calibration` for missing, empty or unfit
+    /// activations, `nonFinite` and `outOfRange` for values that float16 does not hold, `storage` for a failed read or
+    /// write.
+    func run(scratch: any ScratchStorage, output: any ArtifactOutput) throws(QuantizationError) -> AWQResult {
+        try checkChoices()
+        var result = AWQResult()
+        var rows = weightRows(scratch)
+        var inputs = activations.map { StagedRows($0, scratch: scratch, name: "activations") }
+        if options.scaling == .keep, inputs != nil {
+            (result.chosenRatio, result.inputScales) = try searchScales(&rows, &inputs)
+        }
+        try writeInputScales(result.inputScales, to: output)
+        try quantize(&rows, &inputs, scratch: scratch, result: &result)
+        for plane in planes { try plane.gather(tileOctets: tileRows / 8, from: scratch, to: output) }
+        return result
+    }
+
+    private func checkChoices() throws(QuantizationError) {
+        if let problem = Self.shapeProblem(rows: weight.rows, columns: weight.columns, groupSize: options.groupSize) {
+            throw .recipe(code: "awq.shape", detail: problem)
+        }
+        guard weight.type.isQuantizable, activations?.type.isQuantizable ?? true else {
+            throw .recipe(code: "awq.type", detail: "weights and activations must be F32, F16, BF16 or F64")
+        }
+        if options.scaling == .keep && placement.inputScales == nil {
+            throw .recipe(code: "awq.input_scales", detail: "scaling=keep needs a place for the input scales")
+        }
+        guard options.calibration == .activations else {
+            if options.scaling == .none { return }
+            throw .calibration(code: "calibration.missing", detail: "scaling=keep needs activations")
+        }
+        guard let activations else {
+            throw .calibration(code: "calibration.missing", detail: "no activations for \(name)")
+        }
+        if activations.columns != weight.columns {
+            let detail = "activations have \(activations.columns) columns, \(name) has \(weight.columns) input channels"
+            throw .calibration(code: "calibration.width", detail: detail)
+        }
+        if activations.rows < 1 {
+            throw .calibration(code: "calibration.empty", detail: "the activations of \(name) hold no token")
+        }
+    }
+}
+
+// MARK: - Places
+
+extension AWQLayer {
+    var tileRows: Int { AWQTiles.rows(columns: weight.columns) }
+
+    /// Where the second moments of the clip search go.
+    var moments: AWQMoments {
+        let size = AWQClipSearch.usesMoments(groupSize: groupSize) ? groupSize : 0
+        let used = planes.reduce(scratchBase) { $0 + $1.byteCount }
+        return AWQMoments(columns: weight.columns, groupSize: size, offset: used)
+    }
+
+    /// qweight, qzeros and scales.
+    var planes: [TransposedPlane] {
+        let (columns, groups, octets) = (weight.columns, weight.columns / groupSize, weight.rows / 8)
+        let parts = [
+            (rows: columns, bytes: 4, at: placement.qweight), (rows: groups, bytes: 4, at: placement.qzeros),
+            (rows: groups, bytes: 16, at: placement.scales),
+        ]
+        var planes: [TransposedPlane] = []
+        var next = scratchBase
+        for part in parts {
+            let plane = TransposedPlane(
+                rows: part.rows, octetBytes: part.bytes, octets: octets, scratch: next, destination: part.at)
+            next += plane.byteCount
+            planes.append(plane)
+        }
+        return planes
+    }
+
+    func weightRows(_ scratch: any ScratchStorage) -> StagedRows {
+        StagedRows(weight, scratch: scratch, name: name, limit: HalfPrecision.limit)
+    }
+
+    private func writeInputScales(_ scales: [Float]?, to output: any ArtifactOutput) throws(QuantizationError) {
+        guard let offset = placement.inputScales else { return }
+        let values = scales ?? [Float](repeating: 1, count: weight.columns)
+        let span = values.span
+        let bytes = unsafe span.bytes
+        do { try output.write(bytes, at: offset) } catch { throw .storage(error) }
+    }
+}

@@ -1,0 +1,208 @@
+/// The passes over a layer's weights, each a tile of rows at a time.
+extension AWQLayer {
+    /// Reads every tile of rows and gives `body` its first octet and the columns of its octets.
+    private func forEachTile(
+        _ rows: inout StagedRows, _ body: (Int, [[RowOctet]]) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        let columns = weight.columns
+        for first in stride(from: 0, to: weight.rows, by: tileRows) {
+            let range = first..<min(weight.rows, first + tileRows)
+            var values = [Float](repeating: 0, count: range.count * columns)
+            try rows.read(rows: range, into: &values)
+            let tile = values
+            let octets = OrderedWork.map(range.count / 8, threads: options.threads) { index in
+                AWQTiles.octet(of: tile, firstRow: index * 8, columns: columns)
+            }
+            try body(first / 8, octets)
+        }
+    }
+
+    /// The ratio with the least loss, and its scales.
+    func searchScales(
+        _ rows: inout StagedRows, _ inputs: inout StagedRows?
+    ) throws(QuantizationError) -> (ratio: Double?, scales: [Float]?) {
+        guard var tokens = inputs else { return (nil, nil) }
+        let candidates = try scaleCandidates(&rows, &tokens)
+        let losses = try scaleLosses(candidates, &rows, &tokens)
+        inputs = tokens
+        var best = 0
+        for candidate in losses.indices where losses[candidate] < losses[best] { best = candidate }
+        return (AWQScaleSearch.ratio(best), candidates[best])
+    }
+
+    /// The scales of every candidate.
+    func scaleCandidates(
+        _ rows: inout StagedRows, _ tokens: inout StagedRows
+    ) throws(QuantizationError) -> [[Float]] {
+        let activationMeans = try AWQScaleSearch.activationMeans(&tokens)
+        var sums = [Double](repeating: 0, count: weight.columns)
+        let size = groupSize
+        try forEachTile(&rows) { _, octets in
+            let parts = OrderedWork.map(octets.count, threads: options.threads) { index in
+                AWQScaleSearch.magnitudeSums(octets[index], groupSize: size)
+            }
+            for part in parts { for k in sums.indices { sums[k] += part[k] } }
+        }
+        let weightMeans = sums.map { $0 / Double(weight.rows) }
+        return (0..<AWQScaleSearch.gridCount).map { candidate in
+            AWQScaleSearch.scales(
+                candidate: candidate, activationMeans: activationMeans, weightMeans: weightMeans,
+                duo: options.duoScaling)
+        }
+    }
+
+    /// The mean squared change of the layer's output for every candidate, over all tokens.
+    func scaleLosses(
+        _ candidates: [[Float]], _ rows: inout StagedRows, _ tokens: inout StagedRows
+    ) throws(QuantizationError) -> [Double] {
+        var losses = [Double](repeating: 0, count: candidates.count)
+        let (size, count) = (groupSize, tokens.tensor.rows)
+        let step = AWQTiles.tokens(columns: weight.columns)
+        for first in stride(from: 0, to: count, by: step) {
+            let range = first..<min(count, first + step)
+            let block = try TokenBlock(&tokens, tokens: Array(range), dividedBy: nil)
+            try forEachTile(&rows) { _, octets in
+                let parts = OrderedWork.map(octets.count, threads: options.threads) { index in
+                    AWQScaleSearch.losses(octets[index], groupSize: size, candidates: candidates, over: block)
+                }
+                for part in parts { for candidate in losses.indices { losses[candidate] += part[candidate] } }
+            }
+        }
+        return losses.map { $0 / (Double(count) * Double(weight.rows)) }
+    }
+
+    /// Clips, quantizes and packs every tile, stages its words, and adds up what was lost.
+    func quantize(
+        _ rows: inout StagedRows, _ inputs: inout StagedRows?, scratch: any ScratchStorage, result: inout AWQResult
+    ) throws(QuantizationError) {
+        let scales = result.inputScales
+        var outputTokens: TokenBlock?
+        if options.calibration == .none { inputs = nil }
+        var search = try clipSearch(&inputs, scales: scales)
+        if var tokens = inputs {
+            outputTokens = try outputBlock(&tokens)
+            inputs = tokens
+        }
+        let packer = AWQPacker(groupSize: groupSize, inputScales: scales, outputTokens: outputTokens)
+        var (error, signal) = (0.0, 0.0)
+        try forEachTile(&rows) { (firstOctet: Int, octets: [[RowOctet]]) throws(QuantizationError) in
+            let thresholds = try thresholds(octets, scales: scales, &search, &inputs, scratch: scratch)
+            let packed = OrderedWork.map(octets.count, threads: options.threads) { index in
+                packer.pack(octets[index], thresholds: thresholds?[index])
+            }
+            for (index, octet) in packed.enumerated() {
+                if let refusal = octet.refusal {
+                    let at = ((firstOctet + index) * 8 + refusal.row) * weight.columns + refusal.column
+                    throw .outOfRange(tensor: name, index: at, value: refusal.value, limit: refusal.limit)
+                }
+                result.errors.merge(octet.errors)
+                error += octet.outputError
+                signal += octet.outputSignal
+            }
+            try stage(packed, firstOctet: firstOctet, in: scratch)
+        }
+        if outputTokens != nil && signal > 0 { result.outputErrorRelative = error / signal }
+    }
+
+    /// The tokens over which the output error is measured: evenly spaced, at most 256, fewer where columns are many.
+    private func outputBlock(_ tokens: inout StagedRows) throws(QuantizationError) -> TokenBlock {
+        let most = min(AWQTiles.outputTokens, AWQTiles.tokens(columns: weight.columns))
+        let count = min(most, tokens.tensor.rows)
+        let chosen = (0..<count).map { $0 * tokens.tensor.rows / count }
+        return try TokenBlock(&tokens, tokens: chosen, dividedBy: nil)
+    }
+
+    /// Stages the words, zeros and scales of one tile.
+    private func stage(
+        _ packed: [PackedOctet], firstOctet: Int, in scratch: any ScratchStorage
+    ) throws(QuantizationError) {
+        let range = firstOctet..<firstOctet + packed.count
+        let (planes, groups) = (planes, weight.columns / groupSize)
+        var words: [UInt32] = []
+        for k in 0..<weight.columns { for octet in packed { words.append(octet.words[k]) } }
+        try planes[0].stage(words, octets: range, in: scratch)
+        var zeros: [UInt32] = []
+        var scales: [UInt16] = []
+        for group in 0..<groups {
+            for octet in packed {
+                zeros.append(octet.zeros[group])
+                scales.append(contentsOf: octet.scales[group * 8..<group * 8 + 8])
+            }
+        }
+        try planes[1].stage(zeros, octets: range, in: scratch)
+        try planes[2].stage(scales, octets: range, in: scratch)
+    }
+}
+
+// MARK: - Clipping
+
+/// How the thresholds of a layer are found.
+enum ClipMethod {
+    /// Nothing is clipped.
+    case off
+    case moments(AWQMoments)
+    case tokens(AWQClipByTokens)
+}
+
+extension AWQLayer {
+    /// Prepares the clip search, if there is to be one.
+    private func clipSearch(_ inputs: inout StagedRows?, scales: [Float]?) throws(QuantizationError) -> ClipMethod {
+        guard options.clip, var rows = inputs else { return .off }
+        let tokens = AWQClipSearch.sampledTokens(of: rows.tensor.rows)
+        guard AWQClipSearch.usesMoments(groupSize: groupSize) else {
+            return .tokens(
+                AWQClipByTokens(columns: weight.columns, tokens: tokens, dividedBy: scales, threads: options.threads))
+        }
+        let moments = moments
+        try moments.write(&rows, tokens: tokens, dividedBy: scales, threads: options.threads)
+        inputs = rows
+        return .moments(moments)
+    }
+
+    /// The thresholds of every group of every octet of a tile; nil if nothing is to be clipped.
+    private func thresholds(
+        _ octets: [[RowOctet]], scales: [Float]?, _ search: inout ClipMethod, _ inputs: inout StagedRows?,
+        scratch: any ScratchStorage
+    ) throws(QuantizationError) -> [[RowOctet]]? {
+        if case .off = search { return nil }
+        let scaled = scaled(octets, by: scales)
+        switch search {
+        case .off: return nil
+        case .moments(let moments): return try thresholds(scaled, moments, scratch: scratch)
+        case .tokens(var byTokens):
+            guard var rows = inputs else { return nil }
+            var found: [[RowOctet]] = []
+            for octet in scaled { found.append([try byTokens.threshold(octet, &rows)]) }
+            inputs = rows
+            search = .tokens(byTokens)
+            return found
+        }
+    }
+
+    private func thresholds(
+        _ octets: [[RowOctet]], _ moments: AWQMoments, scratch: any ScratchStorage
+    ) throws(QuantizationError) -> [[RowOctet]] {
+        var found = [[RowOctet]](repeating: [], count: octets.count)
+        let size = groupSize
+        for band in moments.bands {
+            let values = try moments.read(band: band, from: scratch)
+            let parts = OrderedWork.map(octets.count, threads: options.threads) { index in
+                AWQClipSearch.thresholds(
+                    octets[index], firstColumn: band.lowerBound * size, groups: band.count, groupSize: size,
+                    moments: values)
+            }
+            for index in found.indices { found[index] += parts[index] }
+        }
+        return found
+    }
+
+    /// The weights as they are quantized: each column multiplied by its scale.
+    private func scaled(_ octets: [[RowOctet]], by scales: [Float]?) -> [[RowOctet]] {
+        guard let scales else { return octets }
+        return OrderedWork.map(octets.count, threads: options.threads) { index in
+            var octet = octets[index]
+            for k in octet.indices { octet[k] *= scales[k] }
+            return octet
+        }
+    }
+}
