@@ -30,7 +30,7 @@ package enum PlainClient {
         }
         guard connected == 0 else { throw .system(call: "connect", errno: errno) }
         let sent = unsafe request.withUnsafeBytes {
-            unsafe send(descriptor.number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+            unsafe send(descriptor.number, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
         }
         guard sent == request.count else { throw .system(call: "send", errno: errno) }
         var answer: [UInt8] = []

@@ -16,10 +16,10 @@ struct AWQGrid {
     /// The grid in float16, each operation rounded; the bounds must be float16 values.
     @inline(__always)
     init(halfMinimum minimum: RowOctet, maximum: RowOctet) {
-        let least = HalfPrecision.rounded(RowOctet(repeating: 1e-5))
-        let range = HalfPrecision.rounded(maximum - minimum).greater(least)
-        scale = HalfPrecision.rounded(range / 15)
-        zero = (-HalfPrecision.rounded(minimum / scale).nearestIntegers).clamped(from: 0, to: 15)
+        let least = Float16Octet.rounded(RowOctet(repeating: 1e-5))
+        let range = Float16Octet.rounded(maximum - minimum).greater(least)
+        scale = Float16Octet.rounded(range / 15)
+        zero = (-Float16Octet.rounded(minimum / scale).nearestIntegers).clamped(from: 0, to: 15)
     }
 
     /// What float32 weights become: quantized and restored in float32.
@@ -34,12 +34,12 @@ struct AWQGrid {
     /// adding zero · scale and dividing err by at most 4 · 15 · 2^-11 of a step, far from the half step that rounds up.
     @inline(__always)
     func halfCodes(_ weight: RowOctet) -> RowOctet {
-        (HalfPrecision.rounded(weight / scale).nearestIntegers + zero).clamped(from: 0, to: 15)
+        (Float16Octet.rounded(weight / scale).nearestIntegers + zero).clamped(from: 0, to: 15)
     }
 
     /// What a reader makes of codes: (q - zero) · scale in float16.
     @inline(__always)
-    func halfRestored(_ codes: RowOctet) -> RowOctet { HalfPrecision.rounded((codes - zero) * scale) }
+    func halfRestored(_ codes: RowOctet) -> RowOctet { Float16Octet.rounded((codes - zero) * scale) }
 
     /// The largest range, max - min, of a group whose restored weights are finite: 15 · scale must round to a float16.
     static let rangeLimit: Float = 65472

@@ -1,29 +1,13 @@
 import Tensors
 
-/// Whether input channels are scaled before quantizing.
-enum AWQScaling: String, Sendable, CaseIterable {
-    /// Weights stay as they are.
-    case none
-    /// Scales are searched, and kept beside the artifact: the consumer divides the layer's input by them.
-    case keep
-}
-
-/// What the quantizer knows of a layer's inputs.
-enum AWQCalibration: String, Sendable, CaseIterable {
-    /// Sampled inputs, as many columns as the weight.
-    case activations
-    /// Nothing: round to nearest, without any search.
-    case none
-}
-
 /// The choices of one AWQ run; 4 bits with zero points are fixed, as AutoAWQ's GEMM kernels want them.
 struct AWQOptions: Sendable {
     /// Columns that share a scale: 32, 64, 128, or -1 for the whole row.
     var groupSize = 128
     /// Whether input channels are scaled.
-    var scaling = AWQScaling.none
+    var scaling = Scaling.none
     /// Whether activations are used.
-    var calibration = AWQCalibration.activations
+    var calibration = Calibration.activations
     /// Whether the clipping threshold of each group is searched; needs activations.
     var clip = true
     /// Whether the scale search weighs activations against weights (AutoAWQ's `duo_scaling`).
@@ -32,8 +16,15 @@ struct AWQOptions: Sendable {
     var threads: Int?
 }
 
+extension AWQOptions {
+    /// The choices that a recipe makes.
+    init(_ recipe: Recipe) {
+        self.init(groupSize: recipe.groupSize, scaling: recipe.scaling, calibration: recipe.calibration)
+    }
+}
+
 /// Where the parts of one layer go: offsets in bytes from the start of the artifact.
-struct AWQPlacement: Sendable {
+struct AWQPlacement: Sendable, Equatable {
     /// I32 [columns, rows / 8].
     let qweight: Int
     /// I32 [columns / group, rows / 8].

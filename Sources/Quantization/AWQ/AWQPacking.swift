@@ -53,7 +53,7 @@ struct AWQPacker: Sendable {
             }
             let grid = AWQGrid(halfMinimum: bounds.minimum, maximum: bounds.maximum)
             packed.zeros[index] = AWQWord.pack(grid.zero)
-            for lane in 0..<8 { packed.scales[index * 8 + lane] = HalfPrecision.bits(grid.scale[lane]) }
+            for lane in 0..<8 { packed.scales[index * 8 + lane] = Float16Octet.bits(grid.scale[lane]) }
             for k in 0..<groupSize {
                 let codes = grid.halfCodes(group[k])
                 packed.words[start + k] = AWQWord.pack(codes)
@@ -78,7 +78,7 @@ struct AWQPacker: Sendable {
             var weight = original[start + k]
             if let inputScales { weight *= inputScales[start + k] }
             if let threshold { weight = weight.greater(-threshold).lesser(threshold) }
-            let half = HalfPrecision.rounded(weight)
+            let half = Float16Octet.rounded(weight)
             minimum = minimum.lesser(half)
             maximum = maximum.greater(half)
             group[k] = half
@@ -98,7 +98,7 @@ struct AWQPacker: Sendable {
                 return PackingRefusal(
                     row: lane, column: firstColumn + column, value: range[lane], limit: AWQGrid.rangeLimit)
             }
-            return PackingRefusal(row: lane, column: firstColumn + column, value: extreme, limit: HalfPrecision.limit)
+            return PackingRefusal(row: lane, column: firstColumn + column, value: extreme, limit: Float16Octet.limit)
         }
         return nil
     }

@@ -54,6 +54,23 @@ package struct TensorQuality: Sendable, Equatable {
     package var excludesCast = false
 }
 
+extension TensorQuality {
+    /// What AWQ measured of one layer.
+    init(_ errors: AWQErrorSums) {
+        sums = QualitySums()
+        sums.count = errors.count
+        sums.signal = errors.signal
+        sums.squaredError = errors.squaredError
+        sums.restoredSquared = errors.restoredSquared
+        sums.absoluteError = errors.absoluteError
+        sums.maximumError = Double(errors.maximumError)
+        sums.maximumSignal = Double(errors.maximumSignal)
+        var counts = ErrorCounts()
+        counts.add(errors.histogram)
+        p99Error = counts.quantile(0.99)
+    }
+}
+
 /// Counts of |error| by magnitude: bin = float32 bits >> 19, that is 16 bins an octave.
 struct ErrorCounts: Sendable {
     /// Counts since the last flush; the kernels add to them.

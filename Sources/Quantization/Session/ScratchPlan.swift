@@ -26,8 +26,12 @@ struct ScratchPlan: Sendable {
             case .nf4 where recipe.doubleQuant:
                 let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize
                 needed = max(needed, blocks * NestedPass.recordBytes)
-            case .awq:
-                needed = max(needed, AWQLayer.scratchBytes(rows: entry.shape[0], columns: entry.shape[1]))
+            case .awq(let placement, _):
+                let weight = StagedTensor(type: entry.type, rows: entry.shape[0], columns: entry.shape[1], offset: 0)
+                let layer = AWQLayer(
+                    name: entry.name, weight: weight, activations: nil, options: AWQOptions(recipe),
+                    placement: placement, scratchBase: 0)
+                needed = max(needed, layer.scratchByteCount)
             default: break
             }
             guard stages else { return nil }

@@ -146,7 +146,7 @@ struct TensorStage {
         for (index, entry) in input.entries.enumerated() {
             let layer = layers[index]
             builder.add(
-                entry, layout.tensors[index], quality: layer.map(\.quality) ?? encoded[index].quality, layer: layer)
+                entry, layout.tensors[index], quality: layer.map { TensorQuality($0.errors) } ?? encoded[index].quality, layer: layer)
         }
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),

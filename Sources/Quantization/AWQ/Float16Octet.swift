@@ -5,7 +5,7 @@ typealias RowOctet = SIMD8<Float>
 ///
 /// Every `unsafe` of this file is a cast between SIMD types of one size and no invalid bit patterns.
 /// Source: IEEE 754-2019 §3.4 (binary16) and §4.3.1 (ties to even).
-enum HalfPrecision {
+enum Float16Octet {
     /// The largest finite float16.
     static let limit: Float = 65504
 
