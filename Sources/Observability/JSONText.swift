@@ -1,0 +1,57 @@
+/// JSON text under construction (RFC 8259): pieces are appended in order, the caller places the punctuation.
+struct JSONText {
+    private(set) var bytes: [UInt8] = []
+
+    /// Appends structure that holds no value from outside.
+    mutating func append(_ punctuation: StaticString) {
+        bytes += punctuation.description.utf8
+    }
+
+    /// Appends a quoted string; control characters, quotes and backslashes are escaped, other text stays as it is.
+    mutating func append(string: String) {
+        bytes.append(UInt8(ascii: "\""))
+        for byte in string.utf8 {
+            switch byte {
+            case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
+            case UInt8(ascii: "\n"): append("\\n")
+            case UInt8(ascii: "\r"): append("\\r")
+            case UInt8(ascii: "\t"): append("\\t")
+            case 0..<0x20:
+                append(byte < 0x10 ? "\\u000" : "\\u001")
+                bytes += String(byte & 15, radix: 16).utf8
+            default: bytes.append(byte)
+            }
+        }
+        bytes.append(UInt8(ascii: "\""))
+    }
+
+    /// Appends a number, or `null` where JSON has none (not a number, infinities).
+    mutating func append(number: Double) {
+        if number.isFinite { bytes += decimalText(number).utf8 } else { append("null") }
+    }
+
+    /// Appends an integer in full; readers with 64-bit floating point lose digits beyond 2^53.
+    mutating func append(integer: some BinaryInteger) {
+        bytes += integer.description.utf8
+    }
+
+    mutating func append(bool: Bool) {
+        append(bool ? "true" : "false")
+    }
+
+    /// Appends the items with commas between them.
+    mutating func append<Item>(list items: some Sequence<Item>, _ item: (inout JSONText, Item) -> Void) {
+        var isFirst = true
+        for element in items {
+            if !isFirst { append(",") }
+            isFirst = false
+            item(&self, element)
+        }
+    }
+}
+
+/// A finite number in the fewest digits that read back as the same number; whole numbers have no fraction.
+func decimalText(_ number: Double) -> String {
+    guard let whole = Int64(exactly: number), abs(number) < 1e15 else { return number.description }
+    return whole.description
+}

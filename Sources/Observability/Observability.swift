@@ -1,1 +1,0 @@
-// The page of this module is being written.
