@@ -9,17 +9,22 @@ package struct InputFile: ~Copyable {
 
     /// Opens a file; `-` is standard input.
     package init(path: String) throws(StoreError) {
-        self.path = path
         let raw = try retrying("open", path: path) {
             path == "-" ? dup(STDIN_FILENO) : unsafe open(path, O_RDONLY | O_CLOEXEC)
         }
-        file = Descriptor(owning: raw)
+        let opened = Descriptor(owning: raw)
+        length = try Self.length(of: raw, path: path)
+        file = opened
+        self.path = path
+    }
+
+    private static func length(of raw: Int32, path: String) throws(StoreError) -> Int? {
         var status = stat()
         _ = try retrying("fstat", path: path) { unsafe fstat(raw, &status) }
         guard status.st_mode & S_IFMT != S_IFDIR else {
             throw .system(operation: "open", path: path, code: EISDIR)
         }
-        length = status.st_mode & S_IFMT == S_IFREG && path != "-" ? status.st_size : nil
+        return status.st_mode & S_IFMT == S_IFREG && path != "-" ? status.st_size : nil
     }
 
     /// Fills the start of `bytes` with what comes next; 0 at the end.
