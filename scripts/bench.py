@@ -45,7 +45,7 @@ print(w.numel() * 4 / (time.perf_counter() - start) / 1e6)
 
 
 def weights() -> bytes:
-    """One mebibyte block of float32 weights, N(0, 0.02)."""
+    """A block of 4 MiB of float32 weights, N(0, 0.02)."""
     source = random.Random(1)
     return array.array("f", (source.gauss(0, 0.02) for _ in range(MEBI // 4))).tobytes() * 4
 
