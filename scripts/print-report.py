@@ -14,7 +14,9 @@ COLUMNS = [
 
 
 def cells(row: dict) -> list:
-    """The figures of one row; an exact tensor has no SQNR and no PSNR."""
+    """The figures of one row; an exact tensor has no SQNR and no PSNR, one that passed through has none at all."""
+    if not row.get("quantized", True):
+        return ["unchanged"] + [""] * (len(COLUMNS) - 1)
     return ["exact" if row[key] is None else form.format(row[key]) for key, _, form in COLUMNS]
 
 

@@ -35,6 +35,21 @@ enum Rules {
         "Sources/Compression/",
         "Sources/Catalogue/",
         "Sources/ArtifactStore/",
+        "Sources/HTTPWire/Octets.swift",
+        "Sources/HTTPServer/InputBuffer.swift",
+        "Sources/HTTPServer/Identifiers.swift",
+        "Sources/Quantization/AWQ/AWQLayer.swift",
+        "Sources/Quantization/AWQ/AWQMoments.swift",
+        "Sources/Quantization/AWQ/HalfPrecision.swift",
+        "Sources/Quantization/AWQ/RowProducts.swift",
+        "Sources/Quantization/AWQ/StagedRows.swift",
+        "Sources/Quantization/AWQ/TransposedPlane.swift",
+        "Sources/Quantization/Session/ElementFeed.swift",
+        "Sources/Quantization/Session/FortranPass.swift",
+        "Sources/Quantization/Session/QuantizingSession.swift",
+        "Sources/Quantization/Session/TensorEncoder.swift",
+        "Sources/Quantization/Session/TensorStage.swift",
+        "Sources/Quantization/Session/TransferBuffer.swift",
     ]
 
     /// Never in Sources: traps that a client could reach, promises instead of work, casts that lie.
