@@ -52,12 +52,12 @@ struct HealthcheckCommand: ParsableCommand {
         abstract: "Ask a running service whether it is ready; the exit code says so.",
         discussion: "Speaks plain HTTP; made for a container's HEALTHCHECK.")
 
-    @Option(help: "The service's address, HOST:PORT.")
-    var address = "127.0.0.1:8080"
+    @Option(help: "The address that the service listens on, HOST:PORT.")
+    var listen = "127.0.0.1:8080"
 
     func run() throws {
-        guard let (host, port) = ServiceConfiguration.parseListen(address) else {
-            throw ValidationError("'\(address)' is not HOST:PORT")
+        guard let (host, port) = ServiceConfiguration.parseListen(listen) else {
+            throw ValidationError("--listen '\(listen)' is not HOST:PORT")
         }
         let status = try Healthcheck.status(host: host, port: port)
         print(status == 200 ? "ready" : "not ready (\(status))")
