@@ -24,6 +24,7 @@ extension RequestHead {
         let line = start..<bytes.lineEnd(from: start)
         let request = try RequestLine(bytes, line: line, limits: limits)
         var fields = HTTPFields()
+        fields.reserveCapacity(min(16, limits.maxFields))
         var findings = FieldFindings()
         var offset = line.upperBound + 2
         while offset < end - 2 {

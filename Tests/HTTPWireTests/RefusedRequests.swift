@@ -45,7 +45,7 @@ struct RefusedRequest: Sendable, CustomTestStringConvertible {
         RefusedRequest(
             "9112 2.2 bare CR in the request line", "GET /\rx HTTP/1.1\r\nHost: a\r\n\r\n", "bare_carriage_return"),
         RefusedRequest(
-            "9112 2.2 bare CR in a field value", "GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", "bare_carriage_return"),
+            "9112 2.2 bare CR in a value", "GET / HTTP/1.1\r\nHost: a\r\nX: b\rc\r\n\r\n", "bare_carriage_return"),
         RefusedRequest("9112 2.2 CR CR LF", "GET / HTTP/1.1\r\r\nHost: a\r\n\r\n", "bare_carriage_return"),
         RefusedRequest(
             "9112 2.2 CR before the empty line's CRLF", "GET / HTTP/1.1\r\nHost: a\r\n\r\r\n", "bare_carriage_return"),

@@ -146,7 +146,10 @@ import Testing
     @Test func clientsWithoutALPNAreServed() throws {
         let peer = try TLSPeer(
             fixture, context: fixture.context(), isBlocking: true,
-            "context = ssl.create_default_context(cafile=folder + '/cert.pem'); print(connect().selected_alpn_protocol())"
+            """
+            context = ssl.create_default_context(cafile=folder + "/cert.pem")
+            print(connect().selected_alpn_protocol())
+            """
         )
         #expect(try peer.handshake() == .bytes(0))
         #expect(try peer.printed() == "None")
