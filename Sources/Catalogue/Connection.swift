@@ -14,7 +14,7 @@ enum SQLValue: Sendable {
 /// One connection to SQLite with its prepared statements; used by one thread at a time.
 ///
 /// All SQL is a `StaticString`: a value can reach a statement as a parameter only. This file holds every unsafe call of
-/// the module. Invariant: `database` is open and the statements in `prepared` belong to it for as long as the value lives.
+/// the module. Invariant: `database` is open, and the statements in `prepared` belong to it, while the value lives.
 @safe
 struct Connection: ~Copyable {
     private let database: OpaquePointer

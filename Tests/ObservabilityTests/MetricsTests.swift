@@ -70,7 +70,9 @@ import Testing
         #expect(prometheus.contains("# TYPE cpu_seconds_total counter\ncpu_seconds_total 0.25\n"))
     }
 
-    @Test(arguments: [(Double.nan, "NaN"), (.infinity, "+Inf"), (-Double.infinity, "-Inf"), (1e300, "1e+300"), (0.1, "0.1")])
+    @Test(arguments: [
+        (Double.nan, "NaN"), (.infinity, "+Inf"), (-Double.infinity, "-Inf"), (1e300, "1e+300"), (0.1, "0.1"),
+    ])
     func numbersAreWrittenAsTheFormatsDemand(value: Double, text: String) {
         registry.gauge("a", help: "A.").set(value)
         #expect(prometheus.hasSuffix("\na \(text)\n"))
