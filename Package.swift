@@ -29,7 +29,8 @@ let rooms: [Target] = [
     .target(name: "Compression", dependencies: ["CZlib"], swiftSettings: rules),
     .target(name: "Sockets", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
     .target(
-        name: "HTTPServer", dependencies: ["HTTPWire", "Sockets", "Compression", httpTypes, logging],
+        name: "HTTPServer",
+        dependencies: ["HTTPWire", "Sockets", "Compression", "OpenSSL", httpTypes, logging],
         swiftSettings: rules),
     .target(name: "ArtifactStore", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
     .target(name: "Catalogue", dependencies: ["ArtifactStore", "CSQLite"], swiftSettings: rules),
@@ -53,7 +54,8 @@ let tests: [Target] = [
     case "Quantization": dependencies += ["Tensors"]
     case "HTTPWire": dependencies += [httpTypes]
     case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", httpTypes, logging]
-    case "Catalogue": dependencies += ["ArtifactStore"]
+    case "ArtifactStore": dependencies += ["OpenSSL"]
+    case "Catalogue": dependencies += ["ArtifactStore", "CSQLite"]
     case "Observability": dependencies += [logging]
     case "VivaService": dependencies += ["Quantization", "Tensors", "HTTPServer"]
     default: break

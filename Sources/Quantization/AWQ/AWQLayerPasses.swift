@@ -25,8 +25,13 @@ extension AWQLayer {
         let candidates = try scaleCandidates(&rows, &tokens)
         let losses = try scaleLosses(candidates, &rows, &tokens)
         inputs = tokens
-        var best = 0
-        for candidate in losses.indices where losses[candidate] < losses[best] { best = candidate }
+        var best: Int?
+        for (candidate, loss) in losses.enumerated() where loss < (best.map { losses[$0] } ?? .infinity) {
+            best = candidate
+        }
+        guard let best else {
+            throw .calibration(code: "calibration.range", detail: "the outputs of \(name) overflow float32")
+        }
         return (AWQScaleSearch.ratio(best), candidates[best])
     }
 
@@ -101,7 +106,8 @@ extension AWQLayer {
             }
             try stage(packed, firstOctet: firstOctet, in: scratch)
         }
-        if outputTokens != nil && signal > 0 { result.outputErrorRelative = error / signal }
+        let relative = error / signal
+        if outputTokens != nil && relative.isFinite { result.outputErrorRelative = relative }
     }
 
     /// The tokens over which the output error is measured: evenly spaced, at most 256, fewer where columns are many.

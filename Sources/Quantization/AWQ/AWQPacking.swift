@@ -12,12 +12,13 @@ struct PackedOctet: Sendable {
     /// ‖x(w − ŵ)ᵀ‖² and ‖xwᵀ‖² over the output tokens; zero without them.
     var outputError = 0.0
     var outputSignal = 0.0
-    /// The first weight that float16 arithmetic cannot hold: row within the octet, column, value, limit.
+    /// What float16 arithmetic cannot hold, if anything; the rest is then unfinished.
     var refusal: PackingRefusal?
 }
 
 /// A weight, or the range of a group, beyond what float16 holds.
 struct PackingRefusal: Sendable, Equatable {
+    /// 0...7 within the octet.
     let row: Int
     let column: Int
     let value: Float
@@ -47,7 +48,7 @@ struct AWQPacker: Sendable {
         for index in 0..<groups {
             let start = index * groupSize
             let bounds = halve(original, from: start, threshold: thresholds.map { $0[index] }, into: &group)
-            if let refusal = refusal(bounds, group: group, firstColumn: start) {
+            if let refusal = refusal(bounds, group: group, original: original, firstColumn: start) {
                 packed.refusal = refusal
                 return packed
             }
@@ -86,19 +87,20 @@ struct AWQPacker: Sendable {
         return (minimum, maximum)
     }
 
-    /// The first row of a group that float16 arithmetic cannot hold.
+    /// The first row of a group that float16 arithmetic cannot hold: a weight that overflows, or a range that does.
     private func refusal(
-        _ bounds: (minimum: RowOctet, maximum: RowOctet), group: [RowOctet], firstColumn: Int
+        _ bounds: (minimum: RowOctet, maximum: RowOctet), group: [RowOctet], original: [RowOctet], firstColumn: Int
     ) -> PackingRefusal? {
         let range = bounds.maximum - bounds.minimum
-        for lane in 0..<8 where !(range[lane] <= AWQGrid.rangeLimit) {
+        let rounded = Float16Octet.rounded(range)
+        for lane in 0..<8 where !(rounded[lane] <= AWQGrid.rangeLimit) {
             let extreme = max(bounds.maximum[lane], -bounds.minimum[lane])
-            let column = group.firstIndex { abs($0[lane]) == extreme } ?? 0
+            let column = firstColumn + (group.firstIndex { abs($0[lane]) == extreme } ?? 0)
             if extreme.isFinite {
-                return PackingRefusal(
-                    row: lane, column: firstColumn + column, value: range[lane], limit: AWQGrid.rangeLimit)
+                return PackingRefusal(row: lane, column: column, value: range[lane], limit: AWQGrid.rangeLimit)
             }
-            return PackingRefusal(row: lane, column: firstColumn + column, value: extreme, limit: Float16Octet.limit)
+            let value = original[column][lane] * (inputScales?[column] ?? 1)
+            return PackingRefusal(row: lane, column: column, value: value, limit: Float16Octet.limit)
         }
         return nil
     }
@@ -137,7 +139,7 @@ private struct ErrorTally {
         signal += x * x
         squaredError += error * error
         restoredSquared += y * y
-        absoluteError += SIMD8<Double>(magnitude)
+        absoluteError += error.replacing(with: -error, where: error .< 0)
         maximumError = maximumError.greater(magnitude)
         maximumSignal = maximumSignal.greater(original.magnitudes)
         let bins = (original - restored).magnitudeBits &>> 19

@@ -79,7 +79,8 @@ struct StagedRows {
             let narrowed = Float(doubles[i])
             if narrowed.isInfinite && doubles[i].isFinite {
                 let index = row * tensor.columns + columns.lowerBound + i
-                throw .outOfRange(tensor: name, index: index, value: narrowed, limit: limit)
+                let held = narrowed > 0 ? Float.greatestFiniteMagnitude : -.greatestFiniteMagnitude
+                throw .outOfRange(tensor: name, index: index, value: held, limit: limit)
             }
             values[start + i] = narrowed
         }

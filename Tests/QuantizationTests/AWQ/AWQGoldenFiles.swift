@@ -81,7 +81,9 @@ final class MemoryStorage: ScratchStorage {
         largestTransfer = max(largestTransfer, source.byteCount)
         let end = offset + source.byteCount
         if bytes.count < end { bytes += Array(repeating: 0, count: end - bytes.count) }
-        for i in 0..<source.byteCount { bytes[offset + i] = unsafe source.unsafeLoad(fromByteOffset: i, as: UInt8.self) }
+        for i in 0..<source.byteCount {
+            bytes[offset + i] = unsafe source.unsafeLoad(fromByteOffset: i, as: UInt8.self)
+        }
     }
 
     func read(into target: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {

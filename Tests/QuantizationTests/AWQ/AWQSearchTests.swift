@@ -68,9 +68,11 @@ struct AWQSearchTests {
         }
     }
 
-    static let layers = [("awq_search_single", "up_proj")] + multi.flatMap { id in
-        ["gate_proj", "up_proj", "down_proj"].map { (id, $0) }
-    }
+    static let layers =
+        [("awq_search_single", "up_proj")]
+        + multi.flatMap { id in
+            ["gate_proj", "up_proj", "down_proj"].map { (id, $0) }
+        }
 
     @Test("thresholds, and the layer clipped by them, byte for byte", arguments: layers)
     func clip(id: String, layer: String) throws {
