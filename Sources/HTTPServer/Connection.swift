@@ -1,5 +1,19 @@
 import Sockets
 
+/// What a connection asks for next of whoever holds it.
+enum Next: Sendable {
+    /// To wait in the loop.
+    case park
+    /// To go on: bytes are there already.
+    case again
+    /// A thread for the handler.
+    case work(Admitted)
+    /// A thread for a long answer, whose head is in `output`.
+    case deliver(Delivery)
+    /// To be closed at once.
+    case drop
+}
+
 /// One client's connection: a value with one owner, the loop or the thread that works for it.
 struct Connection: ~Copyable, Sendable {
     /// What the connection waits for while the loop holds it.
@@ -29,6 +43,10 @@ struct Connection: ~Copyable, Sendable {
     var sent = 0
     /// Requests so far.
     var served = 0
+    /// What the loop's poller watches it for; nil while it is not registered.
+    var watched: Interest?
+    /// What the transport waits for while `output` is empty.
+    var interest = Interest.read
     /// When the present stage began, or the connection was opened.
     var since: ContinuousClock.Instant
     /// When the last byte went through.
@@ -47,10 +65,20 @@ struct Connection: ~Copyable, Sendable {
         if case .head = stage { input.isEmpty && output.isEmpty } else { false }
     }
 
+    /// Whether bytes wait to be looked at that no poller reports.
+    var hasUnseenBytes: Bool { !input.isEmpty || transport.hasPending }
+
+    /// Whether the answer under way is the last one.
+    var isClosing: Bool {
+        if case .closing = stage { true } else { false }
+    }
+
     /// Sends what can be sent without waiting; true when all of `output` is gone.
     mutating func flush() throws(SocketError) -> Bool {
-        while sent < output.count {
-            switch try transport.send(output.span.bytes.extracting(sent..<output.count)) {
+        if output.isEmpty { return true }
+        let pending = output
+        while sent < pending.count {
+            switch try transport.send(unsafe pending.span.bytes.extracting(sent..<pending.count)) {
             case .bytes(let count): sent += count
             case .wait: return false
             case .ended: throw .disconnected
@@ -62,13 +90,14 @@ struct Connection: ~Copyable, Sendable {
 
     /// Sends all of `output`, waiting.
     mutating func flush(stall: Duration, more: Bool = false) throws(SocketError) {
-        defer { forgetOutput() }
-        try transport.sendAll(output.span.bytes.extracting(sent..<output.count), more: more, stall: stall)
+        let pending = output
+        try transport.sendAll(unsafe pending.span.bytes.extracting(sent..<pending.count), more: more, stall: stall)
+        forgetOutput()
     }
 
     private mutating func forgetOutput() {
-        // Idle connections own no buffers, busy ones keep a small one.
-        if output.count > 4096 { output = [] } else { output.removeAll(keepingCapacity: true) }
+        // Idle connections own no buffers.
+        output = []
         sent = 0
     }
 

@@ -17,16 +17,16 @@ final class IdentifierSource: Sendable {
 
     /// 13 characters of Crockford's base 32: short enough for a String without an allocation.
     func requestID() -> String {
-        let alphabet: StaticString = "0123456789abcdefghjkmnpqrstvwxyz"
         var rest = next()
-        return String(unsafeUninitializedCapacity: 13) { bytes in
-            for index in 0..<13 {
-                let digit = UInt8(truncatingIfNeeded: rest & 31)
-                unsafe bytes.initializeElement(at: index, to: alphabet.utf8Start[Int(digit)])
-                rest >>= 5
-            }
-            return 13
+        var text = ""
+        for _ in 0..<13 {
+            let digit = UInt8(truncatingIfNeeded: rest & 31)
+            // Skips i, l, o and u.
+            let letters: UInt8 = digit < 18 ? 87 : digit < 20 ? 88 : digit < 22 ? 89 : digit < 27 ? 90 : 91
+            text.unicodeScalars.append(Unicode.Scalar(digit < 10 ? 48 + digit : letters + digit))
+            rest >>= 5
         }
+        return text
     }
 
     /// The trace that `fields` name, or a new one; an invalid field starts a new one too.

@@ -15,10 +15,9 @@ struct InputBuffer: Sendable {
     var isEmpty: Bool { start == end }
     var capacity: Int { storage.count }
 
-    /// The bytes held.
-    var bytes: RawSpan {
-        @_lifetime(borrow self)
-        get { storage.span.bytes.extracting(start..<end) }
+    /// Lends the bytes held to `body`.
+    func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {
+        try body(unsafe storage.span.bytes.extracting(start..<end))
     }
 
     /// Forgets the first `count` bytes.
@@ -43,6 +42,13 @@ struct InputBuffer: Sendable {
         end = held.count
     }
 
+    /// Puts a copy of what `other` holds into this empty buffer, which must have room for it.
+    mutating func load(_ other: InputBuffer) {
+        storage.replaceSubrange(0..<other.count, with: other.storage[other.start..<other.end])
+        start = 0
+        end = other.count
+    }
+
     /// A buffer of just the bytes held.
     func trimmed() -> InputBuffer {
         var copy = InputBuffer()
@@ -53,9 +59,10 @@ struct InputBuffer: Sendable {
 
     /// Lets `body` write to the free room behind the bytes held and say how many bytes it wrote.
     mutating func fill<E: Error>(_ body: (inout MutableRawSpan) throws(E) -> Int) throws(E) -> Int {
+        let free = end..<storage.count
         var span = storage.mutableSpan
         var bytes = unsafe span.mutableBytes
-        var room = bytes._mutatingExtracting(end..<bytes.byteCount)
+        var room = bytes._mutatingExtracting(free)
         let count = try body(&room)
         end += count
         return count
@@ -88,7 +95,7 @@ struct InputBuffer: Sendable {
     mutating func move(into target: inout MutableRawSpan, atMost most: Int) -> Int {
         let count = min(count, most, target.byteCount)
         for index in 0..<count {
-            unsafe target.storeBytes(of: storage[start + index], toByteOffset: index, as: UInt8.self)
+            target.storeBytes(of: storage[start + index], toByteOffset: index, as: UInt8.self)
         }
         consume(count)
         return count

@@ -1,4 +1,4 @@
-package import HTTPTypes
+import HTTPTypes
 package import HTTPWire
 
 /// A request on its way through a handler: the checked head and the body yet to be read.
@@ -24,8 +24,8 @@ package struct Request: ~Copyable {
         head = admitted.head
         template = admitted.route.template
         parameters = admitted.parameters
-        id = admitted.id
-        trace = admitted.trace
+        id = admitted.exchange.id
+        trace = admitted.exchange.trace
         self.peer = peer
         self.isSecure = isSecure
         self.body = body
@@ -36,19 +36,51 @@ package struct Request: ~Copyable {
     }
 }
 
+/// What is known of a request from its head to the summary; no head when it was refused.
+struct Exchange: Sendable {
+    var head: RequestHead?
+    var template: String?
+    let id: String
+    let trace: RequestTrace
+    let started: ContinuousClock.Instant
+    var bodyBytes = 0
+    var errorCode: String?
+}
+
 /// A request whose head and route are settled; it may wait in the loop or move to a thread.
-struct Admitted: Sendable {
+final class Admitted: Sendable {
     let head: RequestHead
     let route: Route
     let parameters: [String: String]
     let coding: BodyCoding
-    let id: String
-    let trace: RequestTrace
-    let started: ContinuousClock.Instant
+    let exchange: Exchange
+
+    init(head: RequestHead, route: Route, parameters: [String: String], coding: BodyCoding, exchange: Exchange) {
+        self.head = head
+        self.route = route
+        self.parameters = parameters
+        self.coding = coding
+        self.exchange = exchange
+    }
 
     /// The most bytes of the body, as sent.
     func bodyLimit(_ limits: ServerLimits) -> Int {
         min(route.maxBodyBytes ?? limits.maxBodyBytes, limits.maxBodyBytes)
+    }
+
+    /// How many bytes of the body the loop waits for before it starts the handler.
+    func bodyHeadStart(_ limits: ServerLimits) -> Int {
+        guard case .length(let length) = head.framing, !head.expectsContinue else { return 0 }
+        return min(length, limits.bodyHeadStart)
+    }
+
+    /// Whether the body, if there is one, lies in the first `count` bytes after the head.
+    func isWhole(in count: Int) -> Bool {
+        switch head.framing {
+        case .none: true
+        case .length(let length): length <= count
+        case .chunked: false
+        }
     }
 }
 

@@ -41,6 +41,7 @@ package struct RequestBody: ~Copyable {
     private var coded = InputBuffer()
     /// How long reads have waited for the client in all.
     private var waited = Duration.zero
+    private var endedOrderly = false
 
     init(_ admitted: Admitted, connection: consuming Connection, limits: ServerLimits) {
         fields = admitted.head.fields
@@ -107,20 +108,23 @@ package struct RequestBody: ~Copyable {
         }
     }
 
-    /// Takes what is left of the body as far as it has arrived, so that the next request can follow.
-    ///
-    /// - Returns: the connection, and whether all of the body is read and nothing is owed or broken.
-    consuming func release() -> (connection: Connection, isFinished: Bool) {
-        var isWhole = false
-        if case .failed = phase { return (connection, false) }
-        // A client that waits for 100 may send its body or not: nobody knows what comes next.
-        let isKnown = !owesContinue || connection.input.count > 0
-        if case .finished = framing { isWhole = true }
-        if case .length(let left) = framing, isKnown, left <= connection.input.count {
+    /// Takes what is left of the body as far as it has arrived; true when the next request can follow.
+    mutating func settle() -> Bool {
+        if case .failed = phase { return false }
+        switch framing {
+        case .finished: return true
+        case .chunked: return false
+        case .length(let left):
+            // A client that waits for 100 may send its body or not: nobody knows what comes next.
+            guard left <= connection.input.count else { return false }
             connection.input.consume(left)
-            isWhole = true
+            framing = .finished
+            return true
         }
-        return (connection, isWhole)
+    }
+
+    consuming func releaseConnection() -> Connection {
+        connection
     }
 }
 
@@ -133,7 +137,9 @@ extension RequestBody {
             let ended = coded.isEmpty
             if ended, inflaterFinished { return 0 }
             do throws(CompressionError) {
-                let progress = try inflater.inflate(coded.bytes, into: &buffer)
+                let progress = try coded.withBytes { bytes throws(CompressionError) in
+                    try inflater.inflate(bytes, into: &buffer)
+                }
                 coded.consume(progress.consumed)
                 inflaterFinished = progress.finished
                 if progress.produced > 0 { return progress.produced }
@@ -178,14 +184,15 @@ extension RequestBody {
         while true {
             if connection.input.isEmpty { try receiveInput() }
             do throws(WireError) {
-                let progress = try decoder.decode(connection.input.bytes, into: &buffer)
+                let progress = try connection.input.withBytes { bytes throws(WireError) in
+                    try decoder.decode(bytes, into: &buffer)
+                }
                 connection.input.consume(progress.consumed)
                 framing = progress.finished ? .finished : .chunked(decoder)
                 if progress.produced > 0 || progress.finished { return progress.produced }
             } catch {
                 throw Problem(error)
             }
-            if !connection.input.isEmpty { try receiveInput() }
         }
     }
 
@@ -198,7 +205,9 @@ extension RequestBody {
             do throws(SocketError) {
                 switch try connection.transport.receive(into: &room) {
                 case .bytes(let count): return count
-                case .ended: throw .disconnected
+                case .ended:
+                    endedOrderly = true
+                    throw .disconnected
                 case .wait(let interest): try waitForClient(interest)
                 }
             } catch {
@@ -215,7 +224,9 @@ extension RequestBody {
             do throws(SocketError) {
                 switch try connection.input.receive(from: &connection.transport) {
                 case .bytes: return
-                case .ended: throw .disconnected
+                case .ended:
+                    endedOrderly = true
+                    throw .disconnected
                 case .wait(let interest): try waitForClient(interest)
                 }
             } catch {
@@ -229,7 +240,7 @@ extension RequestBody {
         owesContinue = false
         let line: [UInt8] = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
         do {
-            try connection.transport.sendAll(line.span.bytes, stall: limits.writeStall)
+            try connection.transport.sendAll(unsafe line.span.bytes, stall: limits.writeStall)
         } catch {
             throw broken(by: error)
         }
@@ -259,7 +270,8 @@ extension RequestBody {
                 .serviceUnavailable, code: "server.stopping", detail: "The server stops; send the request again.",
                 fields: [.retryAfter: "5"])
         default:
-            isDisconnected = error != .disconnected
+            // After an orderly end of file the client may still read.
+            isDisconnected = !endedOrderly
             return Problem(
                 .badRequest, code: "body.incomplete",
                 detail: "The connection ended within the body, after \(bytesReceived) bytes.",
@@ -288,7 +300,7 @@ extension RequestBody {
                 .contentTooLarge, code: "body.inflate_ratio",
                 detail: "\(consumed) bytes inflate to \(produced): more than \(limit) times as much.",
                 members: [("limit", .integer(limit))])
-        case .initialization(let code):
+        case .zlib(let code):
             Problem(.internalServerError, code: "body.gzip_unavailable", detail: "zlib could not start (\(code)).")
         }
     }

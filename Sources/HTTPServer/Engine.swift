@@ -1,0 +1,345 @@
+import HTTPTypes
+import HTTPWire
+import Logging
+import Sockets
+import Synchronization
+
+/// What all threads of one server share.
+final class Service: Sendable {
+    let limits: ServerLimits
+    let table: RouteTable
+    let admit: @Sendable (borrowing Request) throws(Problem) -> Void
+    let observer: any ServerObserver
+    let logger: Logger
+    let identifiers = IdentifierSource()
+    let interruption = Interruption()
+    /// 0 serves, 1 drains, 2 stops at once.
+    let drainLevel = Atomic(0)
+    let connections = Atomic(0)
+
+    init(limits: ServerLimits, router: Router, logger: Logger, observer: any ServerObserver) throws(ServerError) {
+        self.limits = limits
+        table = try RouteTable(router.routes)
+        admit = router.admit
+        self.logger = logger
+        self.observer = observer
+    }
+
+    var isDraining: Bool { drainLevel.load(ordering: .relaxed) > 0 }
+}
+
+/// Carries requests from bytes to answers; one for each thread. It never waits, except in `execute` and `deliver`
+/// when a thread of the pool calls them.
+final class Engine {
+    let service: Service
+    private let limits: ServerLimits
+    private var writer = ResponseWriter()
+    /// Lent to the connection whose turn it is: idle connections own no buffers.
+    private var scratch: InputBuffer
+
+    init(_ service: Service) {
+        self.service = service
+        limits = service.limits
+        scratch = InputBuffer(capacity: max(limits.bodyHeadStart, limits.head.maxHeadBytes) + 64 << 10)
+    }
+
+    /// One turn of a connection whose descriptor is ready: reads once, answers what can be answered.
+    func turn(_ connection: inout Connection, now: ContinuousClock.Instant) -> Next {
+        do throws(SocketError) {
+            if !connection.transport.isEstablished {
+                if case .wait(let interest) = try connection.transport.handshake() {
+                    connection.interest = interest
+                    return .park
+                }
+                guard connection.transport.isEstablished else { return .drop }
+                connection.since = now
+            }
+            if connection.input.isEmpty, case .head = connection.stage { connection.since = now }
+            scratch.load(connection.input)
+            swap(&scratch, &connection.input)
+            defer { returnScratch(&connection) }
+            switch try connection.input.receive(from: &connection.transport) {
+            case .ended: return .drop
+            case .wait(let interest):
+                connection.interest = interest
+                return .park
+            case .bytes: break
+            }
+            connection.interest = .read
+            connection.lastProgress = now
+            return process(&connection)
+        } catch {
+            note(error, connection.peer)
+            return .drop
+        }
+    }
+
+    private func returnScratch(_ connection: inout Connection) {
+        var held = connection.input.isEmpty ? InputBuffer() : connection.input.trimmed()
+        swap(&held, &connection.input)
+        held.consume(held.count)
+        scratch = held
+    }
+
+    /// Answers the requests that are whole in `input`, until one needs a thread or more bytes.
+    func process(_ connection: inout Connection) -> Next {
+        for _ in 0..<max(1, limits.maxPipelinedRequests) {
+            var next = Next.park
+            switch connection.stage {
+            case .closing, .lingering: return .park
+            case .body(let admitted, let needed):
+                guard connection.input.count >= needed else { return .park }
+                connection.stage = .head
+                next = dispatch(admitted, &connection)
+            case .head:
+                guard let outcome = readHead(&connection) else { return .park }
+                next = outcome
+            }
+            switch next {
+            case .park, .again: if connection.output.count >= limits.inlineResponseBytes { return .again }
+            case .work, .deliver, .drop: return next
+            }
+        }
+        return .again
+    }
+
+    /// Reads one head; nil when it is not whole.
+    private func readHead(_ connection: inout Connection) -> Next? {
+        guard !connection.input.isEmpty else { return nil }
+        let scanned = connection.scanned
+        let parsed = connection.input.withBytes { RequestHead.parse($0, limits: limits.head, scannedBefore: scanned) }
+        switch parsed {
+        case .partial(let scanned):
+            connection.scanned = scanned
+            return nil
+        case .refused(let error):
+            connection.scanned = 0
+            return refuse(Problem(error), start(nil, &connection), &connection)
+        case .complete(let head, let consumed):
+            connection.scanned = 0
+            connection.input.consume(consumed)
+            return begin(head, &connection)
+        }
+    }
+
+    /// Counts a request in; without a head it was refused or timed out.
+    func start(_ head: RequestHead?, _ connection: inout Connection) -> Exchange {
+        service.observer.requestStarted()
+        connection.served += 1
+        let trace = head.map { service.identifiers.trace(of: $0.fields) } ?? service.identifiers.newTrace()
+        return Exchange(head: head, id: service.identifiers.requestID(), trace: trace, started: .now)
+    }
+
+    private func begin(_ head: RequestHead, _ connection: inout Connection) -> Next {
+        var exchange = start(head, &connection)
+        do throws(Problem) {
+            switch service.table.match(head) {
+            case .route(let route, let parameters):
+                exchange.template = route.template
+                let admitted = Admitted(
+                    head: head, route: route, parameters: parameters, coding: try .of(head.fields),
+                    exchange: exchange)
+                try check(admitted, &connection)
+                let needed = admitted.bodyHeadStart(limits)
+                if connection.input.count >= needed { return dispatch(admitted, &connection) }
+                connection.stage = .body(admitted, needed: needed)
+                connection.since = connection.lastProgress
+                return .park
+            case .options(let allow):
+                let response = Response(status: .noContent, fields: [.allow: allow])
+                return answer(response, exchange, &connection, bodyIsDone: skipBody(head, &connection))
+            case .notFound:
+                throw Problem(.notFound, code: "route.not_found", detail: "Nothing is served at \(head.rawPath).")
+            case .methodNotAllowed(let allow):
+                throw Problem(
+                    .methodNotAllowed, code: "route.method_not_allowed",
+                    detail: "\(head.method.rawValue) is not possible here; \(allow) are.", fields: [.allow: allow])
+            }
+        } catch {
+            exchange.errorCode = error.code
+            return answer(
+                error.response(traceID: exchange.trace.traceID), exchange, &connection,
+                bodyIsDone: skipBody(head, &connection))
+        }
+    }
+
+    /// Every check of a head that can fail, before 100 Continue and before a byte of the body.
+    private func check(_ admitted: Admitted, _ connection: inout Connection) throws(Problem) {
+        if case .length(let length) = admitted.head.framing, length > admitted.bodyLimit(limits) {
+            throw RequestBody.tooLarge(admitted.bodyLimit(limits))
+        }
+        _ = try BodyDigest.expected(by: admitted.head.fields)
+        let peer = connection.peer
+        let isSecure = connection.transport.isSecure
+        let body = RequestBody(admitted, connection: connection, limits: limits)
+        let request = Request(admitted, peer: peer, isSecure: isSecure, body: body)
+        var refusal: Problem?
+        do throws(Problem) {
+            try service.admit(request)
+        } catch {
+            refusal = error
+        }
+        connection = request.releaseBody().releaseConnection()
+        if let refusal { throw refusal }
+    }
+
+    /// Drops a body that lies in the buffer as a whole; false when more of it may come.
+    private func skipBody(_ head: RequestHead, _ connection: inout Connection) -> Bool {
+        switch head.framing {
+        case .none: return true
+        case .chunked: return false
+        case .length(let length):
+            guard length <= connection.input.count else { return false }
+            connection.input.consume(length)
+            return true
+        }
+    }
+
+    private func dispatch(_ admitted: Admitted, _ connection: inout Connection) -> Next {
+        guard admitted.route.execution == .inline, admitted.isWhole(in: connection.input.count) else {
+            return .work(admitted)
+        }
+        return execute(admitted, &connection)
+    }
+
+    /// Runs the handler and writes its answer.
+    func execute(_ admitted: Admitted, _ connection: inout Connection) -> Next {
+        var exchange = admitted.exchange
+        let peer = connection.peer
+        let isSecure = connection.transport.isSecure
+        let body = RequestBody(admitted, connection: connection, limits: limits)
+        var request = Request(admitted, peer: peer, isSecure: isSecure, body: body)
+        var response: Response
+        do throws(Problem) {
+            response = try admitted.route.handler(&request)
+        } catch {
+            exchange.errorCode = error.code
+            response = error.response(traceID: exchange.trace.traceID)
+        }
+        var rest = request.releaseBody()
+        exchange.bodyBytes = rest.bytesReceived
+        let isDisconnected = rest.isDisconnected
+        let isDone = rest.settle()
+        connection = rest.releaseConnection()
+        if isDisconnected {
+            finish(exchange, response.status, sent: 0, connection.peer)
+            return .drop
+        }
+        return answer(response, exchange, &connection, bodyIsDone: isDone)
+    }
+
+    /// Answers with a problem, closes, and never reads another request.
+    func refuse(_ problem: Problem, _ exchange: Exchange, _ connection: inout Connection) -> Next {
+        var exchange = exchange
+        exchange.errorCode = problem.code
+        return answer(
+            problem.response(traceID: exchange.trace.traceID), exchange, &connection, bodyIsDone: false)
+    }
+}
+
+// Answers.
+extension Engine {
+    private func answer(
+        _ response: Response, _ exchange: Exchange, _ connection: inout Connection, bodyIsDone: Bool
+    ) -> Next {
+        var response = response
+        ResponseWriter.compress(&response, for: exchange.head)
+        let closes =
+            !bodyIsDone || exchange.head?.keepAlive != true || service.isDraining
+            || connection.served >= limits.maxRequestsPerConnection
+        let stage = closes ? Connection.Stage.closing(linger: !bodyIsDone || !connection.input.isEmpty) : .head
+        let frame = ResponseWriter.Frame(
+            requestID: exchange.id, head: exchange.head, closes: closes, length: response.body.count)
+        writer.write(response, frame, into: &connection.output)
+        let isBodiless = exchange.head?.method == .head || !ResponseWriter.mayHaveBody(response.status)
+        let pieces = isBodiless ? [] : response.body.pieces
+        let length = isBodiless ? 0 : frame.length
+        if length > limits.inlineResponseBytes {
+            return .deliver(Delivery(pieces: pieces, status: response.status, exchange: exchange, stage: stage))
+        }
+        do throws(SocketError) {
+            for piece in pieces { try append(piece, to: &connection.output) }
+        } catch {
+            return fail(exchange, response.status, error, connection.peer)
+        }
+        connection.stage = stage
+        rest(&connection)
+        finish(exchange, response.status, sent: length, connection.peer)
+        return connection.hasUnseenBytes ? .again : .park
+    }
+
+    private func append(_ piece: BodyPart, to output: inout [UInt8]) throws(SocketError) {
+        switch piece {
+        case .bytes(let bytes): output.append(contentsOf: bytes)
+        case .file(let file, let range):
+            var part = InputBuffer(capacity: range.count)
+            var offset = range.lowerBound
+            while offset < range.upperBound {
+                let count = try part.fill { room throws(SocketError) in try file.source.read(into: &room, at: offset) }
+                guard count > 0 else { throw .disconnected }
+                offset += count
+            }
+            part.moveAll(to: &output)
+        }
+    }
+
+    /// Sends a long answer, waiting; for threads of the pool.
+    func deliver(_ delivery: Delivery, _ connection: inout Connection) -> Next {
+        let stall = limits.writeStall
+        var sent = 0
+        do throws(SocketError) {
+            try connection.flush(stall: stall, more: true)
+            for (index, piece) in delivery.pieces.enumerated() {
+                let more = index < delivery.pieces.count - 1
+                switch piece {
+                case .bytes(let bytes): try connection.transport.sendAll(unsafe bytes.span.bytes, more: more, stall: stall)
+                case .file(let file, let range):
+                    try connection.transport.sendFile(file.source, range: range, stall: stall)
+                }
+                sent += piece.count
+            }
+        } catch {
+            return fail(delivery.exchange, delivery.status, error, connection.peer, sent: sent)
+        }
+        connection.stage = delivery.stage
+        rest(&connection)
+        finish(delivery.exchange, delivery.status, sent: sent, connection.peer)
+        return connection.hasUnseenBytes ? .again : .park
+    }
+
+    /// A new stage begins now.
+    private func rest(_ connection: inout Connection) {
+        connection.since = .now
+        connection.lastProgress = connection.since
+    }
+
+    private func fail(
+        _ exchange: Exchange, _ status: HTTPResponse.Status, _ error: SocketError, _ peer: String, sent: Int = 0
+    ) -> Next {
+        var exchange = exchange
+        exchange.errorCode = exchange.errorCode ?? (error == .timedOut ? "response.stalled" : "response.broken_off")
+        note(error, peer)
+        finish(exchange, status, sent: sent, peer)
+        return .drop
+    }
+
+    private func finish(_ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ peer: String) {
+        let (seconds, attoseconds) = exchange.started.duration(to: .now).components
+        let nanoseconds = UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
+        service.observer.requestFinished(
+            RequestSummary(
+                method: exchange.head?.method, route: exchange.template, status: status,
+                durationNanoseconds: nanoseconds, requestBodyBytes: exchange.bodyBytes, responseBodyBytes: sent,
+                requestID: exchange.id, traceID: exchange.trace.traceID, peer: peer, errorCode: exchange.errorCode))
+    }
+
+    /// Broken connections are everyday matters; anything else deserves a line.
+    func note(_ error: SocketError, _ peer: String) {
+        switch error {
+        case .disconnected, .timedOut, .interrupted, .tls:
+            service.logger.debug("connection ended", metadata: ["peer": "\(peer)", "error": "\(error)"])
+        case .system, .lookup:
+            service.logger.warning("connection failed", metadata: ["peer": "\(peer)", "error": "\(error)"])
+        }
+    }
+}

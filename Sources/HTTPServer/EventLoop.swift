@@ -1,0 +1,419 @@
+import HTTPTypes
+import Logging
+import Sockets
+import Synchronization
+
+/// A place for a connection in a loop. Its generation tells a late event from one of the present connection.
+private final class Slot {
+    var connection: Connection?
+    var generation: UInt32 = 0
+}
+
+/// One epoll loop: it owns all connections that wait, answers short requests itself, and hands the others, with
+/// their ownership, to the pool.
+final class EventLoop {
+    private enum Token {
+        static let wakeup = UInt64.max
+        static let listener = UInt64.max - 1
+    }
+
+    private let service: Service
+    private let limits: ServerLimits
+    private let listener: SharedListener
+    private let mailbox: Mailbox
+    private let pool: WorkerPool
+    private let tls: TLSContext?
+    private let engine: Engine
+    private let poller: Poller
+    private var slots: [Slot] = []
+    private var freeSlots: [Int] = []
+    private var deadlines: [ContinuousClock.Instant] = []
+    private var discarded = InputBuffer(capacity: 64 << 10)
+    /// Slots whose connections have more to process without an event.
+    private var ready: [Int] = []
+    private var open = 0
+    private var isListening = false
+    private var now = ContinuousClock.now
+    private var nextSweep: ContinuousClock.Instant
+    private let sweepInterval: Duration
+    private var drainEnd: ContinuousClock.Instant?
+    private var stopEnd: ContinuousClock.Instant?
+
+    init(
+        _ service: Service, listener: SharedListener, mailbox: Mailbox, pool: WorkerPool, tls: TLSContext?
+    ) throws(SocketError) {
+        self.service = service
+        limits = service.limits
+        self.listener = listener
+        self.mailbox = mailbox
+        self.pool = pool
+        self.tls = tls
+        engine = Engine(service)
+        poller = try Poller()
+        let shortest = [
+            limits.headDeadline, limits.keepAliveIdle, limits.bodyIdle, limits.bodyGrace, limits.writeStall,
+            limits.tlsHandshake, limits.lingerIdle, limits.lingerTotal,
+        ].min() ?? .seconds(1)
+        // A deadline is kept to a quarter of the shortest one, and to a second at most.
+        sweepInterval = max(.milliseconds(10), min(.seconds(1), shortest / 4))
+        nextSweep = now + sweepInterval
+    }
+
+    /// Serves until the server drains; ends when no connection is left or the drain's time is over.
+    func run() {
+        do throws(SocketError) {
+            try poller.add(mailbox.wakeup.descriptor, .read, token: Token.wakeup)
+            resumeListening()
+            var tokens = [UInt64]()
+            while !isDone() {
+                let isIdle = open == 0 && isListening && drainEnd == nil
+                let timeout = ready.isEmpty ? max(.zero, now.duration(to: nextSweep)) : .zero
+                try poller.wait(upTo: isIdle ? nil : timeout, into: &tokens)
+                now = .now
+                for token in tokens { handle(token) }
+                processReady()
+                if now >= nextSweep { sweep() }
+            }
+        } catch {
+            service.logger.critical("event loop failed", metadata: ["error": "\(error)"])
+            service.drainLevel.store(2, ordering: .relaxed)
+            service.interruption.request()
+        }
+        for index in slots.indices {
+            if let connection = slots[index].connection.take() { close(connection) }
+        }
+    }
+
+    private func handle(_ token: UInt64) {
+        switch token {
+        case Token.wakeup:
+            for parcel in mailbox.takeAll() { receive(parcel) }
+        case Token.listener: acceptAll()
+        default:
+            let index = Int(token & 0xFFFF_FFFF)
+            guard slots[index].generation == UInt32(token >> 32),
+                let connection = slots[index].connection.take()
+            else { return }
+            advance(connection)
+        }
+    }
+
+    // MARK: Connections
+
+    /// The descriptor of a waiting connection is ready.
+    private func advance(_ connection: consuming Connection) {
+        var connection = connection
+        if case .lingering = connection.stage { return linger(connection) }
+        if !connection.output.isEmpty {
+            connection.lastProgress = now
+            return settle(connection, connection.hasUnseenBytes ? .again : .park)
+        }
+        if connection.transport.isSecure { return handOver(connection, .again) }
+        let next = engine.turn(&connection, now: now)
+        settle(connection, next)
+    }
+
+    /// Does what a connection asks for after its turn.
+    private func settle(_ connection: consuming Connection, _ next: Next) {
+        var connection = connection
+        switch next {
+        case .drop: return close(connection)
+        case .work, .deliver: return handOver(connection, next)
+        case .park, .again: break
+        }
+        let isSent: Bool
+        do throws(SocketError) {
+            isSent = try connection.flush()
+        } catch {
+            engine.note(error, connection.peer)
+            return close(connection)
+        }
+        guard isSent else { return park(connection, .write) }
+        if case .closing(let mustLinger) = connection.stage {
+            connection.transport.shutdownWrite()
+            guard mustLinger else { return close(connection) }
+            connection.stage = .lingering
+            connection.since = now
+            connection.lastProgress = now
+            connection.input = InputBuffer()
+            return park(connection, .read)
+        }
+        if drainEnd != nil, connection.isIdle || stopEnd != nil {
+            connection.transport.shutdownWrite()
+            return close(connection)
+        }
+        let mustGoOn = if case .again = next { true } else { connection.transport.hasPending }
+        guard mustGoOn else { return park(connection, connection.interest) }
+        if connection.transport.isSecure { return handOver(connection, .again) }
+        ready.append(connection.slot)
+        store(connection)
+    }
+
+    private func processReady() {
+        let indices = ready
+        ready.removeAll(keepingCapacity: true)
+        for index in indices {
+            guard var connection = slots[index].connection.take() else { continue }
+            let next = engine.process(&connection)
+            settle(connection, next)
+        }
+    }
+
+    /// Discards what a client still sends after its answer, so that it can read the answer before a reset.
+    private func linger(_ connection: consuming Connection) {
+        var connection = connection
+        do throws(SocketError) {
+            switch try discarded.discard(from: &connection.transport) {
+            case .ended: close(connection)
+            case .wait: park(connection, .read)
+            case .bytes:
+                connection.lastProgress = now
+                park(connection, .read)
+            }
+        } catch {
+            // A reset: the client is gone, which is what was waited for.
+            close(connection)
+        }
+    }
+
+    /// Lets the connection wait for its descriptor.
+    private func park(_ connection: consuming Connection, _ interest: Interest) {
+        var connection = connection
+        if connection.input.isEmpty { connection.input = InputBuffer() }
+        do throws(SocketError) {
+            let token = UInt64(slots[connection.slot].generation) << 32 | UInt64(connection.slot)
+            if connection.watched == nil {
+                try poller.add(connection.transport.descriptor, interest, token: token)
+            } else if connection.watched != interest {
+                try poller.change(connection.transport.descriptor, to: interest, token: token)
+            }
+            connection.watched = interest
+            store(connection)
+        } catch {
+            engine.note(error, connection.peer)
+            close(connection)
+        }
+    }
+
+    private func store(_ connection: consuming Connection) {
+        let index = connection.slot
+        deadlines[index] = connection.deadline(limits)
+        slots[index].connection = consume connection
+    }
+
+    private func unwatch(_ connection: inout Connection) {
+        guard connection.watched != nil else { return }
+        connection.watched = nil
+        do throws(SocketError) {
+            try poller.remove(connection.transport.descriptor)
+        } catch {
+            engine.note(error, connection.peer)
+        }
+    }
+
+    private func close(_ connection: consuming Connection) {
+        var connection = connection
+        let slot = connection.slot
+        unwatch(&connection)
+        _ = consume connection
+        release(slot)
+    }
+
+    private func release(_ index: Int) {
+        slots[index].generation &+= 1
+        freeSlots.append(index)
+        open -= 1
+        service.connections.subtract(1, ordering: .relaxed)
+        service.observer.connectionClosed()
+        if !isListening, drainEnd == nil { resumeListening() }
+    }
+
+    // MARK: Threads
+
+    private func handOver(_ connection: consuming Connection, _ next: Next) {
+        var connection = connection
+        unwatch(&connection)
+        let slot = connection.slot
+        var isBound = true
+        if case .deliver = next { isBound = false }
+        let parcel = Parcel(Parcel.Cargo(connection: connection, next: next), slot: slot, home: mailbox)
+        if pool.submit(parcel, always: !isBound) { return }
+        guard var cargo = parcel.open() else { return release(slot) }
+        if case .work(let admitted) = next {
+            var refused = cargo.release()
+            settle(refused, engine.refuse(.overloaded, admitted.exchange, &refused))
+            return
+        }
+        cargo.isLate = true
+        _ = pool.submit(Parcel(cargo, slot: slot, home: mailbox), always: true)
+    }
+
+    private func receive(_ parcel: Parcel) {
+        guard let cargo = parcel.open() else { return release(parcel.slot) }
+        let next = cargo.next
+        settle(cargo.release(), next)
+    }
+
+    // MARK: Arrivals
+
+    private func acceptAll() {
+        // A bound, so that a burst of arrivals does not starve those who are here.
+        for _ in 0..<64 {
+            guard service.connections.load(ordering: .relaxed) < limits.maxConnections else { return pauseListening() }
+            do throws(SocketError) {
+                switch try listener.accept() {
+                case .none: return
+                case .exhausted:
+                    service.logger.warning("no descriptor is left: accepting pauses")
+                    return pauseListening()
+                case .connection(let descriptor): try admit(descriptor)
+                }
+            } catch {
+                service.logger.warning("accepting failed", metadata: ["error": "\(error)"])
+                return pauseListening()
+            }
+        }
+    }
+
+    private func admit(_ descriptor: consuming Descriptor) throws(SocketError) {
+        let transport = try Transport(descriptor, tls: tls, interruption: service.interruption)
+        // A client that has gone already has no name; reading will tell.
+        let peer = (try? transport.peer().description) ?? "unknown"
+        let index = freeSlots.popLast() ?? slots.count
+        if index == slots.count {
+            slots.append(Slot())
+            deadlines.append(now)
+        }
+        open += 1
+        service.connections.add(1, ordering: .relaxed)
+        service.observer.connectionOpened()
+        park(Connection(transport: transport, peer: peer, slot: index, now: now), .read)
+    }
+
+    private func pauseListening() {
+        guard isListening else { return }
+        isListening = false
+        do throws(SocketError) {
+            try listener.ignore(in: poller)
+        } catch {
+            service.logger.warning("the listener stays watched", metadata: ["error": "\(error)"])
+        }
+    }
+
+    private func resumeListening() {
+        guard !isListening, drainEnd == nil else { return }
+        isListening = listener.watch(in: poller, token: Token.listener)
+    }
+
+    // MARK: Time
+
+    /// Acts on every deadline that has passed.
+    private func sweep() {
+        nextSweep = now + sweepInterval
+        resumeListening()
+        for index in slots.indices where deadlines[index] <= now {
+            guard let connection = slots[index].connection.take() else { continue }
+            expire(connection)
+        }
+    }
+
+    private func expire(_ connection: consuming Connection) {
+        var connection = connection
+        guard connection.transport.isEstablished, connection.output.isEmpty else { return close(connection) }
+        switch connection.stage {
+        case .head where connection.input.isEmpty:
+            connection.transport.shutdownWrite()
+            close(connection)
+        case .head:
+            let problem = Problem(
+                .requestTimeout, code: "http.head_timeout", detail: "The request's head did not arrive in time.")
+            settle(connection, engine.refuse(problem, engine.start(nil, &connection), &connection))
+        case .body(let admitted, _):
+            let problem = Problem(
+                .requestTimeout, code: "body.timeout", detail: "The body stalled or came too slowly.",
+                members: [("received", .integer(connection.input.count))])
+            settle(connection, engine.refuse(problem, admitted.exchange, &connection))
+        case .closing, .lingering: close(connection)
+        }
+    }
+
+    private func isDone() -> Bool {
+        let level = service.drainLevel.load(ordering: .relaxed)
+        guard level > 0 else { return false }
+        guard let drainEnd else {
+            startDraining()
+            return open == 0
+        }
+        if open == 0 { return true }
+        guard level > 1 || now >= drainEnd else { return false }
+        if let stopEnd { return now >= stopEnd }
+        // Threads that wait give up and come back; one that computes is not waited for.
+        service.interruption.request()
+        stopEnd = now + .seconds(1)
+        for index in slots.indices {
+            if let connection = slots[index].connection.take() { close(connection) }
+        }
+        return open == 0
+    }
+
+    private func startDraining() {
+        pauseListening()
+        listener.close()
+        drainEnd = now + limits.drainDeadline
+        for index in slots.indices {
+            guard let connection = slots[index].connection.take() else { continue }
+            if connection.isIdle { settle(connection, .park) } else { store(connection) }
+        }
+    }
+}
+
+/// The listener, shared by the loops of a server and closed once, when it drains.
+final class SharedListener: Sendable {
+    let address: SocketAddress
+    private let listener: Mutex<Listener?>
+
+    init(_ listener: consuming Listener) {
+        address = listener.address
+        self.listener = Mutex(consume listener)
+    }
+
+    func accept() throws(SocketError) -> Listener.Arrival {
+        try listener.withLock { listener throws(SocketError) in
+            switch listener {
+            case .some(let listener): try listener.accept()
+            case .none: Listener.Arrival.none
+            }
+        }
+    }
+
+    /// Watches for arrivals; false when the listener is closed or the poller refuses.
+    func watch(in poller: borrowing Poller, token: UInt64) -> Bool {
+        listener.withLock { listener in
+            switch listener {
+            case .some(let listener):
+                do {
+                    try poller.add(listener.descriptor, .read, token: token)
+                    return true
+                } catch {
+                    return false
+                }
+            case .none: return false
+            }
+        }
+    }
+
+    /// Stops watching; a closed listener has left every poller.
+    func ignore(in poller: borrowing Poller) throws(SocketError) {
+        try listener.withLock { listener throws(SocketError) in
+            switch listener {
+            case .some(let listener): try poller.remove(listener.descriptor)
+            case .none: return
+            }
+        }
+    }
+
+    /// New clients are refused from now on.
+    func close() {
+        listener.withLock { $0 = nil }
+    }
+}
