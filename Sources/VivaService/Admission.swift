@@ -1,5 +1,6 @@
 import HTTPServer
 import HTTPTypes
+import HTTPWire
 
 /// Who may write while there are no keys: only requests that a browser on a foreign page could not have made.
 ///

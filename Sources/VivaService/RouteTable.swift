@@ -1,4 +1,5 @@
 import HTTPServer
+import HTTPTypes
 
 /// Every route of the service. `openapi.yaml` describes exactly these; a test compares the two.
 struct RouteTable: Sendable {

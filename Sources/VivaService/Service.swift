@@ -20,7 +20,7 @@ package final class Service: Sendable {
             throw .openAddress(configuration.host)
         }
         self.configuration = configuration
-        let logger = Logger(label: "viva") { JSONLogHandler(label: $0, write: StandardError.write) }
+        let logger = Logger(label: "viva") { JSONLogHandler(label: $0, now: Clock.milliseconds, write: StandardError.write) }
         self.logger = logger
         do {
             let store = try ArtifactStore(folder: configuration.dataFolder)
@@ -71,18 +71,13 @@ package final class Service: Sendable {
         logger.notice("stopped")
     }
 
-    /// Drops published files that no row names (killed between the rename and the row) and rows without a file.
+    /// Drops published files that no row names: the process was killed between the rename and the row.
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
-        var failure: CatalogueError?
-        let swept = try store.sweep { id in
-            do {
-                return try catalogue.contains(id)
-            } catch {
-                failure = error
-                return true
-            }
+        var swept = 0
+        for id in try store.identifiers() where try !catalogue.contains(id) {
+            try store.remove(id)
+            swept += 1
         }
-        if let failure { throw failure }
         if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
     }
 

@@ -27,6 +27,18 @@ package struct ServiceConfiguration: Sendable {
     /// The defaults: loopback, port 8080, `./viva-data`.
     package init() {}
 
+    /// Seconds that running requests may take to finish after the first SIGTERM.
+    package var drainSeconds: Int {
+        get { Int(serverLimits.drainDeadline.components.seconds) }
+        set { serverLimits.drainDeadline = .seconds(newValue) }
+    }
+
+    /// Most connections at once.
+    package var maxConnections: Int {
+        get { serverLimits.maxConnections }
+        set { serverLimits.maxConnections = newValue }
+    }
+
     /// Whether only this machine can reach the address.
     package var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
 

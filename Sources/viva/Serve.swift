@@ -17,16 +17,16 @@ struct Serve: ParsableCommand {
     var data = Environment.text("DATA") ?? "./viva-data"
 
     @Option(help: "TLS certificate chain in PEM.")
-    var tlsCert = Environment.text("TLS_CERT")
+    var tlsCert: String?
 
     @Option(help: "TLS private key in PEM.")
-    var tlsKey = Environment.text("TLS_KEY")
+    var tlsKey: String?
 
     @Option(help: "none: serve anybody who reaches the address. Needed off loopback until keys exist.")
-    var auth = Environment.text("AUTH")
+    var auth: String?
 
     @Option(help: "Write the bound port to this file once the service listens.")
-    var portFile = Environment.text("PORT_FILE")
+    var portFile: String?
 
     @Option(help: "Seconds that running requests may take to finish after SIGTERM.")
     var drainSeconds = Environment.number("DRAIN_SECONDS") ?? 30
@@ -37,11 +37,13 @@ struct Serve: ParsableCommand {
     @Option(help: "Bytes that the disk must keep free; below, uploads get 507.")
     var freeBytesFloor = Environment.number("FREE_BYTES_FLOOR") ?? 256 << 20
 
+    private var authentication: String? { auth ?? Environment.text("AUTH") }
+
     func validate() throws {
         guard ServiceConfiguration.parseListen(listen) != nil else {
             throw ValidationError("--listen '\(listen)' is not HOST:PORT")
         }
-        guard auth == nil || auth == "none" else { throw ValidationError("--auth knows only 'none'") }
+        guard authentication == nil || authentication == "none" else { throw ValidationError("--auth knows only 'none'") }
         guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0 else {
             throw ValidationError("limits are not negative")
         }
@@ -55,12 +57,12 @@ struct Serve: ParsableCommand {
         configuration.host = host
         configuration.port = port
         configuration.dataFolder = data
-        configuration.tlsCertificate = tlsCert
-        configuration.tlsKey = tlsKey
-        configuration.allowsAnybody = auth == "none"
-        configuration.portFile = portFile
-        configuration.serverLimits.drainDeadline = .seconds(drainSeconds)
-        configuration.serverLimits.maxConnections = maxConnections
+        configuration.tlsCertificate = tlsCert ?? Environment.text("TLS_CERT")
+        configuration.tlsKey = tlsKey ?? Environment.text("TLS_KEY")
+        configuration.allowsAnybody = authentication == "none"
+        configuration.portFile = portFile ?? Environment.text("PORT_FILE")
+        configuration.drainSeconds = drainSeconds
+        configuration.maxConnections = maxConnections
         configuration.freeBytesFloor = freeBytesFloor
         try Service(configuration).run()
     }

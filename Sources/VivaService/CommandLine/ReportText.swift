@@ -1,5 +1,6 @@
 import HTTPServer
 import Quantization
+import Tensors
 
 /// A report as a table for a terminal.
 struct ReportText {

@@ -37,11 +37,13 @@ struct ArtifactHandlers: Sendable {
 
     func remove(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
+        let isRemoved: Bool
         do throws(CatalogueError) {
-            guard try catalogue.remove(record.id, owner: Self.owner) else { throw Problem.notFound(record.id) }
-        } catch let error as CatalogueError {
+            isRemoved = try catalogue.remove(record.id, owner: Self.owner)
+        } catch {
             throw Problem(error)
         }
+        guard isRemoved else { throw Problem.notFound(record.id) }
         do throws(StoreError) {
             try store.remove(record.id)
         } catch {
@@ -75,11 +77,11 @@ struct ArtifactHandlers: Sendable {
     private func record(_ request: borrowing Request) throws(Problem) -> ArtifactRecord {
         let id = request.parameters["id"] ?? ""
         do throws(CatalogueError) {
-            guard let record = try catalogue.artifact(id, owner: Self.owner) else { throw Problem.notFound(id) }
-            return record
-        } catch let error as CatalogueError {
+            if let record = try catalogue.artifact(id, owner: Self.owner) { return record }
+        } catch {
             throw Problem(error)
         }
+        throw Problem.notFound(id)
     }
 
     /// The artifact's file for an answer.

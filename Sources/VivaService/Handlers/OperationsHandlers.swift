@@ -15,33 +15,33 @@ struct OperationsHandlers: Sendable {
     let isDraining: @Sendable () -> Bool
 
     func live(_ request: inout Request) throws(Problem) -> Response {
-        health([HealthCheck(name: "process", ok: true, detail: "answering")])
+        health([HealthReport.Check(name: "process", ok: true, detail: "answering")])
     }
 
     func ready(_ request: inout Request) throws(Problem) -> Response { health(readiness) }
 
-    private func health(_ checks: [HealthCheck]) -> Response {
+    private func health(_ checks: [HealthReport.Check]) -> Response {
         let report = HealthReport(checks: checks)
         return .json(
             report.json(), status: report.ok ? .ok : .serviceUnavailable, fields: [.cacheControl: "no-store"])
     }
 
-    private var readiness: [HealthCheck] {
+    private var readiness: [HealthReport.Check] {
         let draining = isDraining()
-        var checks = [HealthCheck(name: "accepting", ok: !draining, detail: draining ? "draining" : "accepting requests")]
+        var checks = [HealthReport.Check(name: "accepting", ok: !draining, detail: draining ? "draining" : "accepting requests")]
         do {
             let free = try store.space().free
             checks.append(
-                HealthCheck(
+                HealthReport.Check(
                     name: "disk", ok: free >= freeBytesFloor, detail: "\(free) bytes free, the floor is \(freeBytesFloor)"))
         } catch {
-            checks.append(HealthCheck(name: "disk", ok: false, detail: "\(error)"))
+            checks.append(HealthReport.Check(name: "disk", ok: false, detail: "\(error)"))
         }
         do {
             try catalogue.check()
-            checks.append(HealthCheck(name: "catalogue", ok: true, detail: "readable"))
+            checks.append(HealthReport.Check(name: "catalogue", ok: true, detail: "readable"))
         } catch {
-            checks.append(HealthCheck(name: "catalogue", ok: false, detail: "\(error)"))
+            checks.append(HealthReport.Check(name: "catalogue", ok: false, detail: "\(error)"))
         }
         return checks
     }

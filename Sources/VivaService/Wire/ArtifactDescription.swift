@@ -1,6 +1,7 @@
 import Catalogue
 import Observability
 import Quantization
+import Tensors
 
 /// An artifact as the contract describes it: the artifact JSON and the report.
 struct ArtifactDescription {

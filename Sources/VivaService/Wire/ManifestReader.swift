@@ -1,5 +1,6 @@
 import FoundationEssentials
 import HTTPServer
+import HTTPTypes
 
 /// Takes one member out of a stored artifact JSON.
 enum ManifestReader {

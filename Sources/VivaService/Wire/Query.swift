@@ -1,4 +1,5 @@
 import HTTPServer
+import HTTPTypes
 import HTTPWire
 
 /// The query of a request whose names are all known and given once.

@@ -1,4 +1,5 @@
 import Quantization
+import Tensors
 
 /// The measured figures and the limits beside them, as members of a JSON object.
 enum FiguresJSON {
