@@ -2,7 +2,7 @@
 package struct ChunkLimits: Sendable {
     /// The longest extension of one chunk in bytes; 400 beyond.
     package var maxExtensionBytes: Int
-    /// The longest trailer section in bytes; 431 beyond.
+    /// The longest trailer section in bytes, without the empty line that ends it; 431 beyond.
     package var maxTrailerBytes: Int
     /// The most trailer fields; 431 beyond.
     package var maxTrailers: Int
@@ -148,17 +148,22 @@ package struct ChunkedDecoder: Sendable {
             throw WireError(
                 "chunk_extension_too_long", "A chunk extension is longer than \(limits.maxExtensionBytes) bytes.")
         }
-        guard !octet.isControl || octet == .tab else {
-            throw WireError("chunk_extension", "A control character in a chunk extension.")
-        }
-        guard state == .blanks, !octet.isBlank else { return }
-        guard octet == UInt8(ascii: ";") else {
+        if state == .chunkExtension {
+            guard !octet.isControl || octet == .tab else {
+                throw WireError("chunk_extension", "A control character in a chunk extension.")
+            }
+        } else if octet == UInt8(ascii: ";") {
+            state = .chunkExtension
+        } else if !octet.isBlank {
             throw WireError("chunk_size", "White space after a chunk's size.")
         }
-        state = .chunkExtension
     }
 
     private mutating func readTrailer(_ octet: UInt8) throws(WireError) {
+        if octet == .carriageReturn, state == .trailerStart {
+            state = .lastLineFeed
+            return
+        }
         trailerBytes += 1
         guard trailerBytes <= limits.maxTrailerBytes else {
             throw WireError(
@@ -166,7 +171,6 @@ package struct ChunkedDecoder: Sendable {
                 detail: "The trailers are longer than \(limits.maxTrailerBytes) bytes.")
         }
         switch state {
-        case .trailerStart where octet == .carriageReturn: state = .lastLineFeed
         case .trailerStart:
             guard OctetSet.token.contains(octet) else { throw WireError("trailer", "A trailer field is malformed.") }
             trailers += 1

@@ -28,9 +28,8 @@ struct FieldFindings {
                 : WireError("field_name", "A field name is not a token.")
         }
         let nameRange = line.lowerBound..<nameEnd
-        guard let text = bytes.text(nameRange), let name = HTTPField.Name(text) else {
-            throw WireError("field_name", "A field name is empty.")
-        }
+        guard let name = KnownFieldNames.name(bytes, nameRange) ?? bytes.text(nameRange).flatMap({ HTTPField.Name($0) })
+        else { throw WireError("field_name", "A field name is empty.") }
         let value = bytes.trimmingBlanks(nameEnd + 1..<line.upperBound)
         try note(bytes, name: nameRange, value: value)
         guard let text = bytes.text(value) else { return HTTPField(name: name, value: bytes.array(value)) }

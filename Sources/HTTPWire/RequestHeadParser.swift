@@ -24,6 +24,7 @@ extension RequestHead {
         let line = start..<bytes.lineEnd(from: start)
         let request = try RequestLine(bytes, line: line, limits: limits)
         var fields = HTTPFields()
+        fields.reserveCapacity(min(16, limits.maxFields))
         var findings = FieldFindings()
         var offset = line.upperBound + 2
         while offset < end - 2 {
@@ -120,10 +121,10 @@ private struct RequestLine {
         guard let first = bytes.firstOffset(of: .space, in: line),
             let second = bytes.firstOffset(of: .space, in: first + 1..<line.upperBound)
         else { throw malformed }
-        version = try Self.version(bytes, second + 1..<line.upperBound)
         guard let text = bytes.text(line.lowerBound..<first), let method = HTTPRequest.Method(text) else {
             throw WireError("method", "The method is not a token.")
         }
+        version = try Self.version(bytes, second + 1..<line.upperBound)
         guard method != .connect else {
             throw WireError(status: 501, code: "http.connect", detail: "CONNECT is not implemented.")
         }

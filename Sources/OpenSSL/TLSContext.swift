@@ -5,7 +5,7 @@ internal import COpenSSL
 /// TLS 1.2 with ECDHE and AEAD ciphers, and TLS 1.3. ALPN `http/1.1`; a client that offers only other protocols is
 /// refused (RFC 7301 section 3.2). Stateless session tickets; no compression, no renegotiation.
 @safe package final class TLSContext: Sendable {
-    /// Invariant: valid from `init` to `deinit` and never changed after `init`, so threads may share it (SSL_CTX_new(3)).
+    /// Invariant: valid from `init` to `deinit`, unchanged after `init`, so threads may share it (SSL_CTX_new(3)).
     nonisolated(unsafe) let context: OpaquePointer
 
     /// Reads a PEM certificate chain, leaf first, and its PEM key, which must not need a passphrase.
