@@ -119,7 +119,8 @@ import Testing
                 try client.send(head + "abd")
                 #expect(try client.answer().code == "digest.mismatch")
                 let other = try Client(test.port)
-                try other.send("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\(name): sha-256=:YQ==:\r\n\r\nabc")
+                let start = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+                try other.send("\(start)\(name): sha-256=:YQ==:\r\n\r\nabc")
                 #expect(try other.answer().code == "digest.malformed")
             }
         }
@@ -127,15 +128,27 @@ import Testing
 
     @Test func tellsABodyThatWasCutShort() throws {
         try TestServer.with { test in
-            for framing in ["Content-Length: 200000", "Transfer-Encoding: chunked"] {
+            for framing in ["Content-Length: 200000", "Transfer-Encoding: chunked", "Content-Length: 200"] {
                 let client = try Client(test.port)
                 try client.send("PUT /sum HTTP/1.1\r\nHost: x\r\n\(framing)\r\n\r\n")
-                try client.send("20000\r\n" + String(repeating: "x", count: 100_000))
+                try client.send("20000\r\n" + String(repeating: "x", count: framing.hasSuffix("200") ? 100 : 100_000))
                 client.finishSending()
                 let answer = try client.answer()
                 #expect(answer.code == "body.incomplete")
                 #expect(client.isClosed())
             }
+        }
+    }
+
+    @Test func finishesTheReportOfAClientThatVanishes() throws {
+        try TestServer.with { test in
+            for length in [100, 200_000] {
+                var client: Client? = try Client(test.port)
+                try client?.send("PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: \(length)\r\n\r\nab")
+                client = nil
+            }
+            #expect(eventually { test.recorder.summaries.count == 2 })
+            #expect(test.recorder.summaries.allSatisfy { $0.errorCode == "body.incomplete" })
         }
     }
 

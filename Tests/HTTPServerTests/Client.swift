@@ -72,8 +72,8 @@ final class Client {
     func send(_ bytes: [UInt8]) throws {
         var sent = 0
         while sent < bytes.count {
-            let count = unsafe bytes.withUnsafeBytes { all in
-                unsafe Glibc.send(descriptor, all.baseAddress! + sent, all.count - sent, Int32(MSG_NOSIGNAL))
+            let count = unsafe bytes[sent...].withUnsafeBytes { rest in
+                unsafe Glibc.send(descriptor, rest.baseAddress, rest.count, Int32(MSG_NOSIGNAL))
             }
             guard count > 0 else { throw ClientError(what: "send \(errno)") }
             sent += count
@@ -112,7 +112,8 @@ final class Client {
             guard fields[name] == nil else { throw ClientError(what: "\(name) twice") }
             fields[name] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
         }
-        let length = toHead || status < 200 || status == 204 || status == 304
+        let length =
+            toHead || status < 200 || status == 204 || status == 304
             ? 0 : Int(fields["content-length"] ?? "") ?? -1
         guard length >= 0 else { throw ClientError(what: "no length") }
         while buffer.count < length {

@@ -67,7 +67,8 @@ final class TestServer: Sendable {
         try Data(fileBytes).write(to: fileURL)
         server = try Server(
             configuration: ServerConfiguration(host: host, port: 0, tls: tls, limits: limits),
-            router: testRouter(gate: gate, file: fileURL.path), logger: Logger(label: "test") { _ in
+            router: testRouter(gate: gate, file: fileURL.path),
+            logger: Logger(label: "test") { _ in
                 SwiftLogNoOpLogHandler()
             }, observer: recorder)
     }
@@ -117,9 +118,9 @@ private func testRouter(gate: Gate, file: String) -> Router {
             Route(.put, "/sum", .worker) { request throws(Problem) in try sum(&request) },
             Route(.put, "/small", .worker, maxBodyBytes: 1000) { request throws(Problem) in try sum(&request) },
             Route(.put, "/early", .worker) { _ throws(Problem) in
-                throw Problem(.contentTooLarge, code: "test.refused", detail: "Not \"here\".\n", members: [
-                    ("limit", .integer(7)), ("ratio", .double(.nan)),
-                ])
+                throw Problem(
+                    .contentTooLarge, code: "test.refused", detail: "Not \"here\".\n",
+                    members: [("limit", .integer(7)), ("ratio", .double(.nan))])
             },
             Route(.put, "/half", .worker) { request throws(Problem) in
                 var buffer = [UInt8](repeating: 0, count: 1000)
