@@ -59,7 +59,11 @@ final class Engine {
             swap(&scratch, &connection.input)
             defer { returnScratch(&connection) }
             switch try connection.input.receive(from: &connection.transport) {
-            case .ended: return .drop
+            case .ended:
+                guard case .body(let admitted, _) = connection.stage else { return .drop }
+                // The client may have ended its half only, and still read.
+                let problem = RequestBody.incomplete(received: connection.input.count)
+                return refuse(problem, admitted.exchange, &connection)
             case .wait(let interest):
                 connection.interest = interest
                 return .park
@@ -292,7 +296,8 @@ extension Engine {
             for (index, piece) in delivery.pieces.enumerated() {
                 let more = index < delivery.pieces.count - 1
                 switch piece {
-                case .bytes(let bytes): try connection.transport.sendAll(unsafe bytes.span.bytes, more: more, stall: stall)
+                case .bytes(let bytes):
+                    try connection.transport.sendAll(unsafe bytes.span.bytes, more: more, stall: stall)
                 case .file(let file, let range):
                     try connection.transport.sendFile(file.source, range: range, stall: stall)
                 }
@@ -311,6 +316,14 @@ extension Engine {
     private func rest(_ connection: inout Connection) {
         connection.since = .now
         connection.lastProgress = connection.since
+    }
+
+    /// The end of a connection; a request that waited for its body ends with it.
+    func abandon(_ connection: consuming Connection) {
+        guard case .body(let admitted, _) = connection.stage else { return }
+        var exchange = admitted.exchange
+        exchange.errorCode = "body.incomplete"
+        finish(exchange, .badRequest, sent: 0, connection.peer)
     }
 
     private func fail(

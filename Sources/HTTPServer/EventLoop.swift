@@ -50,12 +50,7 @@ final class EventLoop {
         self.tls = tls
         engine = Engine(service)
         poller = try Poller()
-        let shortest = [
-            limits.headDeadline, limits.keepAliveIdle, limits.bodyIdle, limits.bodyGrace, limits.writeStall,
-            limits.tlsHandshake, limits.lingerIdle, limits.lingerTotal,
-        ].min() ?? .seconds(1)
-        // A deadline is kept to a quarter of the shortest one, and to a second at most.
-        sweepInterval = max(.milliseconds(10), min(.seconds(1), shortest / 4))
+        sweepInterval = limits.sweepInterval
         nextSweep = now + sweepInterval
     }
 
@@ -215,7 +210,7 @@ final class EventLoop {
         var connection = connection
         let slot = connection.slot
         unwatch(&connection)
-        _ = consume connection
+        engine.abandon(connection)
         release(slot)
     }
 
@@ -329,9 +324,7 @@ final class EventLoop {
                 .requestTimeout, code: "http.head_timeout", detail: "The request's head did not arrive in time.")
             settle(connection, engine.refuse(problem, engine.start(nil, &connection), &connection))
         case .body(let admitted, _):
-            let problem = Problem(
-                .requestTimeout, code: "body.timeout", detail: "The body stalled or came too slowly.",
-                members: [("received", .integer(connection.input.count))])
+            let problem = RequestBody.tooSlow(received: connection.input.count)
             settle(connection, engine.refuse(problem, admitted.exchange, &connection))
         case .closing, .lingering: close(connection)
         }
@@ -364,56 +357,5 @@ final class EventLoop {
             guard let connection = slots[index].connection.take() else { continue }
             if connection.isIdle { settle(connection, .park) } else { store(connection) }
         }
-    }
-}
-
-/// The listener, shared by the loops of a server and closed once, when it drains.
-final class SharedListener: Sendable {
-    let address: SocketAddress
-    private let listener: Mutex<Listener?>
-
-    init(_ listener: consuming Listener) {
-        address = listener.address
-        self.listener = Mutex(consume listener)
-    }
-
-    func accept() throws(SocketError) -> Listener.Arrival {
-        try listener.withLock { listener throws(SocketError) in
-            switch listener {
-            case .some(let listener): try listener.accept()
-            case .none: Listener.Arrival.none
-            }
-        }
-    }
-
-    /// Watches for arrivals; false when the listener is closed or the poller refuses.
-    func watch(in poller: borrowing Poller, token: UInt64) -> Bool {
-        listener.withLock { listener in
-            switch listener {
-            case .some(let listener):
-                do {
-                    try poller.add(listener.descriptor, .read, token: token)
-                    return true
-                } catch {
-                    return false
-                }
-            case .none: return false
-            }
-        }
-    }
-
-    /// Stops watching; a closed listener has left every poller.
-    func ignore(in poller: borrowing Poller) throws(SocketError) {
-        try listener.withLock { listener throws(SocketError) in
-            switch listener {
-            case .some(let listener): try poller.remove(listener.descriptor)
-            case .none: return
-            }
-        }
-    }
-
-    /// New clients are refused from now on.
-    func close() {
-        listener.withLock { $0 = nil }
     }
 }

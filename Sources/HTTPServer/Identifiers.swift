@@ -52,7 +52,7 @@ final class IdentifierSource: Sendable {
 
     /// SplitMix64 (Steele, Lea, Flood 2014): every value once in 2^64 calls.
     private func next() -> UInt64 {
-        var word = counter.add(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue
+        var word = counter.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue
         word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
         word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
         return word ^ (word >> 31)

@@ -100,6 +100,7 @@ package struct RequestBody: ~Copyable {
         }
         phase = .reading
         digest = try BodyDigest.start(for: fields)
+        if case .finished = framing { try digest?.verify() }
         guard coding == .gzip else { return }
         do {
             inflater = try GzipInflater(limits: limits.inflate)
@@ -260,11 +261,7 @@ extension RequestBody {
 extension RequestBody {
     private mutating func broken(by error: SocketError) -> Problem {
         switch error {
-        case .timedOut:
-            return Problem(
-                .requestTimeout, code: "body.timeout",
-                detail: "The body stalled or came too slowly; \(bytesReceived) bytes had arrived.",
-                members: [("received", .integer(bytesReceived))])
+        case .timedOut: return Self.tooSlow(received: bytesReceived)
         case .interrupted:
             return Problem(
                 .serviceUnavailable, code: "server.stopping", detail: "The server stops; send the request again.",
@@ -272,11 +269,20 @@ extension RequestBody {
         default:
             // After an orderly end of file the client may still read.
             isDisconnected = !endedOrderly
-            return Problem(
-                .badRequest, code: "body.incomplete",
-                detail: "The connection ended within the body, after \(bytesReceived) bytes.",
-                members: [("received", .integer(bytesReceived))])
+            return Self.incomplete(received: bytesReceived)
         }
+    }
+
+    static func incomplete(received: Int) -> Problem {
+        Problem(
+            .badRequest, code: "body.incomplete", detail: "The connection ended within the body.",
+            members: [("received", .integer(received))])
+    }
+
+    static func tooSlow(received: Int) -> Problem {
+        Problem(
+            .requestTimeout, code: "body.timeout", detail: "The body stalled or came too slowly.",
+            members: [("received", .integer(received))])
     }
 
     static func tooLarge(_ limit: Int) -> Problem {

@@ -51,6 +51,14 @@ package struct ServerLimits: Sendable {
 
     /// The defaults.
     package init() {}
+
+    /// How often deadlines are looked at: a quarter of the shortest one, a second at most.
+    var sweepInterval: Duration {
+        let deadlines = [
+            headDeadline, keepAliveIdle, bodyIdle, bodyGrace, writeStall, tlsHandshake, lingerIdle, lingerTotal,
+        ]
+        return max(.milliseconds(10), min(.seconds(1), (deadlines.min() ?? .seconds(1)) / 4))
+    }
 }
 
 /// Where and how to serve.

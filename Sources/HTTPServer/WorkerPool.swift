@@ -164,7 +164,9 @@ final class WorkerPool: Sendable {
             if case .park = next, !connection.isClosing { next = engine.turn(&connection, now: .now) }
         }
         if case .work(let admitted) = next {
-            next = isLate ? engine.refuse(.overloaded, admitted.exchange, &connection)
+            next =
+                isLate
+                ? engine.refuse(.overloaded, admitted.exchange, &connection)
                 : engine.execute(admitted, &connection)
         }
         if case .deliver(let delivery) = next { next = engine.deliver(delivery, &connection) }

@@ -21,7 +21,7 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
         let host = unsafe String(unsafeUninitializedCapacity: 64) { bytes in
             unsafe bytes.withMemoryRebound(to: CChar.self) { text in
                 port = unsafe viva_socket_name(number, peer ? 1 : 0, text.baseAddress, 64)
-                return port < 0 ? 0 : unsafe strnlen(text.baseAddress!, 64)
+                return port < 0 ? 0 : unsafe text.firstIndex(of: 0) ?? 0
             }
         }
         guard port >= 0 else { throw .system(call: peer ? "getpeername" : "getsockname", errno: -port) }

@@ -1,0 +1,166 @@
+import Foundation
+import Glibc
+import HTTPServer
+import HTTPTypes
+import Logging
+import OpenSSL
+import Sockets
+import Synchronization
+
+/// Counts what the server reports.
+final class Recorder: ServerObserver {
+    struct Counts {
+        var opened = 0
+        var closed = 0
+        var started = 0
+        var summaries: [RequestSummary] = []
+    }
+
+    let counts = Mutex(Counts())
+
+    func connectionOpened() { counts.withLock { $0.opened += 1 } }
+    func connectionClosed() { counts.withLock { $0.closed += 1 } }
+    func requestStarted() { counts.withLock { $0.started += 1 } }
+    func requestFinished(_ summary: RequestSummary) { counts.withLock { $0.summaries.append(summary) } }
+
+    var summaries: [RequestSummary] { counts.withLock { $0.summaries } }
+}
+
+/// Lets a handler wait until the test says go.
+final class Gate: Sendable {
+    private let arrivals: Sockets.Semaphore
+    private let leave: Sockets.Semaphore
+
+    init() throws {
+        arrivals = try Sockets.Semaphore()
+        leave = try Sockets.Semaphore()
+    }
+
+    func pass() {
+        arrivals.signal()
+        _ = leave.wait(until: .now + .seconds(20))
+    }
+
+    func waitForArrival() -> Bool { arrivals.wait(until: .now + .seconds(20)) }
+    func release() { leave.signal() }
+}
+
+/// A server on a free port and a thread of its own; `with` always stops it.
+final class TestServer: Sendable {
+    let server: Server
+    let recorder = Recorder()
+    let gate: Gate
+    let fileURL: URL
+    let fileBytes: [UInt8]
+    private let ended: Sockets.Semaphore
+
+    var port: UInt16 { server.address.port }
+    var base: String { "http://127.0.0.1:\(port)" }
+
+    private static let fileBytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13) }
+
+    private init(_ limits: ServerLimits, host: String, tls: TLSContext?) throws {
+        ended = try Sockets.Semaphore()
+        gate = try Gate()
+        fileURL = FileManager.default.temporaryDirectory.appendingPathComponent("viva-\(UUID().uuidString).bin")
+        fileBytes = Self.fileBytes
+        try Data(fileBytes).write(to: fileURL)
+        server = try Server(
+            configuration: ServerConfiguration(host: host, port: 0, tls: tls, limits: limits),
+            router: testRouter(gate: gate, file: fileURL.path),
+            logger: Logger(label: "test") { _ in
+                SwiftLogNoOpLogHandler()
+            }, observer: recorder)
+    }
+
+    static func with<R>(
+        _ limits: ServerLimits = ServerLimits(), host: String = "127.0.0.1", tls: TLSContext? = nil,
+        _ body: (TestServer) throws -> R
+    ) throws -> R {
+        let test = try TestServer(limits, host: host, tls: tls)
+        try Sockets.Thread.start(name: "test-server") {
+            test.server.run()
+            test.ended.signal()
+        }
+        defer { test.stop() }
+        return try body(test)
+    }
+
+    /// Whether `run` has returned by then.
+    func hasEnded(within duration: Duration) -> Bool {
+        guard ended.wait(until: .now + duration) else { return false }
+        ended.signal()
+        return true
+    }
+
+    private func stop() {
+        server.drain()
+        server.drain()
+        _ = ended.wait(until: .now + .seconds(20))
+        try? FileManager.default.removeItem(at: fileURL)
+    }
+}
+
+private func testRouter(gate: Gate, file: String) -> Router {
+    let etag = "\"sha256-test\""
+    return Router(
+        [
+            Route(.get, "/hello", .inline) { _ in Response(status: .ok, body: .bytes(Array("hello".utf8))) },
+            Route(.get, "/named/{id}/content", .inline) { request throws(Problem) in
+                Response(status: .ok, body: .bytes(Array((request.parameters["id"] ?? "").utf8)))
+            },
+            Route(.get, "/large-json", .inline) { _ in
+                .json(Array(("[" + String(repeating: "\"word\",", count: 2000) + "1]").utf8))
+            },
+            Route(.post, "/echo", .inline) { request throws(Problem) in
+                Response(status: .ok, body: .bytes(try request.body.collect(limit: 1 << 20)))
+            },
+            Route(.put, "/sum", .worker) { request throws(Problem) in try sum(&request) },
+            Route(.put, "/small", .worker, maxBodyBytes: 1000) { request throws(Problem) in try sum(&request) },
+            Route(.put, "/early", .worker) { _ throws(Problem) in
+                throw Problem(
+                    .contentTooLarge, code: "test.refused", detail: "Not \"here\".\n",
+                    members: [("limit", .integer(7)), ("ratio", .double(.nan))])
+            },
+            Route(.put, "/half", .worker) { request throws(Problem) in
+                var buffer = [UInt8](repeating: 0, count: 1000)
+                var span = buffer.mutableSpan
+                var bytes = unsafe span.mutableBytes
+                _ = try request.body.read(into: &bytes)
+                throw Problem(.unprocessableContent, code: "test.half", detail: "Half was enough.")
+            },
+            Route(.put, "/guarded", .worker) { request throws(Problem) in try sum(&request) },
+            Route(.get, "/wait", .worker) { _ in
+                gate.pass()
+                return Response(status: .ok, body: .bytes(Array("waited".utf8)))
+            },
+            Route(.get, "/file", .inline) { request throws(Problem) in
+                let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC)
+                guard let body = try? FileBody(owning: descriptor) else {
+                    throw Problem(.internalServerError, code: "test.file", detail: "No file.")
+                }
+                return try .file(request.head, body, contentType: "application/octet-stream", etag: etag)
+            },
+        ],
+        admit: { request throws(Problem) in
+            if request.template == "/guarded" {
+                throw Problem(.unauthorized, code: "test.guarded", detail: "Not you.")
+            }
+        })
+}
+
+/// Reads the body in large steps; answers its length and the sum of its bytes.
+private func sum(_ request: inout Request) throws(Problem) -> Response {
+    var buffer = [UInt8](repeating: 0, count: 1 << 20)
+    var length = 0
+    var total = 0
+    while true {
+        var span = buffer.mutableSpan
+        var bytes = unsafe span.mutableBytes
+        let count = try request.body.read(into: &bytes)
+        if count == 0 { break }
+        length += count
+        for index in 0..<count { total += Int(buffer[index]) }
+    }
+    return Response(status: .ok, body: .bytes(Array("\(length) \(total)".utf8)))
+}
