@@ -50,9 +50,12 @@ final class IdentifierSource: Sendable {
         return RequestTrace(traceID: String(decoding: digits, as: UTF8.self), parentID: nil)
     }
 
+    private static let step: UInt64 = 0x9E37_79B9_7F4A_7C15
+
     /// SplitMix64 (Steele, Lea, Flood 2014): every value once in 2^64 calls.
     private func next() -> UInt64 {
-        var word = counter.wrappingAdd(0x9E37_79B9_7F4A_7C15, ordering: .relaxed).newValue
+        // `newValue` of the pair traps on overflow in 6.3.1, although the addition itself wraps.
+        var word = counter.wrappingAdd(Self.step, ordering: .relaxed).oldValue &+ Self.step
         word = (word ^ (word >> 30)) &* 0xBF58_476D_1CE4_E5B9
         word = (word ^ (word >> 27)) &* 0x94D0_49BB_1331_11EB
         return word ^ (word >> 31)

@@ -1,7 +1,7 @@
 /// The 4-bit grid of one group of columns, for eight rows at once: weight ≈ (q - zero) · scale with q in 0...15.
 ///
-/// Source: `AwqQuantizer.pseudo_quantize_tensor` of AutoAWQ 0.2.9 (4 bits, `zero_point`). The range does not include zero
-/// unless the weights do: a group of one sign is cut off at 15 scales from zero, as the reference does it.
+/// The range does not include zero unless the weights do: a group of one sign is cut off at 15 scales from zero, as the
+/// reference does it. Source: `AwqQuantizer.pseudo_quantize_tensor` of AutoAWQ 0.2.9 (4 bits, `zero_point`).
 struct AWQGrid {
     let scale: RowOctet
     let zero: RowOctet
@@ -16,10 +16,10 @@ struct AWQGrid {
     /// The grid in float16, each operation rounded; the bounds must be float16 values.
     @inline(__always)
     init(halfMinimum minimum: RowOctet, maximum: RowOctet) {
-        let least = Float16Octet.rounded(RowOctet(repeating: 1e-5))
-        let range = Float16Octet.rounded(maximum - minimum).greater(least)
-        scale = Float16Octet.rounded(range / 15)
-        zero = (-Float16Octet.rounded(minimum / scale).nearestIntegers).clamped(from: 0, to: 15)
+        let least = HalfOctets.rounded(RowOctet(repeating: 1e-5))
+        let range = HalfOctets.rounded(maximum - minimum).greater(least)
+        scale = HalfOctets.rounded(range / 15)
+        zero = (-HalfOctets.rounded(minimum / scale).nearestIntegers).clamped(from: 0, to: 15)
     }
 
     /// What float32 weights become: quantized and restored in float32.
@@ -34,22 +34,19 @@ struct AWQGrid {
     /// adding zero · scale and dividing err by at most 4 · 15 · 2^-11 of a step, far from the half step that rounds up.
     @inline(__always)
     func halfCodes(_ weight: RowOctet) -> RowOctet {
-        (Float16Octet.rounded(weight / scale).nearestIntegers + zero).clamped(from: 0, to: 15)
+        (HalfOctets.rounded(weight / scale).nearestIntegers + zero).clamped(from: 0, to: 15)
     }
 
     /// What a reader makes of codes: (q - zero) · scale in float16.
     @inline(__always)
-    func halfRestored(_ codes: RowOctet) -> RowOctet { Float16Octet.rounded((codes - zero) * scale) }
+    func halfRestored(_ codes: RowOctet) -> RowOctet { HalfOctets.rounded((codes - zero) * scale) }
 
     /// The largest range, max - min, of a group whose restored weights are finite: 15 · scale must round to a float16.
     static let rangeLimit: Float = 65472
 }
 
-/// The word order of AutoAWQ's GEMM layout.
+/// The word order of AutoAWQ's GEMM layout (`order_map`): from the lowest nibble channels 0, 2, 4, 6, 1, 3, 5, 7.
 enum AWQWord {
-    /// The bit at which the code of each of eight output channels starts (`order_map` [0, 2, 4, 6, 1, 3, 5, 7], inverted).
-    static let shifts = SIMD8<UInt32>(0, 16, 4, 20, 8, 24, 12, 28)
-
     /// One word of the codes (0...15) of eight consecutive output channels.
     @inline(__always)
     static func pack(_ codes: RowOctet) -> UInt32 {

@@ -119,7 +119,7 @@ extension AWQLayer {
     }
 
     func weightRows(_ scratch: any ScratchStorage) -> StagedRows {
-        StagedRows(weight, scratch: scratch, name: name, limit: Float16Octet.limit)
+        StagedRows(weight, scratch: scratch, name: name, limit: HalfOctets.limit)
     }
 
     private func writeInputScales(_ scales: [Float]?, to output: any ArtifactOutput) throws(QuantizationError) {

@@ -4,16 +4,20 @@ extension AWQLayer {
     private func forEachTile(
         _ rows: inout StagedRows, _ body: (Int, [[RowOctet]]) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
-        let columns = weight.columns
         for first in stride(from: 0, to: weight.rows, by: tileRows) {
             let range = first..<min(weight.rows, first + tileRows)
-            var values = [Float](repeating: 0, count: range.count * columns)
-            try rows.read(rows: range, into: &values)
-            let tile = values
-            let octets = OrderedWork.map(range.count / 8, threads: options.threads) { index in
-                AWQTiles.octet(of: tile, firstRow: index * 8, columns: columns)
-            }
-            try body(first / 8, octets)
+            try body(first / 8, try octets(&rows, range))
+        }
+    }
+
+    /// The columns of each eight of the given rows.
+    private func octets(_ rows: inout StagedRows, _ range: Range<Int>) throws(QuantizationError) -> [[RowOctet]] {
+        let columns = weight.columns
+        var values = [Float](repeating: 0, count: range.count * columns)
+        try rows.read(rows: range, into: &values)
+        let tile = values
+        return OrderedWork.map(range.count / 8, threads: options.threads) { index in
+            AWQTiles.octet(of: tile, firstRow: index * 8, columns: columns)
         }
     }
 
@@ -112,7 +116,7 @@ extension AWQLayer {
 
     /// The tokens over which the output error is measured: evenly spaced, at most 256, fewer where columns are many.
     private func outputBlock(_ tokens: inout StagedRows) throws(QuantizationError) -> TokenBlock {
-        let most = min(AWQTiles.outputTokens, AWQTiles.tokens(columns: weight.columns))
+        let most = min(AWQTiles.outputTokens, max(1, AWQTiles.tokens(columns: weight.columns) / 2))
         let count = min(most, tokens.tensor.rows)
         let chosen = (0..<count).map { $0 * tokens.tensor.rows / count }
         return try TokenBlock(&tokens, tokens: chosen, dividedBy: nil)
@@ -170,15 +174,17 @@ extension AWQLayer {
         _ octets: [[RowOctet]], scales: [Float]?, _ search: inout ClipMethod, _ inputs: inout StagedRows?,
         scratch: any ScratchStorage
     ) throws(QuantizationError) -> [[RowOctet]]? {
-        if case .off = search { return nil }
-        let scaled = scaled(octets, by: scales)
         switch search {
         case .off: return nil
-        case .moments(let moments): return try thresholds(scaled, moments, scratch: scratch)
+        case .moments(let moments):
+            let scaled = OrderedWork.map(octets.count, threads: options.threads) { index in
+                Self.scaled(octets[index], by: scales)
+            }
+            return try thresholds(scaled, moments, scratch: scratch)
         case .tokens(var byTokens):
             guard var rows = inputs else { return nil }
             var found: [[RowOctet]] = []
-            for octet in scaled { found.append([try byTokens.threshold(octet, &rows)]) }
+            for octet in octets { found.append([try byTokens.threshold(Self.scaled(octet, by: scales), &rows)]) }
             inputs = rows
             search = .tokens(byTokens)
             return found
@@ -203,12 +209,10 @@ extension AWQLayer {
     }
 
     /// The weights as they are quantized: each column multiplied by its scale.
-    private func scaled(_ octets: [[RowOctet]], by scales: [Float]?) -> [[RowOctet]] {
-        guard let scales else { return octets }
-        return OrderedWork.map(octets.count, threads: options.threads) { index in
-            var octet = octets[index]
-            for k in octet.indices { octet[k] *= scales[k] }
-            return octet
-        }
+    private static func scaled(_ octet: [RowOctet], by scales: [Float]?) -> [RowOctet] {
+        guard let scales else { return octet }
+        var scaled = octet
+        for k in scaled.indices { scaled[k] *= scales[k] }
+        return scaled
     }
 }

@@ -56,7 +56,8 @@ struct AWQResult: Sendable, Equatable {
     var chosenRatio: Double?
     /// The scales of the input columns; nil where nothing was scaled.
     var inputScales: [Float]?
-    /// ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² over at most 256 evenly spaced calibration tokens; nil without activations or signal.
+    /// ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² over at most 256 evenly spaced calibration tokens (64 at 16384
+    /// columns); nil without activations or signal.
     var outputErrorRelative: Double?
 
     /// The signal-to-noise ratio of the layer's output as a power ratio, the inverse of `outputErrorRelative`.

@@ -2,8 +2,8 @@
 enum AWQOutputs {
     /// For each variant the sum over tokens and rows of (x · row)², the variants' columns coming from `fill`.
     ///
-    /// `fill(variant, columns, span, at)` writes the columns of one variant from `at`; slices of columns are asked for in
-    /// ascending order. Products are summed in Float along the columns, squares in Double.
+    /// `fill(variant, columns, span, at)` writes the columns of one variant from `at`; slices of columns are asked for
+    /// in ascending order. Products are summed in Float along the columns, squares in Double.
     static func squares(
         variants: Int, over block: TokenBlock,
         fill: (Int, Range<Int>, inout MutableSpan<RowOctet>, Int) -> Void

@@ -54,7 +54,7 @@ struct AWQPacker: Sendable {
             }
             let grid = AWQGrid(halfMinimum: bounds.minimum, maximum: bounds.maximum)
             packed.zeros[index] = AWQWord.pack(grid.zero)
-            for lane in 0..<8 { packed.scales[index * 8 + lane] = Float16Octet.bits(grid.scale[lane]) }
+            for lane in 0..<8 { packed.scales[index * 8 + lane] = HalfOctets.bits(grid.scale[lane]) }
             for k in 0..<groupSize {
                 let codes = grid.halfCodes(group[k])
                 packed.words[start + k] = AWQWord.pack(codes)
@@ -79,7 +79,7 @@ struct AWQPacker: Sendable {
             var weight = original[start + k]
             if let inputScales { weight *= inputScales[start + k] }
             if let threshold { weight = weight.greater(-threshold).lesser(threshold) }
-            let half = Float16Octet.rounded(weight)
+            let half = HalfOctets.rounded(weight)
             minimum = minimum.lesser(half)
             maximum = maximum.greater(half)
             group[k] = half
@@ -92,7 +92,7 @@ struct AWQPacker: Sendable {
         _ bounds: (minimum: RowOctet, maximum: RowOctet), group: [RowOctet], original: [RowOctet], firstColumn: Int
     ) -> PackingRefusal? {
         let range = bounds.maximum - bounds.minimum
-        let rounded = Float16Octet.rounded(range)
+        let rounded = HalfOctets.rounded(range)
         for lane in 0..<8 where !(rounded[lane] <= AWQGrid.rangeLimit) {
             let extreme = max(bounds.maximum[lane], -bounds.minimum[lane])
             let column = firstColumn + (group.firstIndex { abs($0[lane]) == extreme } ?? 0)
@@ -100,7 +100,7 @@ struct AWQPacker: Sendable {
                 return PackingRefusal(row: lane, column: column, value: range[lane], limit: AWQGrid.rangeLimit)
             }
             let value = original[column][lane] * (inputScales?[column] ?? 1)
-            return PackingRefusal(row: lane, column: column, value: value, limit: Float16Octet.limit)
+            return PackingRefusal(row: lane, column: column, value: value, limit: HalfOctets.limit)
         }
         return nil
     }

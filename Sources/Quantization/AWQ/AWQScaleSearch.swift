@@ -91,8 +91,8 @@ enum AWQScaleSearch {
     }
 }
 
-/// Powers with exponents in twentieths, from square roots and Newton's iteration: the same bits on every platform, which
-/// a system's `pow` does not promise.
+/// Powers with exponents in twentieths, from square roots and Newton's iteration: the same bits on every platform,
+/// which a system's `pow` does not promise.
 enum Powers {
     /// `x` to the power n / 20 for x ≥ 0 and 0 ≤ n ≤ 20; 0 to the power 0 is 1.
     static func power(_ x: Double, twentieths n: Int) -> Double {

@@ -1,7 +1,8 @@
 /// How much of a layer is in memory at once.
 ///
-/// With K columns up to 16384 the searches hold at most about 20 MiB: a tile of Float rows and its eight-row columns
-/// (4 MiB each), a block of tokens or a band of second moments (8 MiB, 1 MiB), and the buffers of each thread (1.5 MiB).
+/// With K columns up to 16384 a run holds at most about 24 MiB: a tile of weights as read and as scaled (4 MiB each), a
+/// block of tokens (8 MiB in a search, 4 MiB for the output error), a band of second moments (1 MiB) or all candidates
+/// of eight rows that are one group each (5 MiB), and the buffers of each thread (1 MiB).
 /// Sizes depend on the shape alone, so that the order of every sum does.
 enum AWQTiles {
     /// The most elements of one tile of weight rows.
@@ -14,7 +15,7 @@ enum AWQTiles {
     static let sliceColumns = 512
     /// The most tokens of one block.
     static let tokens = 512
-    /// Tokens over which the output error is measured.
+    /// The most tokens over which the output error is measured.
     static let outputTokens = 256
     /// The most bytes gathered at once when words are transposed.
     static let gatheredBytes = 4 << 20

@@ -67,7 +67,7 @@ struct StagedRows {
         if tensor.type == .bf16 {
             for i in 0..<count { values[start + i] = Float(bitPattern: UInt32(halves[i]) << 16) }
         } else {
-            for i in 0..<count { values[start + i] = Float16Octet.value(halves[i]) }
+            for i in 0..<count { values[start + i] = HalfOctets.value(halves[i]) }
         }
     }
 

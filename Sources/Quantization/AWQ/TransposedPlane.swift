@@ -1,7 +1,7 @@
 /// A matrix that is made a few columns at a time but belongs row by row in the artifact.
 ///
-/// Tiles of columns go to scratch storage one after the other, each as rows; at the end bands of whole rows are gathered
-/// from all tiles and written in one piece.
+/// Tiles of columns go to scratch storage one after the other, each as rows; at the end bands of whole rows are
+/// gathered from all tiles and written in one piece.
 struct TransposedPlane {
     /// Rows of the plane in the artifact.
     let rows: Int

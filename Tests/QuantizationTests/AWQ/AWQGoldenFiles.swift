@@ -39,7 +39,7 @@ struct AWQGolden {
     }
 
     subscript(name: String) -> Entry {
-        get throws { try tensors[name] ?? { throw GoldenProblem(what: "\(id) has no \(name)") }() }
+        get throws { try tensors[name] ?? { throw AWQGoldenProblem(what: "\(id) has no \(name)") }() }
     }
 
     /// The values of an F32, F16 or F64 tensor.
@@ -60,12 +60,12 @@ struct AWQGolden {
     func floats(_ name: String) throws -> [Float] { try values(name).map { Float($0) } }
 }
 
-struct GoldenProblem: Error {
+struct AWQGoldenProblem: Error {
     let what: String
 }
 
 /// Storage in memory that grows as it is written.
-final class MemoryStorage: ScratchStorage {
+final class AWQMemory: ScratchStorage {
     private(set) var bytes: [UInt8]
     /// The most bytes of any one read or write.
     private(set) var largestTransfer = 0
@@ -96,14 +96,14 @@ final class MemoryStorage: ScratchStorage {
 }
 
 /// The bytes of Float values.
-func bytes(_ values: [Float]) -> [UInt8] {
+func float32Bytes(_ values: [Float]) -> [UInt8] {
     values.flatMap { value in (0..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * UInt32($0))) } }
 }
 
 /// One layer in memory, and what a run gave.
 struct AWQRun {
-    let storage: MemoryStorage
-    let output = MemoryStorage()
+    let storage: AWQMemory
+    let output = AWQMemory()
     let layer: AWQLayer
 
     /// A layer of a weight [rows, columns] of `type`, and tokens [_, columns] in F32.
@@ -112,7 +112,7 @@ struct AWQRun {
         options: AWQOptions
     ) {
         let base = weight.count + (tokens?.count ?? 0) * 4
-        storage = MemoryStorage(weight + bytes(tokens ?? []))
+        storage = AWQMemory(weight + float32Bytes(tokens ?? []))
         let group = options.groupSize == -1 ? columns : options.groupSize
         let zeros = columns * rows / 2
         let scales = zeros + columns / group * rows / 2
@@ -136,7 +136,7 @@ struct AWQRun {
 }
 
 /// Repeatable normal-like values: sums of uniform numbers from a fixed linear congruence.
-struct Noise {
+struct AWQNoise {
     private var state: UInt64
 
     init(_ seed: UInt64) { state = seed &* 2 &+ 1 }

@@ -8,7 +8,7 @@ import Testing
 struct AWQLayerTests {
     /// Correlated activations with loud columns, and weights that differ by column.
     private func example(rows: Int, columns: Int, tokens: Int) -> (weight: [Float], tokens: [Float]) {
-        var noise = Noise(UInt64(rows + columns))
+        var noise = AWQNoise(UInt64(rows + columns))
         let loud = (0..<columns).map { $0 % 17 == 3 ? Float(12) : 1 }
         let weight = (0..<rows * columns).map { noise.next() * 0.05 * (1 + Float($0 % columns % 5)) }
         var inputs: [Float] = []
@@ -58,21 +58,21 @@ struct AWQLayerTests {
         let (rows, columns) = (16, 96)
         let (weight, tokens) = example(rows: rows, columns: columns, tokens: 37)
         var options = AWQOptions(groupSize: 32, scaling: .keep)
-        let kept = AWQRun(weight: bytes(weight), rows: rows, columns: columns, tokens: tokens, options: options)
+        let kept = AWQRun(weight: float32Bytes(weight), rows: rows, columns: columns, tokens: tokens, options: options)
         let result = try kept.run()
         let scales = try #require(result.inputScales)
-        #expect(Array(kept.output.bytes.suffix(columns * 4)) == bytes(scales))
+        #expect(Array(kept.output.bytes.suffix(columns * 4)) == float32Bytes(scales))
         #expect(Set(scales).count > 10)
 
         options.scaling = .none
         let scaled = AWQRun(
-            weight: bytes(weight.enumerated().map { $1 * scales[$0 % columns] }), rows: rows, columns: columns,
+            weight: float32Bytes(weight.enumerated().map { $1 * scales[$0 % columns] }), rows: rows, columns: columns,
             tokens: tokens.enumerated().map { $1 / scales[$0 % columns] }, options: options)
         _ = try scaled.run()
         #expect(scaled.qweight == kept.qweight)
         #expect(scaled.qzeros == kept.qzeros)
         #expect(scaled.scales == kept.scales)
-        #expect(Array(scaled.output.bytes.suffix(columns * 4)) == bytes(Array(repeating: 1, count: columns)))
+        #expect(Array(scaled.output.bytes.suffix(columns * 4)) == float32Bytes(Array(repeating: 1, count: columns)))
 
         let read = restored(kept, groupSize: 32).enumerated().map { $1 / scales[$0 % columns] }
         let errors = zip(weight, read).map { Double($0) - Double($1) }
@@ -90,7 +90,7 @@ struct AWQLayerTests {
         let (weight, tokens) = example(rows: 16, columns: 128, tokens: 64)
         func error(_ scaling: Scaling, clip: Bool) throws -> Double {
             let options = AWQOptions(groupSize: 64, scaling: scaling, clip: clip)
-            let run = AWQRun(weight: bytes(weight), rows: 16, columns: 128, tokens: tokens, options: options)
+            let run = AWQRun(weight: float32Bytes(weight), rows: 16, columns: 128, tokens: tokens, options: options)
             return try #require(try run.run().outputErrorRelative)
         }
         let (rounded, clipped, both) = (
@@ -106,7 +106,7 @@ struct AWQLayerTests {
         let (weight, tokens) = example(rows: 40, columns: columns, tokens: 21)
         let runs = [1, 2, 3, nil].map { threads in
             AWQRun(
-                weight: bytes(weight), rows: 40, columns: columns, tokens: tokens,
+                weight: float32Bytes(weight), rows: 40, columns: columns, tokens: tokens,
                 options: AWQOptions(groupSize: groupSize, scaling: scaling, threads: threads))
         }
         let results = try runs.map { try $0.run() }
@@ -121,7 +121,8 @@ struct AWQLayerTests {
         let columns = AWQTiles.bandColumns + 128
         let (weight, tokens) = example(rows: 8, columns: columns, tokens: 5)
         let run = AWQRun(
-            weight: bytes(weight), rows: 8, columns: columns, tokens: tokens, options: AWQOptions(groupSize: 128))
+            weight: float32Bytes(weight), rows: 8, columns: columns, tokens: tokens, options: AWQOptions(groupSize: 128)
+        )
         _ = try run.run()
         let moments = run.layer.moments
         #expect(moments.bands.count == 2)
@@ -170,7 +171,7 @@ struct AWQLayerTests {
         let columns = 128
         let (weight, tokens) = example(rows: 8, columns: columns, tokens: 30)
         let run = AWQRun(
-            weight: bytes(weight), rows: 8, columns: columns, tokens: tokens, options: AWQOptions(groupSize: -1))
+            weight: float32Bytes(weight), rows: 8, columns: columns, tokens: tokens, options: AWQOptions(groupSize: -1))
         _ = try run.run()
         let moments = run.layer.moments
         let octet = AWQTiles.octet(of: weight, firstRow: 0, columns: columns)
@@ -206,7 +207,7 @@ struct AWQLayerTests {
     func pieces() throws {
         let (weight, tokens) = example(rows: 1024, columns: 256, tokens: 4)
         let run = AWQRun(
-            weight: bytes(weight), rows: 1024, columns: 256, tokens: tokens,
+            weight: float32Bytes(weight), rows: 1024, columns: 256, tokens: tokens,
             options: AWQOptions(groupSize: 32, clip: false))
         _ = try run.run()
         #expect(run.storage.largestTransfer <= AWQTiles.rows(columns: 256) * 256 / 2)

@@ -50,14 +50,14 @@ struct AWQPackTests {
     @Test("a layer of several tiles is what its parts are on their own")
     func tiles() throws {
         let columns = 64
-        var noise = Noise(7)
+        var noise = AWQNoise(7)
         let rows = AWQTiles.rows(columns: columns) + 24
         let values = noise.values(rows * columns)
         let options = AWQOptions(groupSize: 32, calibration: .none)
-        let whole = AWQRun(weight: bytes(values), rows: rows, columns: columns, options: options)
+        let whole = AWQRun(weight: float32Bytes(values), rows: rows, columns: columns, options: options)
         _ = try whole.run()
         let tail = AWQRun(
-            weight: bytes(Array(values.suffix(24 * columns))), rows: 24, columns: columns, options: options)
+            weight: float32Bytes(Array(values.suffix(24 * columns))), rows: 24, columns: columns, options: options)
         _ = try tail.run()
         for (part, full, octetBytes) in [
             (tail.qweight, whole.qweight, 4), (tail.qzeros, whole.qzeros, 4), (tail.scales, whole.scales, 16),

@@ -9,13 +9,13 @@ struct AWQRefusalTests {
     private func failure(
         _ weight: [Float], tokens: [Float]? = nil, options: AWQOptions = AWQOptions(groupSize: 32, calibration: .none)
     ) -> QuantizationError? {
-        let run = AWQRun(weight: bytes(weight), rows: 16, columns: 64, tokens: tokens, options: options)
+        let run = AWQRun(weight: float32Bytes(weight), rows: 16, columns: 64, tokens: tokens, options: options)
         do { _ = try run.run() } catch { return error as? QuantizationError }
         return nil
     }
 
     private func weights(_ changes: [(Int, Float)] = []) -> [Float] {
-        var noise = Noise(5)
+        var noise = AWQNoise(5)
         var values = noise.values(16 * 64)
         for (index, value) in changes { values[index] = value }
         return values
@@ -44,7 +44,7 @@ struct AWQRefusalTests {
         #expect(failure(weight) == .outOfRange(tensor: "layer.weight", index: 130, value: 80000, limit: 65472))
         let widest = [Float](repeating: 0, count: 16 * 64).enumerated().map { $0.offset % 32 == 0 ? Float(65472) : 0 }
         let run = AWQRun(
-            weight: bytes(widest), rows: 16, columns: 64, options: AWQOptions(groupSize: 32, calibration: .none))
+            weight: float32Bytes(widest), rows: 16, columns: 64, options: AWQOptions(groupSize: 32, calibration: .none))
         let result = try? run.run()
         #expect(result?.errors.maximumError.isFinite == true)
         #expect((result?.errors.maximumError ?? .infinity) <= 32)
@@ -85,9 +85,9 @@ struct AWQRefusalTests {
             name: "layer.weight", weight: StagedTensor(type: .f32, rows: 16, columns: 64, offset: 0),
             activations: StagedTensor(type: .f32, rows: 2, columns: 63, offset: 4096), options: options,
             placement: AWQPlacement(qweight: 0, qzeros: 512, scales: 528, inputScales: nil), scratchBase: 8192)
-        let storage = MemoryStorage([UInt8](repeating: 0, count: 8192))
+        let storage = AWQMemory([UInt8](repeating: 0, count: 8192))
         do {
-            _ = try narrow.run(scratch: storage, output: MemoryStorage())
+            _ = try narrow.run(scratch: storage, output: AWQMemory())
             Issue.record("not refused")
         } catch {
             #expect(code(error) == "calibration.width")
@@ -97,7 +97,8 @@ struct AWQRefusalTests {
     @Test("a shape that the format does not hold")
     func shape() {
         let run = AWQRun(
-            weight: bytes(weights()), rows: 16, columns: 64, options: AWQOptions(groupSize: 128, calibration: .none))
+            weight: float32Bytes(weights()), rows: 16, columns: 64,
+            options: AWQOptions(groupSize: 128, calibration: .none))
         #expect(throws: QuantizationError.self) { _ = try run.run() }
     }
 
@@ -105,7 +106,7 @@ struct AWQRefusalTests {
     func types() throws {
         let halves = weights().map { Float(Float16($0)) }
         let expected = AWQRun(
-            weight: bytes(halves), rows: 16, columns: 64, options: AWQOptions(groupSize: 32, calibration: .none))
+            weight: float32Bytes(halves), rows: 16, columns: 64, options: AWQOptions(groupSize: 32, calibration: .none))
         _ = try expected.run()
         let f16 = halves.flatMap { value -> [UInt8] in
             let bits = Float16(value).bitPattern
@@ -132,7 +133,8 @@ struct AWQRefusalTests {
     @Test("failed reads and writes are passed on")
     func storage() {
         let run = AWQRun(
-            weight: bytes(weights()), rows: 16, columns: 64, options: AWQOptions(groupSize: 32, calibration: .none))
+            weight: float32Bytes(weights()), rows: 16, columns: 64,
+            options: AWQOptions(groupSize: 32, calibration: .none))
         run.output.failsFromWrite = 1
         #expect(throws: QuantizationError.storage(StorageFailure(operation: "write", code: 28))) { _ = try run.run() }
         let short = AWQRun(weight: [0], rows: 16, columns: 64, options: AWQOptions(groupSize: 32, calibration: .none))

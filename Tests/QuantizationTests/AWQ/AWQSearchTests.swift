@@ -121,7 +121,7 @@ struct AWQSearchTests {
             return min(max(value, -threshold), threshold)
         }
         let run = AWQRun(
-            weight: bytes(clipped), rows: shape[0], columns: shape[1],
+            weight: float32Bytes(clipped), rows: shape[0], columns: shape[1],
             options: AWQOptions(groupSize: size, calibration: .none))
         _ = try run.run()
         #expect(run.qweight == (try golden["out.mlp.\(layer).qweight"].bytes))

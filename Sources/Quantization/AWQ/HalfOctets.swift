@@ -1,17 +1,17 @@
-/// One column of eight consecutive weight rows: AWQ packs eight output channels into a word, so eight rows travel together.
+/// One column of eight consecutive weight rows: AWQ packs eight output channels into a word, so they travel together.
 typealias RowOctet = SIMD8<Float>
 
-/// Float16 values held in Float: conversions by bit arithmetic, because on x86-64 without F16C each one is a library call.
+/// Float16 values held in Float, by bit arithmetic: on x86-64 without F16C each conversion is a library call.
 ///
 /// Every `unsafe` of this file is a cast between SIMD types of one size and no invalid bit patterns.
 /// Source: IEEE 754-2019 §3.4 (binary16) and §4.3.1 (ties to even).
-enum Float16Octet {
+enum HalfOctets {
     /// The largest finite float16.
     static let limit: Float = 65504
 
     /// The float16 nearest to each lane, ties to even; subnormals are kept, 65520 and above become infinite.
     ///
-    /// Adding and subtracting 1.5 · 2^(e + 13) leaves a Float with the ten fraction bits that float16 has at exponent e.
+    /// Adding and subtracting 1.5 · 2^(e + 13) leaves a Float with the ten fraction bits of a float16 of exponent e.
     @inline(__always)
     static func rounded(_ x: RowOctet) -> RowOctet {
         let bits = unsafe unsafeBitCast(x, to: SIMD8<UInt32>.self)
@@ -69,7 +69,7 @@ extension SIMD8<Float> {
 
     /// The nearest integer to each lane, ties to even.
     ///
-    /// Exact up to 2^22; beyond that the result may be off by a few units, which no caller sees: all clamp to 0...15 next.
+    /// Exact up to 2^22; beyond that it may be off by a few units, which no caller sees: all clamp to 0...15 next.
     @inline(__always)
     var nearestIntegers: Self { (self + 0x1.8p23) - 0x1.8p23 }
 

@@ -3,12 +3,12 @@ import Testing
 @testable import Quantization
 
 @Suite("Float16 by bit arithmetic")
-struct Float16OctetTests {
+struct HalfOctetsTests {
     private func agrees(_ x: Float) -> Bool {
         let expected = Float16(x)
-        let rounded = Float16Octet.rounded(RowOctet(repeating: x))[3]
+        let rounded = HalfOctets.rounded(RowOctet(repeating: x))[3]
         if x.isNaN { return rounded.isNaN }
-        return rounded.bitPattern == Float(expected).bitPattern && Float16Octet.bits(rounded) == expected.bitPattern
+        return rounded.bitPattern == Float(expected).bitPattern && HalfOctets.bits(rounded) == expected.bitPattern
     }
 
     @Test("every float16, every midpoint between two and the Floats beside them round as the hardware type does")
@@ -41,7 +41,7 @@ struct Float16OctetTests {
     func decoding() {
         var wrong: [UInt16] = []
         for bits in UInt16.min...UInt16.max {
-            let (value, expected) = (Float16Octet.value(bits), Float(Float16(bitPattern: bits)))
+            let (value, expected) = (HalfOctets.value(bits), Float(Float16(bitPattern: bits)))
             if expected.isNaN ? !value.isNaN : value.bitPattern != expected.bitPattern { wrong.append(bits) }
         }
         #expect(wrong == [])
