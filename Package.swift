@@ -53,7 +53,7 @@ let tests: [Target] = [
     switch room {
     case "Quantization": dependencies += ["Tensors"]
     case "HTTPWire": dependencies += [httpTypes]
-    case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", httpTypes, logging]
+    case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]
     case "Catalogue": dependencies += ["ArtifactStore", "CSQLite"]
     case "Observability": dependencies += [logging]
