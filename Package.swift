@@ -57,7 +57,8 @@ let tests: [Target] = [
     case "ArtifactStore": dependencies += ["OpenSSL"]
     case "Catalogue": dependencies += ["ArtifactStore", "CSQLite"]
     case "Observability": dependencies += [logging]
-    case "VivaService": dependencies += ["Quantization", "Tensors", "HTTPServer"]
+    case "VivaService":
+        dependencies += ["Quantization", "Tensors", "HTTPServer", "ArtifactStore", "Catalogue", httpTypes, logging]
     default: break
     }
     return .testTarget(name: "\(room)Tests", dependencies: dependencies, swiftSettings: rules)
