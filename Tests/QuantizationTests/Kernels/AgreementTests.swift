@@ -15,7 +15,7 @@ import Testing
         let x = input.values
         let expected = try NF4Run(x, restored: restored, level: .portable)
         for level in availableLevels {
-            for misalignment in [0, 1, 4, 7] {
+            for misalignment in level == .portable ? [1] : [0, 1, 4, 7] {
                 let run = try NF4Run(x, restored: restored, level: level, misalignment: misalignment)
                 #expect(run == expected, "\(input) \(level) at \(misalignment)")
             }
