@@ -22,6 +22,7 @@ struct NestedQuantizer: Sendable {
         let scale = 1 / nestedAbsmax
         let codes = absmax.indices.map { index in
             let v = min(max((absmax[index] - offset) * scale, -1), 1)
+            // The library fuses the product and the sum; for every float in [0, 1] the index is the same.
             return table[Int(((v + 1) * 0.5) * 65535 + 0.5)]
         }
         return (codes, nestedAbsmax)
