@@ -37,7 +37,7 @@ struct TensorSelection: Sendable {
     func treatments(of entries: [TensorEntry]) -> (treatments: [Treatment], warnings: [String]) {
         var warnings: [String] = []
         let names = Set(entries.map { ExactName($0.name) })
-        let isCalibration = entries.map { recipe.method == .awq && calibrates($0.name, names) }
+        let isCalibration = entries.map { recipe.format == .awq && calibrates($0.name, names) }
         let weights = isCalibration.count(where: { !$0 })
         var treatments = zip(entries, isCalibration).map { entry, calibration -> Treatment in
             if calibration { return .calibration }
@@ -48,7 +48,7 @@ struct TensorSelection: Sendable {
             }
             return .quantize
         }
-        if recipe.method == .awq { castBiases(entries, &treatments) }
+        if recipe.format == .awq { castBiases(entries, &treatments) }
         return (treatments, warnings)
     }
 
@@ -63,7 +63,10 @@ struct TensorSelection: Sendable {
 
     private func shapeProblem(_ entry: TensorEntry) -> String? {
         if entry.elementCount == 0 { return "it holds no elements." }
-        guard recipe.method == .awq else { return nil }
+        if recipe.groupedCode != nil {
+            return GroupedParts.shapeProblem(columns: entry.shape[1], groupSize: recipe.groupSize)
+        }
+        guard recipe.format == .awq else { return nil }
         if !moduleHasWeightName(entry.name) { return "AWQ needs the name 'weight' or '<module>.weight'." }
         return AWQLayer.shapeProblem(rows: entry.shape[0], columns: entry.shape[1], groupSize: recipe.groupSize)
     }
@@ -81,7 +84,9 @@ struct TensorSelection: Sendable {
         let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { ExactName($0.0.name) })
         for (index, entry) in entries.enumerated() where entry.name == "bias" || entry.name.hasSuffix(".bias") {
             let weight = entry.name.dropLast("bias".count) + "weight"
-            if quantized.contains(ExactName(String(weight))), entry.type.isQuantizable { treatments[index] = .castToF16 }
+            if quantized.contains(ExactName(String(weight))), entry.type.isQuantizable {
+                treatments[index] = .castToF16
+            }
         }
     }
 }

@@ -72,6 +72,9 @@ struct TensorStage {
             return NF4Encoder(entry: entry, recipe: recipe, placement: placement, scratchBase: scratch.base)
         case .int8(let codes, let scales, let format):
             return Int8Encoder(entry: entry, places: (codes, scales, format))
+        case .grouped(let placement):
+            guard let code = recipe.groupedCode else { return DiscardingEncoder() }
+            return GroupEncoder(entry: entry, recipe: recipe, code: code, placement: placement)
         case .awq, .calibration: return DiscardingEncoder()
         }
     }
