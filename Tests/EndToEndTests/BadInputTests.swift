@@ -158,4 +158,17 @@ import Testing
             if status == 405 { #expect(answer.field("Allow") != nil) }
         }
     }
+
+    /// The floor comes from the environment, as every flag can.
+    @Test func aFullDiskIsSaidBeforeTheWeights() throws {
+        let service = try LiveService(environment: ["VIVA_FREE_BYTES_FLOOR": "4611686018427387904"])
+        let answer = try service.post(Repository.example, "method=nf4")
+        #expect(answer.status == 507)
+        #expect(try answer.json()["code"] as? String == "storage.full")
+        #expect(service.filesOnDisk().staging.isEmpty)
+        let ready = try service.curl("/readyz")
+        #expect(ready.status == 503)
+        #expect(String(decoding: ready.body, as: UTF8.self).contains("disk"))
+        #expect(try service.curl("/livez").status == 200)
+    }
 }
