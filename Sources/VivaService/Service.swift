@@ -20,7 +20,9 @@ package final class Service: Sendable {
             throw .openAddress(configuration.host)
         }
         self.configuration = configuration
-        let logger = Logger(label: "viva") { JSONLogHandler(label: $0, now: Clock.milliseconds, write: StandardError.write) }
+        let logger = Logger(label: "viva") {
+            JSONLogHandler(label: $0, now: Clock.milliseconds, write: StandardError.write)
+        }
         self.logger = logger
         do {
             let store = try ArtifactStore(folder: configuration.dataFolder)

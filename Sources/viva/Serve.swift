@@ -43,7 +43,9 @@ struct Serve: ParsableCommand {
         guard ServiceConfiguration.parseListen(listen) != nil else {
             throw ValidationError("--listen '\(listen)' is not HOST:PORT")
         }
-        guard authentication == nil || authentication == "none" else { throw ValidationError("--auth knows only 'none'") }
+        guard authentication == nil || authentication == "none" else {
+            throw ValidationError("--auth knows only 'none'")
+        }
         guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0 else {
             throw ValidationError("limits are not negative")
         }

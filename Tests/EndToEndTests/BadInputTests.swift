@@ -23,46 +23,80 @@ import Testing
     private static let good = Inputs.safetensors([("weight", [64, 128], Inputs.gaussian(64 * 128, seed: 2))])
 
     static let cases: [Case] = [
-        Case(name: "truncated", query: "method=nf4", body: { good.dropLast(10) }, status: 400, code: "input.truncated",
-             arguments: ["-H", "Transfer-Encoding: chunked"]),
-        Case(name: "trailing", query: "method=nf4", body: { good + Data([1]) }, status: 400, code: "input.trailing_bytes",
-             arguments: ["-H", "Transfer-Encoding: chunked"]),
+        Case(
+            name: "truncated", query: "method=nf4", body: { good.dropLast(10) }, status: 400, code: "input.truncated",
+            arguments: ["-H", "Transfer-Encoding: chunked"]),
+        Case(
+            name: "trailing", query: "method=nf4", body: { good + Data([1]) }, status: 400,
+            code: "input.trailing_bytes",
+            arguments: ["-H", "Transfer-Encoding: chunked"]),
         Case(name: "NaN", query: "method=nf4", body: { poisoned(77, .nan) }, status: 422, code: "tensor.non_finite"),
-        Case(name: "Inf", query: "method=int8", body: { poisoned(78, .infinity) }, status: 422, code: "tensor.non_finite"),
-        Case(name: "large for int8", query: "method=int8", body: { poisoned(5, 70000) }, status: 422, code: "tensor.out_of_range"),
-        Case(name: "large for awq", query: "method=awq&calibration=none", body: { poisoned(5, -70000) }, status: 422,
-             code: "tensor.out_of_range"),
+        Case(
+            name: "Inf", query: "method=int8", body: { poisoned(78, .infinity) }, status: 422, code: "tensor.non_finite"
+        ),
+        Case(
+            name: "large for int8", query: "method=int8", body: { poisoned(5, 70000) }, status: 422,
+            code: "tensor.out_of_range"),
+        Case(
+            name: "large for awq", query: "method=awq&calibration=none", body: { poisoned(5, -70000) }, status: 422,
+            code: "tensor.out_of_range"),
         Case(name: "no calibration", query: "method=awq", body: { good }, status: 422, code: "calibration.missing"),
         Case(name: "no method", query: "", body: { good }, status: 400, code: "recipe.method_missing"),
         Case(name: "unknown method", query: "method=int3", body: { good }, status: 400, code: "recipe.unknown_method"),
-        Case(name: "unknown option", query: "method=nf4&blocksize=64", body: { good }, status: 400, code: "recipe.unknown_option"),
+        Case(
+            name: "unknown option", query: "method=nf4&blocksize=64", body: { good }, status: 400,
+            code: "recipe.unknown_option"),
         Case(name: "best", query: "method=nf4&mode=best", body: { good }, status: 422, code: "recipe.mode_unavailable"),
-        Case(name: "dtype alone", query: "method=nf4&dtype=float32", body: { good }, status: 400, code: "request.invalid_option"),
-        Case(name: "not tensors", query: "method=nf4", body: { Data("hello, this is plain text, not weights".utf8) },
-             status: 400, code: ""),
+        Case(
+            name: "dtype alone", query: "method=nf4&dtype=float32", body: { good }, status: 400,
+            code: "request.invalid_option"),
+        Case(
+            name: "not tensors", query: "method=nf4", body: { Data("hello, this is plain text, not weights".utf8) },
+            status: 400, code: ""),
         Case(name: "empty", query: "method=nf4", body: { Data() }, status: 400, code: "input.truncated"),
-        Case(name: "header over the limit", query: "method=nf4",
-             body: { Data([0, 0, 0, 2, 0, 0, 0, 0]) + Data("{".utf8) + Data(repeating: 0x20, count: 1000) },
-             status: 413, code: ""),
-        Case(name: "rank overflow", query: "method=nf4",
-             body: { Inputs.safetensors(header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[\(Array(repeating: "1", count: 99).joined(separator: ","))],\"data_offsets\":[0,4]}}", data: Data(count: 4)) },
-             status: 413, code: ""),
-        Case(name: "size overflow", query: "method=nf4",
-             body: { Inputs.safetensors(header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],\"data_offsets\":[0,4]}}", data: Data(count: 4)) },
-             status: 400, code: ""),
-        Case(name: "raw too long", query: "method=nf4&dtype=float32&shape=2,2", body: { Data(count: 17) }, status: 400, code: ""),
-        Case(name: "multipart", query: "method=nf4", body: { good }, status: 415, code: "input.multipart",
-             arguments: ["-H", "Content-Type: multipart/form-data; boundary=x"]),
-        Case(name: "foreign origin", query: "method=nf4", body: { good }, status: 403, code: "origin.foreign",
-             arguments: ["-H", "Origin: http://evil.example"]),
-        Case(name: "rebound host", query: "method=nf4", body: { good }, status: 403, code: "host.not_loopback",
-             arguments: ["-H", "Host: evil.example"]),
-        Case(name: "unknown coding", query: "method=nf4", body: { good }, status: 415, code: "",
-             arguments: ["-H", "Content-Encoding: br"]),
-        Case(name: "damaged gzip", query: "method=nf4", body: { good }, status: 400, code: "",
-             arguments: ["-H", "Content-Encoding: gzip"]),
-        Case(name: "digest mismatch", query: "method=nf4", body: { good }, status: 400, code: "",
-             arguments: ["-H", "Repr-Digest: sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"]),
+        Case(
+            name: "header over the limit", query: "method=nf4",
+            body: { Data([0, 0, 0, 2, 0, 0, 0, 0]) + Data("{".utf8) + Data(repeating: 0x20, count: 1000) },
+            status: 413, code: ""),
+        Case(
+            name: "rank overflow", query: "method=nf4",
+            body: {
+                let ones = Array(repeating: "1", count: 99).joined(separator: ",")
+                return Inputs.safetensors(
+                    header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[\(ones)],\"data_offsets\":[0,4]}}",
+                    data: Data(count: 4))
+            },
+            status: 413, code: ""),
+        Case(
+            name: "size overflow", query: "method=nf4",
+            body: {
+                Inputs.safetensors(
+                    header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],"
+                        + "\"data_offsets\":[0,4]}}",
+                    data: Data(count: 4))
+            },
+            status: 400, code: ""),
+        Case(
+            name: "raw too long", query: "method=nf4&dtype=float32&shape=2,2", body: { Data(count: 17) }, status: 400,
+            code: ""),
+        Case(
+            name: "multipart", query: "method=nf4", body: { good }, status: 415, code: "input.multipart",
+            arguments: ["-H", "Content-Type: multipart/form-data; boundary=x"]),
+        Case(
+            name: "foreign origin", query: "method=nf4", body: { good }, status: 403, code: "origin.foreign",
+            arguments: ["-H", "Origin: http://evil.example"]),
+        Case(
+            name: "rebound host", query: "method=nf4", body: { good }, status: 403, code: "host.not_loopback",
+            arguments: ["-H", "Host: evil.example"]),
+        Case(
+            name: "unknown coding", query: "method=nf4", body: { good }, status: 415, code: "",
+            arguments: ["-H", "Content-Encoding: br"]),
+        Case(
+            name: "damaged gzip", query: "method=nf4", body: { good }, status: 400, code: "",
+            arguments: ["-H", "Content-Encoding: gzip"]),
+        Case(
+            name: "digest mismatch", query: "method=nf4", body: { good }, status: 400, code: "",
+            arguments: ["-H", "Repr-Digest: sha-256=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"]),
     ]
 
     @Test func eachIsRefusedAndLeavesNothing() throws {
@@ -99,7 +133,8 @@ import Testing
         let folder = try TemporaryFolder()
         let half = try folder.file("half", Self.good.prefix(20_000))
         // The head promises more than the client sends before it leaves.
-        let answer = try service.post(half, "method=nf4", ["-H", "Content-Length: \(Self.good.count)", "--max-time", "1"])
+        let answer = try service.post(
+            half, "method=nf4", ["-H", "Content-Length: \(Self.good.count)", "--max-time", "1"])
         #expect(answer.curlStatus != 0)
         let deadline = Date(timeIntervalSinceNow: 20)
         while !service.filesOnDisk().staging.isEmpty, Date() < deadline { Thread.sleep(forTimeInterval: 0.05) }

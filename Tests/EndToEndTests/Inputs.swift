@@ -9,7 +9,8 @@ enum Inputs {
         for tensor in tensors {
             let end = position + tensor.values.count * 4
             entries.append(
-                "\"\(tensor.name)\":{\"dtype\":\"F32\",\"shape\":\(tensor.shape),\"data_offsets\":[\(position),\(end)]}")
+                "\"\(tensor.name)\":{\"dtype\":\"F32\",\"shape\":\(tensor.shape),\"data_offsets\":[\(position),\(end)]}"
+            )
             position = end
         }
         return safetensors(header: "{" + entries.joined(separator: ",") + "}", data: bytes(tensors.flatMap(\.values)))

@@ -128,7 +128,9 @@ struct TensorStage {
 
     private func staged(_ index: Int) -> StagedTensor? {
         let entry = input.entries[index]
-        guard let offset = scratch.transposed[index] ?? scratch.staged[index], entry.shape.count == 2 else { return nil }
+        guard let offset = scratch.transposed[index] ?? scratch.staged[index], entry.shape.count == 2 else {
+            return nil
+        }
         return StagedTensor(type: entry.type, rows: entry.shape[0], columns: entry.shape[1], offset: offset)
     }
 
@@ -146,7 +148,8 @@ struct TensorStage {
         for (index, entry) in input.entries.enumerated() {
             let layer = layers[index]
             builder.add(
-                entry, layout.tensors[index], quality: layer.map { TensorQuality($0.errors) } ?? encoded[index].quality, layer: layer)
+                entry, layout.tensors[index], quality: layer.map { TensorQuality($0.errors) } ?? encoded[index].quality,
+                layer: layer)
         }
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),

@@ -55,7 +55,8 @@ struct ReportText {
         let scaled = Int((value.magnitude * scale).rounded())
         let whole = scaled / Int(scale)
         let sign = value < 0 ? "-" : ""
-        return digits == 0 ? "\(sign)\(whole)" : "\(sign)\(whole).\(String(scaled % Int(scale) + Int(scale)).dropFirst())"
+        return digits == 0
+            ? "\(sign)\(whole)" : "\(sign)\(whole).\(String(scaled % Int(scale) + Int(scale)).dropFirst())"
     }
 
     /// `value` with three significant digits and an exponent.

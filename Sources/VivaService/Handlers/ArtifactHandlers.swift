@@ -23,7 +23,8 @@ struct ArtifactHandlers: Sendable {
                 owner: Self.owner, after: query.text("cursor"), limit: limit, method: query.text("method"),
                 name: query.text("name"))
             let body = JSON.object([
-                ("items", .array(page.items.map { .raw(String($0.manifest.dropLast())) })), ("next", .optional(page.next)),
+                ("items", .array(page.items.map { .raw(String($0.manifest.dropLast())) })),
+                ("next", .optional(page.next)),
             ])
             return .json(body.bytes())
         } catch {
@@ -107,10 +108,13 @@ struct ArtifactHandlers: Sendable {
     /// Digest and file name of an artifact's bytes.
     static func contentFields(_ record: ArtifactRecord) -> HTTPFields {
         var fields = HTTPFields()
-        if let digest = Digest(hex: record.digest.dropFirst("sha256:".count)), let repr = HTTPField.Name("Repr-Digest") {
+        if let digest = Digest(hex: record.digest.dropFirst("sha256:".count)), let repr = HTTPField.Name("Repr-Digest")
+        {
             fields[repr] = "sha-256=:\(digest.base64):"
         }
-        let safe = (record.name ?? record.id).map { $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) ? $0 : "_" }
+        let safe = (record.name ?? record.id).map {
+            $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) ? $0 : "_"
+        }
         let stem = String(safe) + "." + record.method
         fields[.contentDisposition] = "attachment; filename=\"\(stem).safetensors\""
         return fields

@@ -28,12 +28,15 @@ struct OperationsHandlers: Sendable {
 
     private var readiness: [HealthReport.Check] {
         let draining = isDraining()
-        var checks = [HealthReport.Check(name: "accepting", ok: !draining, detail: draining ? "draining" : "accepting requests")]
+        var checks = [
+            HealthReport.Check(name: "accepting", ok: !draining, detail: draining ? "draining" : "accepting requests")
+        ]
         do {
             let free = try store.space().free
             checks.append(
                 HealthReport.Check(
-                    name: "disk", ok: free >= freeBytesFloor, detail: "\(free) bytes free, the floor is \(freeBytesFloor)"))
+                    name: "disk", ok: free >= freeBytesFloor,
+                    detail: "\(free) bytes free, the floor is \(freeBytesFloor)"))
         } catch {
             checks.append(HealthReport.Check(name: "disk", ok: false, detail: "\(error)"))
         }

@@ -21,7 +21,8 @@ enum PlanHandlers {
         if let name {
             gpus = gpus.filter { $0.name == name.lowercased() }
             guard !gpus.isEmpty else {
-                throw Query.invalid("gpu='\(name)' is not known; known: \(GPU.all.map(\.name).joined(separator: ", ")).")
+                throw Query.invalid(
+                    "gpu='\(name)' is not known; known: \(GPU.all.map(\.name).joined(separator: ", ")).")
             }
         }
         let full = Double(model.parameters) * 4

@@ -104,7 +104,8 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw Problem(error)
         }
-        let record = description.record(digest: "sha256:\(digest.hex)", owner: Self.owner, createdAt: Clock.milliseconds())
+        let record = description.record(
+            digest: "sha256:\(digest.hex)", owner: Self.owner, createdAt: Clock.milliseconds())
         do throws(CatalogueError) {
             if try catalogue.insert(record) { return (record, true) }
             // Somebody sent the same bytes at the same time and was first; the file is the same.

@@ -14,7 +14,8 @@ enum ManifestReader {
             return try JSONDecoder().decode(Manifest.self, from: Data(manifest.utf8)).quantization_config
         } catch {
             throw Problem(
-                .internalServerError, code: "catalogue.damaged", detail: "The artifact's record cannot be read: \(error)")
+                .internalServerError, code: "catalogue.damaged",
+                detail: "The artifact's record cannot be read: \(error)")
         }
     }
 }

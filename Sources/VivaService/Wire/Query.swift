@@ -9,7 +9,8 @@ struct Query {
     init(_ head: RequestHead, known: Set<String>) throws(Problem) {
         for item in head.query {
             guard known.contains(item.name) else {
-                throw Self.invalid("There is no option '\(item.name)'; known: \(known.sorted().joined(separator: ", ")).")
+                throw Self.invalid(
+                    "There is no option '\(item.name)'; known: \(known.sorted().joined(separator: ", ")).")
             }
             guard values.updateValue(item.value, forKey: item.name) == nil else {
                 throw Self.invalid("\(item.name) is given twice.")
