@@ -36,7 +36,7 @@ test: setup lint build
 	swift test
 
 bench: build
-	scripts/with-server.sh python3 scripts/bench.py
+	scripts/with-server.sh python3 Benchmarks/bench.py
 
 conformance: build
 	tools/conformance/run.sh

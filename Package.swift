@@ -53,11 +53,12 @@ let tests: [Target] = [
     switch room {
     case "Quantization": dependencies += ["Tensors"]
     case "HTTPWire": dependencies += [httpTypes]
-    case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", httpTypes, logging]
+    case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]
     case "Catalogue": dependencies += ["ArtifactStore", "CSQLite"]
     case "Observability": dependencies += [logging]
-    case "VivaService": dependencies += ["Quantization", "Tensors", "HTTPServer"]
+    case "VivaService":
+        dependencies += ["Quantization", "Tensors", "HTTPServer", "ArtifactStore", "Catalogue", httpTypes, logging]
     default: break
     }
     return .testTarget(name: "\(room)Tests", dependencies: dependencies, swiftSettings: rules)

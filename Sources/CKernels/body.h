@@ -141,24 +141,30 @@ static void int8(const void *x, size_t count, float row_absmax, int8_t *codes, f
     sums[4] = reduce_magnitude(state.worst);
 }
 
+INLINE void widen_row(const uint8_t *source, size_t count, float *out) {
+    v16h halves = {0};
+    memcpy(&halves, source, count * sizeof(uint16_t));
+    const v16f wide = widen_halves(halves);
+    memcpy(out, &wide, count * sizeof(float));
+}
+
 static void widen_f16(const void *source, size_t count, float *out) {
     const uint8_t *bytes = source;
-    for (size_t i = 0; i < count; i += lanes) {
-        const size_t taken = count - i < lanes ? count - i : lanes;
-        v16h halves = {0};
-        memcpy(&halves, bytes + i * 2, taken * 2);
-        const v16f wide = widen_halves(halves);
-        memcpy(out + i, &wide, taken * 4);
-    }
+    const size_t full = count / lanes * lanes;
+    for (size_t i = 0; i < full; i += lanes) widen_row(bytes + i * 2, lanes, out + i);
+    widen_row(bytes + full * 2, count - full, out + full);
+}
+
+INLINE void widen_bf16_row(const uint8_t *source, size_t count, float *out) {
+    v16h halves = {0};
+    memcpy(&halves, source, count * sizeof(uint16_t));
+    const v16u wide = __builtin_convertvector(halves, v16u) << 16;
+    memcpy(out, &wide, count * sizeof(float));
 }
 
 static void widen_bf16(const void *source, size_t count, float *out) {
     const uint8_t *bytes = source;
-    for (size_t i = 0; i < count; i += lanes) {
-        const size_t taken = count - i < lanes ? count - i : lanes;
-        v16h halves = {0};
-        memcpy(&halves, bytes + i * 2, taken * 2);
-        const v16u wide = __builtin_convertvector(halves, v16u) << 16;
-        memcpy(out + i, &wide, taken * 4);
-    }
+    const size_t full = count / lanes * lanes;
+    for (size_t i = 0; i < full; i += lanes) widen_bf16_row(bytes + i * 2, lanes, out + i);
+    widen_bf16_row(bytes + full * 2, count - full, out + full);
 }

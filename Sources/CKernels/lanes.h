@@ -27,8 +27,8 @@ INLINE v16u magnitude_bits(v16f v) { return (v16u)v & 0x7fffffffu; }
 
 INLINE v16u lanes_max(v16u a, v16u b) { return __builtin_elementwise_max(a, b); }
 
-// Each fold adds the halves of every run of `a` and of `b` and keeps them side by side: 16 sums of 16 lanes each,
-// folded 8, 4, 2, 1, leave every sum reduced by the tree lane j + lane j+8, then j+4, j+2, j+1.
+// Each fold adds the two halves of every sum in `a` and in `b` and keeps the results side by side. Sums of 16 lanes
+// folded by 8, 4, 2 and 1 are reduced by the tree: lane j + lane j+8, then j+4, j+2, j+1.
 
 INLINE v16f fold8(v16f a, v16f b) {
     return __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +

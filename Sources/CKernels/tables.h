@@ -3,5 +3,5 @@
 
 /// Needs AVX2 and F16C.
 extern const ck_table ck_avx2;
-/// Needs AVX-512 F, BW, DQ and VL.
+/// Needs AVX-512 F, BW, DQ and VL, FMA and F16C.
 extern const ck_table ck_avx512;

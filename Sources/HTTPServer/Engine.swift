@@ -155,6 +155,11 @@ final class Engine {
             case .notFound:
                 throw Problem(.notFound, code: "route.not_found", detail: "Nothing is served at \(head.rawPath).")
             case .methodNotAllowed(let allow):
+                guard RouteTable.knownMethods.contains(head.method) else {
+                    throw Problem(
+                        .notImplemented, code: "http.unknown_method",
+                        detail: "The method '\(head.method.rawValue)' is not known here.")
+                }
                 throw Problem(
                     .methodNotAllowed, code: "route.method_not_allowed",
                     detail: "\(head.method.rawValue) is not possible here; \(allow) are.", fields: [.allow: allow])

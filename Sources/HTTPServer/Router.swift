@@ -56,6 +56,9 @@ package struct Router: Sendable {
 
 /// The routes, arranged for look-up.
 struct RouteTable: Sendable {
+    /// Methods that a server is expected to know; others are 501 rather than 405 (RFC 9110 section 9.1).
+    static let knownMethods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .delete, .options, .patch, .trace]
+
     enum Match {
         case route(Route, parameters: [String: String])
         /// No route, but the path or `*` exists: its methods.

@@ -79,6 +79,10 @@ extension Problem {
     init(_ error: CatalogueError) {
         if error.isDiskFull {
             self = .diskFull
+        } else if case .invalidCursor = error {
+            self.init(
+                .badRequest, code: "request.invalid_cursor", title: "The cursor is not valid",
+                detail: "A cursor is the `next` of an earlier page, unchanged.")
         } else {
             self.init(.internalServerError, code: "catalogue.failed", detail: "The catalogue refused: \(error).")
         }

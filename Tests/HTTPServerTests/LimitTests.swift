@@ -70,6 +70,23 @@ import Testing
         }
     }
 
+    @Test(arguments: [true, false])
+    func boundsTheTimeOfDiscarding(_ sends: Bool) throws {
+        var limits = ServerLimits()
+        if sends { limits.lingerTotal = .milliseconds(200) } else { limits.lingerIdle = .milliseconds(200) }
+        try TestServer.with(limits) { test in
+            let client = try Client(test.port)
+            try client.send("PUT /guarded HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+            #expect(try client.answer().code == "test.guarded")
+            // The client never ends its half; going on to send keeps only the idle limit away.
+            #expect(
+                eventually {
+                    if sends { try? client.send("x") }
+                    return test.recorder.counts.withLock { $0.closed } == 1
+                })
+        }
+    }
+
     @Test func serves2000IdleConnections() throws {
         try TestServer.with { test in
             let clients = try (0..<2000).map { _ in try Client(test.port) }

@@ -1,1 +1,93 @@
+import Foundation
+import HTTPServer
+import HTTPTypes
+import Quantization
 import Testing
+
+@testable import VivaService
+
+/// The route table is the contract: every route is described, and nothing else is.
+@Suite struct ContractTests {
+    private static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent()
+
+    @Test func openapiDescribesExactlyTheRoutes() throws {
+        let routes = Set(try TestService().table.routes.map { "\($0.method.rawValue.lowercased()) \($0.template)" })
+        let yaml = try String(contentsOf: Self.root.appending(path: "openapi.yaml"), encoding: .utf8)
+        var described: Set<String> = []
+        var path: String?
+        var inPaths = false
+        for line in yaml.split(separator: "\n", omittingEmptySubsequences: true) {
+            if !line.hasPrefix(" "), !line.hasPrefix("#") { inPaths = line.hasPrefix("paths:") }
+            guard inPaths else { continue }
+            if line.hasPrefix("  /"), let colon = line.lastIndex(of: ":") {
+                path = String(line[line.index(line.startIndex, offsetBy: 2)..<colon])
+            }
+            let verbs = ["get", "post", "put", "delete", "patch"]
+            if let path, let verb = verbs.first(where: { line.hasPrefix("    \($0):") }) {
+                described.insert("\(verb) \(path)")
+            }
+        }
+        #expect(described == routes)
+    }
+
+    @Test func servedContractIsTheFile() throws {
+        let file = try Data(contentsOf: Self.root.appending(path: "openapi.yaml"))
+        #expect(Data(PackageResources.openapi_yaml) == file)
+    }
+}
+
+/// What the plan says, against figures worked out elsewhere.
+@Suite struct PlanTests {
+    @Test(arguments: [
+        ("7B", 6_738_415_616), ("LLaMA-13B", 13_015_864_320), ("30B", 32_528_943_616), ("70B", 68_976_648_192),
+    ])
+    func llamaHasItsPublishedParameterCount(_ name: String, _ parameters: Int) throws {
+        // Counts of the published checkpoints (safetensors metadata on the Hub).
+        #expect(ModelShape.parse(name)?.parameters == parameters)
+    }
+
+    @Test(arguments: ["", "B", "-7B", "7X", "1e9", "LLaMA-8B", "0", "9999999999T", "7,5B", "nan", "７B"])
+    func nonsenseIsNoModel(_ text: String) {
+        #expect(ModelShape.parse(text) == nil)
+    }
+
+    @Test func anyCountIsPlanned() throws {
+        let model = try #require(ModelShape.parse("1.5B"))
+        #expect(model.parameters == 1_500_000_000)
+        let nf4 = try #require(model.sizes.first { $0.label == "nf4" })
+        #expect(abs(nf4.bitsPerWeight - 4.127) < 0.001)
+    }
+}
+
+/// The pieces of the wire that nothing else tests.
+@Suite struct WireTests {
+    @Test func jsonKeepsOrderAndEscapes() throws {
+        let json = JSON.object([
+            ("b", .string("a\"\\\n\u{1}é")), ("a", .array([.integer(1), .null, .bool(true)])),
+            ("n", .number(.nan)), ("o", .object([])),
+        ])
+        #expect(json.text() == #"{"b": "a\"\\\n\u0001é", "a": [1, null, true], "n": null, "o": {}}"#)
+        _ = try JSONSerialization.jsonObject(with: Data(json.bytes()))
+    }
+
+    @Test(
+        arguments: [
+            ("127.0.0.1:8080", "127.0.0.1", 8080), ("[::1]:1", "::1", 1), ("localhost:0", "localhost", 0),
+        ] as [(String, String, UInt16)])
+    func listenIsHostAndPort(_ text: String, _ host: String, _ port: UInt16) {
+        let parsed = ServiceConfiguration.parseListen(text)
+        #expect(parsed?.host == host)
+        #expect(parsed?.port == port)
+    }
+
+    @Test(arguments: ["8080", ":8080", "localhost", "localhost:99999", "localhost:-1", ""])
+    func otherListensAreRefused(_ text: String) {
+        #expect(ServiceConfiguration.parseListen(text) == nil)
+    }
+
+    @Test(arguments: [(0.125, 2, "0.13"), (-3.999, 1, "-4.0"), (12, 0, "12"), (1e20, 2, "1e+20")])
+    func fixedDecimals(_ value: Double, _ digits: Int, _ text: String) {
+        #expect(ReportText.fixed(value, digits) == text)
+    }
+}

@@ -3,8 +3,7 @@
 #include <stdint.h>
 
 // The vector forms of the hot loops of `Quantization`. Each writes the bytes and the error sums of the plain Swift
-// form, bit for bit; what they compute is written there. Pointers to input need no alignment; float output is aligned
-// to 4.
+// form, bit for bit; what they compute is written there. Input needs no alignment; float output is aligned to 4.
 
 /// The type that dequantization returns; error is measured against a value rounded to it.
 enum { ck_restored_f32 = 0, ck_restored_f16 = 1, ck_restored_bf16 = 2 };

@@ -11,15 +11,16 @@ enum HalfPrecision {
 
     /// Finite lanes rounded to float16; magnitudes from 65520 become infinite.
     static func roundedToFloat16(_ v: Lanes) -> Lanes {
-        let bits = v.bitPattern
-        let sign = bits & 0x8000_0000
-        let magnitude = bits & 0x7fff_ffff
+        let sign = v.bitPattern & 0x8000_0000
+        let magnitude = v.magnitude
+        let bits = magnitude.bitPattern
         // Normal: keep 10 of the 23 fraction bits. A carry runs into the exponent, as it should.
-        let kept = (magnitude &+ 0xfff &+ (magnitude &>> 13 & 1)) & 0xffff_e000
-        let normal = kept.replacing(with: 0x7f80_0000, where: kept .> 0x477f_e000)
+        let kept = Lanes(bitPattern: (bits &+ 0xfff &+ (bits &>> 13 & 1)) & 0xffff_e000)
+        let normal = kept.replacing(with: Lanes(repeating: .infinity), where: kept .> Lanes(repeating: 65504))
         // Subnormal: in [0.5, 1) a unit in the last place is 2^-24, which is float16's smallest step.
-        let subnormal = (Lanes(bitPattern: magnitude) + 0.5 - 0.5).bitPattern
-        return Lanes(bitPattern: sign | normal.replacing(with: subnormal, where: magnitude .< 0x3880_0000))
+        let subnormal = magnitude + 0.5 - 0.5
+        let rounded = normal.replacing(with: subnormal, where: magnitude .< Lanes(repeating: 0x1p-14))
+        return Lanes(bitPattern: sign | rounded.bitPattern)
     }
 
     /// `v` rounded to float16; a magnitude from 65520 becomes infinite.

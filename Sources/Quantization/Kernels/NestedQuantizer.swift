@@ -21,7 +21,10 @@ struct NestedQuantizer: Sendable {
         }
         let scale = 1 / nestedAbsmax
         let codes = absmax.indices.map { index in
-            let v = min(max((absmax[index] - offset) * scale, -1), 1)
+            let difference = absmax[index] - offset
+            // A nested absmax below 2^-128 has an infinite reciprocal, and zero times that would be NaN.
+            let v = difference == 0 ? 0 : min(max(difference * scale, -1), 1)
+            // The library fuses the product and the sum; for every float in [0, 1] the index is the same.
             return table[Int(((v + 1) * 0.5) * 65535 + 0.5)]
         }
         return (codes, nestedAbsmax)

@@ -77,7 +77,8 @@ enum PortableNF4 {
     static func codes(of v: Lanes) -> SIMD16<UInt32> {
         let points = NF4Tables.decisionPoints
         var codes = SIMD16<UInt32>.zero
-        for code in 0..<15 { codes.replace(with: UInt32(code + 1), where: v .> points[code]) }
+        // A difference of floats is negative exactly where the point is below v: subnormals let none vanish.
+        for point in 0..<15 { codes &+= (points[point] - v).bitPattern &>> 31 }
         return codes
     }
 

@@ -99,6 +99,11 @@ import Testing
         let quantizer = NestedQuantizer()
         let equal = quantizer.quantize([2, 2, 2].span, offset: 2)
         #expect(equal.codes == [0, 0, 0] && equal.nestedAbsmax == 0)
+        // A nested absmax whose reciprocal overflows: zero gets the code that it has in any other block.
+        let smallest = quantizer.quantize([0, .leastNonzeroMagnitude].span, offset: 0)
+        #expect(
+            smallest.codes == quantizer.quantize([0, 1].span, offset: 0).codes
+                && smallest.nestedAbsmax == .leastNonzeroMagnitude)
         let overflowed = quantizer.quantize([1, .greatestFiniteMagnitude].span, offset: .infinity)
         #expect(overflowed.codes == [0, 0] && overflowed.nestedAbsmax == .infinity)
     }

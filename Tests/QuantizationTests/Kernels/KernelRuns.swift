@@ -108,6 +108,20 @@ func widened(
     }
 }
 
+/// The absmax of the first `count` of `x`, from an odd address.
+func absmax(of x: [Float], count: Int, _ kernels: Kernels) -> Float {
+    var result: Float = .nan
+    unsafe withBytes(of: x, misalignment: 1) { result = unsafe kernels.absmax($0, count: count) }
+    return result
+}
+
+/// The first NaN or infinity of the first `count` of `x`, from an odd address.
+func firstNonFinite(of x: [Float], count: Int, _ kernels: Kernels) -> Int? {
+    var result: Int?
+    unsafe withBytes(of: x, misalignment: 1) { result = unsafe kernels.firstNonFinite($0, count: count) }
+    return result
+}
+
 extension NF4BlockSums {
     var bits: [UInt32] {
         [

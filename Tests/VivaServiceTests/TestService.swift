@@ -1,0 +1,27 @@
+import ArtifactStore
+import Catalogue
+import Foundation
+import Logging
+import Quantization
+
+@testable import VivaService
+
+/// The route table over a real store and catalogue in a temporary folder.
+struct TestService {
+    let table: RouteTable
+
+    init() throws {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "viva-service-\(UUID().uuidString)").path
+        let store = try ArtifactStore(folder: folder)
+        let catalogue = try Catalogue(path: "\(folder)/catalogue.sqlite")
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let metrics = ServiceMetrics(logger: Logger(label: "test"))
+        table = RouteTable(
+            quantize: QuantizeHandler(
+                store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(), limits: SessionLimits(),
+                freeBytesFloor: 0),
+            artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
+            operations: OperationsHandlers(
+                store: store, catalogue: catalogue, metrics: metrics, freeBytesFloor: 0, isDraining: { false }))
+    }
+}
