@@ -61,9 +61,9 @@ import Testing
         Case(
             name: "rank overflow", query: "method=nf4",
             body: {
-                Inputs.safetensors(
-                    header:
-                        "{\"weight\":{\"dtype\":\"F32\",\"shape\":[\(Array(repeating: "1", count: 99).joined(separator: ","))],\"data_offsets\":[0,4]}}",
+                let ones = Array(repeating: "1", count: 99).joined(separator: ",")
+                return Inputs.safetensors(
+                    header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[\(ones)],\"data_offsets\":[0,4]}}",
                     data: Data(count: 4))
             },
             status: 413, code: ""),
@@ -71,8 +71,8 @@ import Testing
             name: "size overflow", query: "method=nf4",
             body: {
                 Inputs.safetensors(
-                    header:
-                        "{\"weight\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],\"data_offsets\":[0,4]}}",
+                    header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],"
+                        + "\"data_offsets\":[0,4]}}",
                     data: Data(count: 4))
             },
             status: 400, code: ""),

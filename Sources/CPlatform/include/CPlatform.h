@@ -35,7 +35,8 @@ ssize_t viva_send_file(int descriptor, int file, int64_t offset, size_t count);
 ssize_t viva_read_at(int file, void *bytes, size_t count, int64_t offset);
 // Sends FIN and keeps the reading half.
 int viva_shutdown_write(int descriptor);
-// Waits for POLLIN (write = 0) or POLLOUT (write = 1); 1 when ready or broken, 0 when the time is over or a signal came.
+// Waits for POLLIN (write = 0) or POLLOUT (write = 1); 1 when ready or broken, 0 when the time is over or a signal
+// came.
 int viva_wait(int descriptor, int write, int timeout_ms);
 int64_t viva_file_length(int descriptor);
 

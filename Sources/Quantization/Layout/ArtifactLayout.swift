@@ -187,7 +187,8 @@ package struct ArtifactLayout: Sendable {
     }
 
     private static func explainNothing(_ input: InputDescription, _ warnings: [String]) -> String {
-        var detail = "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
+        var detail =
+            "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
         if let first = warnings.first { detail += " " + first }
         return detail
     }

@@ -47,7 +47,9 @@ struct LayoutBuilder {
         let name = entry.name
         var indices = [
             append(name, .u8, [(count + 1) / 2, 1], bytes: (count + 1) / 2),
-            append("\(name).absmax", recipe.doubleQuant ? .u8 : .f32, [blocks], bytes: blocks * (recipe.doubleQuant ? 1 : 4)),
+            append(
+                "\(name).absmax", recipe.doubleQuant ? .u8 : .f32, [blocks],
+                bytes: blocks * (recipe.doubleQuant ? 1 : 4)),
             append("\(name).quant_map", .f32, [16], bytes: 64),
         ]
         if recipe.doubleQuant {
@@ -62,8 +64,8 @@ struct LayoutBuilder {
         states.append(.init(name: "\(name).quant_state.bitsandbytes__nf4", contents: contents))
         if entry.shape[1] % recipe.blockSize != 0 {
             warnings.append(
-                "\(name): rows of \(entry.shape[1]) are no multiple of the block size \(recipe.blockSize); bitsandbytes "
-                    + "0.50.2 misreads such weights on CPUs with AVX-512 (CUDA reads them right).")
+                "\(name): rows of \(entry.shape[1]) are no multiple of the block size \(recipe.blockSize); "
+                    + "bitsandbytes 0.50.2 misreads such weights on CPUs with AVX-512 (CUDA reads them right).")
         }
     }
 
@@ -91,7 +93,8 @@ struct LayoutBuilder {
         }
         planned.append((.awq, indices))
         if rows % 32 != 0 {
-            warnings.append("\(entry.name): \(rows) rows are no multiple of 32; AutoAWQ's own packer refuses that, readers do not.")
+            warnings.append(
+                "\(entry.name): \(rows) rows are no multiple of 32; AutoAWQ's own packer refuses that, readers do not.")
         }
     }
 

@@ -81,7 +81,9 @@ struct TensorSelection: Sendable {
         let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { ExactName($0.0.name) })
         for (index, entry) in entries.enumerated() where entry.name == "bias" || entry.name.hasSuffix(".bias") {
             let weight = entry.name.dropLast("bias".count) + "weight"
-            if quantized.contains(ExactName(String(weight))), entry.type.isQuantizable { treatments[index] = .castToF16 }
+            if quantized.contains(ExactName(String(weight))), entry.type.isQuantizable {
+                treatments[index] = .castToF16
+            }
         }
     }
 }
