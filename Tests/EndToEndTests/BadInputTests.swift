@@ -148,7 +148,8 @@ import Testing
             ("/nowhere", [], 404), ("/v1/artifacts/none", [], 404), ("/v1/artifacts/none/content", [], 404),
             ("/v1/quantize", ["-X", "DELETE"], 405), ("/livez", ["-X", "POST", "-d", "x"], 405),
             ("/v1/artifacts?limit=0", [], 400), ("/v1/artifacts?cursor=nonsense", [], 400),
-            ("/v1/artifacts?unknown=1", [], 400), ("/v1/plan", [], 400), ("/v1/plan?parameters=x", [], 400),
+            ("/v1/artifacts?unknown=1", [], 400), ("/v1/artifacts/none?unknown=1", [], 400), ("/v1/plan", [], 400),
+            ("/v1/plan?parameters=x", [], 400),
             ("/v1/plan?parameters=7B&gpu=none", [], 400), ("/v1/quantize?method=nf4", ["-X", "BREW"], 501),
         ] as [(String, [String], Int)] {
             let answer = try service.curl(path, arguments)
@@ -156,5 +157,18 @@ import Testing
             #expect(answer.field("Content-Type") == "application/problem+json", "\(path)")
             if status == 405 { #expect(answer.field("Allow") != nil) }
         }
+    }
+
+    /// The floor comes from the environment, as every flag can.
+    @Test func aFullDiskIsSaidBeforeTheWeights() throws {
+        let service = try LiveService(environment: ["VIVA_FREE_BYTES_FLOOR": "4611686018427387904"])
+        let answer = try service.post(Repository.example, "method=nf4")
+        #expect(answer.status == 507)
+        #expect(try answer.json()["code"] as? String == "storage.full")
+        #expect(service.filesOnDisk().staging.isEmpty)
+        let ready = try service.curl("/readyz")
+        #expect(ready.status == 503)
+        #expect(String(decoding: ready.body, as: UTF8.self).contains("disk"))
+        #expect(try service.curl("/livez").status == 200)
     }
 }

@@ -71,7 +71,7 @@ final class LiveService {
     private let folder: TemporaryFolder
 
     /// Starts the service and waits until it listens. `data` is kept when given.
-    init(data: URL? = nil, arguments: [String] = []) throws {
+    init(data: URL? = nil, arguments: [String] = [], environment: [String: String] = [:]) throws {
         folder = try TemporaryFolder()
         self.data = data ?? folder.url.appending(path: "data")
         let portFile = folder.url.appending(path: "port")
@@ -81,6 +81,7 @@ final class LiveService {
         process.executableURL = Repository.viva
         process.arguments =
             ["serve", "--listen", "127.0.0.1:0", "--data", self.data.path, "--port-file", portFile.path] + arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = try FileHandle(forWritingTo: log)
         process.standardInput = FileHandle.nullDevice
@@ -141,6 +142,16 @@ final class LiveService {
             (try? FileManager.default.contentsOfDirectory(atPath: data.appending(path: name).path)) ?? []
         }
         return (list("staging"), list("artifacts"))
+    }
+
+    /// Bytes allocated to the regular files that the process has open, unnamed scratch files included.
+    func diskInUse() throws -> Int {
+        let script = "stat -L -c '%F %b %B' /proc/\(process.processIdentifier)/fd/* 2>/dev/null || true"
+        let lines = try run("/usr/bin/env", ["sh", "-c", script]).text.split(separator: "\n")
+        return lines.filter { $0.hasPrefix("regular file") }.reduce(0) { sum, line in
+            let figures = line.split(separator: " ").suffix(2).compactMap { Int($0) }
+            return sum + figures.reduce(1, *)
+        }
     }
 
     /// A figure of `/proc/PID/status` in KiB, for instance `VmHWM`: the peak of resident memory.

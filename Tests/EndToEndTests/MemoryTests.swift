@@ -7,6 +7,16 @@ import Testing
     static let rows = 1 << 18
     static let columns = 1 << 12
 
+    /// Bytes of the artifact and, with double quantization, of a 20-byte record for each block of 64.
+    private static func outputAndScratch(_ recipe: String) -> Int {
+        let weights = rows * columns
+        switch recipe {
+        case "int8": return weights + rows * 4 + (1 << 20)
+        case "nf4": return weights / 2 + weights / 64 * (1 + 20) + (4 << 20)
+        default: return weights / 2 + weights / 64 * 4 + (1 << 20)
+        }
+    }
+
     @Test(arguments: ["nf4", "nf4&double_quant=false", "int8"])
     func fourGibibytesInConstantMemory(_ recipe: String) throws {
         let service = try LiveService()
@@ -24,6 +34,9 @@ import Testing
         try curl.run()
         let writer = feed.fileHandleForWriting
         for _ in 0..<(Self.rows * Self.columns * 4 / block.count) { try writer.write(contentsOf: block) }
+        // Nearly all of it has arrived: what lies on disk now is the artifact so far and the scratch, not the input.
+        let most = try service.diskInUse()
+        #expect(most < Self.outputAndScratch(recipe), "\(most) bytes on disk during the upload")
         try writer.close()
         curl.waitUntilExit()
         #expect(curl.terminationStatus == 0)

@@ -56,6 +56,17 @@ import Testing
         #expect(plain.body == (try Data(contentsOf: Repository.root.appending(path: "openapi.yaml"))))
     }
 
+    @Test func theScoreboardInTheReadmeIsMeasured() throws {
+        let root = Repository.root
+        let outcome = try run(
+            root.appending(path: "scripts/with-server.sh").path,
+            [
+                "python3", root.appending(path: "scripts/scoreboard.py").path, "--check",
+                root.appending(path: "README.md").path,
+            ])
+        #expect(outcome.status == 0, "\(outcome.text)\(outcome.errorText)")
+    }
+
     @Test func theCommandLineTeachesAndRefuses() throws {
         let viva = Repository.viva.path
         #expect(try run(viva, ["--help"]).text.contains("viva serve"))

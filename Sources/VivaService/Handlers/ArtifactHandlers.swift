@@ -76,6 +76,7 @@ struct ArtifactHandlers: Sendable {
     }
 
     private func record(_ request: borrowing Request) throws(Problem) -> ArtifactRecord {
+        _ = try Query(request.head, known: [])
         let id = request.parameters["id"] ?? ""
         do throws(CatalogueError) {
             if let record = try catalogue.artifact(id, owner: Self.owner) { return record }

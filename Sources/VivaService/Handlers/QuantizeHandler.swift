@@ -79,7 +79,7 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw .storage(StorageFailure(operation: "statvfs", code: StagedStorage.deviceFailed))
         }
-        guard layout.fileBytes + layout.scratchBytes + floor <= free else {
+        guard layout.fileBytes + layout.scratchBytes <= free - floor else {
             throw .storage(StorageFailure(operation: "reserve", code: StagedStorage.diskFull))
         }
     }
