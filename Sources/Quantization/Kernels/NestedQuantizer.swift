@@ -21,7 +21,9 @@ struct NestedQuantizer: Sendable {
         }
         let scale = 1 / nestedAbsmax
         let codes = absmax.indices.map { index in
-            let v = min(max((absmax[index] - offset) * scale, -1), 1)
+            // Below 2^-128 the reciprocal is infinite, and times a difference of zero it would be no number.
+            let difference = absmax[index] - offset
+            let v = difference == 0 ? 0 : min(max(difference * scale, -1), 1)
             return table[Int(((v + 1) * 0.5) * 65535 + 0.5)]
         }
         return (codes, nestedAbsmax)
