@@ -70,7 +70,7 @@ struct LayoutBuilder {
     }
 
     private mutating func addInt8(_ entry: TensorEntry) {
-        let module = entry.name.hasSuffix("weight") ? String(entry.name.dropLast("weight".count)) : entry.name + "."
+        let module = entry.name.before(suffix: "weight") ?? entry.name + "."
         let indices = [
             append(entry.name, .i8, entry.shape, bytes: entry.elementCount),
             append("\(module)SCB", .f32, [entry.shape[0]], bytes: entry.shape[0] * 4),
@@ -80,7 +80,7 @@ struct LayoutBuilder {
     }
 
     private mutating func addAWQ(_ entry: TensorEntry) {
-        let module = String(entry.name.dropLast("weight".count))
+        let module = entry.name.before(suffix: "weight") ?? entry.name + "."
         let (rows, columns) = (entry.shape[0], entry.shape[1])
         let groups = columns / (recipe.groupSize == -1 ? columns : recipe.groupSize)
         var indices = [
