@@ -50,7 +50,8 @@ struct FortranPass {
             for index in 0..<count {
                 for row in taken {
                     let source = (index * stored + row - first) * width
-                    let target = ((row - taken.lowerBound) * columns.count + column - columns.lowerBound + index) * width
+                    let line = (row - taken.lowerBound) * columns.count
+                    let target = (line + column - columns.lowerBound + index) * width
                     for byte in 0..<width { tile[target + byte] = read[source + byte] }
                 }
             }

@@ -69,12 +69,16 @@ struct FuzzInput {
             }
         default: break
         }
-        if generator.chance(15) { options.append((generator.pick(["include", "exclude"]), generator.pick(["*", "a*", "*t", "?"]))) }
+        if generator.chance(15) {
+            options.append((generator.pick(["include", "exclude"]), generator.pick(["*", "a*", "*t", "?"])))
+        }
         return options
     }
 
     private static func shape(_ isAWQ: Bool, _ generator: inout FuzzGenerator) -> [Int] {
-        if isAWQ, generator.chance(80) { return [8 * (1 + generator.below(5)), generator.pick([32, 64, 96, 128, 256, 20])] }
+        if isAWQ, generator.chance(80) {
+            return [8 * (1 + generator.below(5)), generator.pick([32, 64, 96, 128, 256, 20])]
+        }
         let rank = generator.chance(85) ? 2 : generator.below(4)
         return (0..<rank).map { _ in generator.pick(sizes) }
     }

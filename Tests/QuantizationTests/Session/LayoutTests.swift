@@ -71,7 +71,8 @@ import Testing
 
     @Test func metadataIsKeptAndOurProvenanceAdded() throws {
         let json =
-            #"{"__metadata__":{"format":"np","who":"me"},"weight":{"dtype":"F32","shape":[32,128],"data_offsets":[0,16384]}}"#
+            #"{"__metadata__":{"format":"np","who":"me"},"#
+            + #""weight":{"dtype":"F32","shape":[32,128],"data_offsets":[0,16384]}}"#
         let input = SafetensorsHeader.file(prefixing: Array(json.utf8), paddedTo: json.utf8.count) + bytes(of: layer)
         let run = try SessionRun(input, [("method", "int8")])
         let metadata = try SessionRun.description(of: run.output.bytes).metadata
