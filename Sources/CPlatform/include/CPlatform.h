@@ -16,10 +16,16 @@ int viva_epoll_remove(int epoll, int descriptor);
 int viva_epoll_wait(int epoll, uint64_t *tokens, int timeout_ms);
 
 int viva_eventfd_create(void);
-// An eventfd whose `clear` takes one of what was signalled.
-int viva_semaphore_create(void);
 int viva_eventfd_signal(int descriptor);
 int viva_eventfd_clear(int descriptor);
+
+// A counting semaphore (sem_overview(7)) that wakes one waiter for each signal; NULL without memory.
+struct viva_semaphore;
+struct viva_semaphore *viva_semaphore_create(void);
+void viva_semaphore_destroy(struct viva_semaphore *semaphore);
+void viva_semaphore_signal(struct viva_semaphore *semaphore);
+// Takes one, waiting for it; a negative timeout waits for ever. 1 when taken, 0 when the time is over.
+int viva_semaphore_wait(struct viva_semaphore *semaphore, int timeout_ms);
 
 // Binds and listens, non-blocking, close-on-exec, SO_REUSEADDR. A failed look-up answers VIVA_LOOKUP_FAILED - EAI code.
 #define VIVA_LOOKUP_FAILED (-100000)
