@@ -64,8 +64,7 @@ struct GroupedParts {
         case .int8: parts = [(name, .i8, [rows, columns], rows * rowBytes), scales("\(name)_scale")]
         case .e4m3: parts = [(name, .f8E4M3, [rows, columns], rows * rowBytes), scales("\(name)_scale")]
         case .affine:
-            let isWeight = name == "weight" || name.hasSuffix(".weight")
-            let module = isWeight ? String(name.dropLast("weight".count)) : name + "."
+            let module = name.module(ofLeaf: "weight") ?? name + "."
             parts = [
                 (name, .u32, [rows, rowBytes / 4], rows * rowBytes), scales("\(module)scales"),
                 scales("\(module)biases"),

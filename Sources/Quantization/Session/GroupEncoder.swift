@@ -33,7 +33,7 @@ struct GroupEncoder: TensorEncoder {
         restored = RestoredType(of: entry.type)
         elements = recipe.groupSize == -1 ? entry.shape[1] : recipe.groupSize
         groupBytes = code.bytes(of: elements)
-        feed = ElementFeed(type: entry.type, unitElements: elements)
+        feed = ElementFeed(type: entry.type, unitElements: elements, elements: entry.elementCount)
         codes = [UInt8](repeating: 0, count: feed.batchUnits * groupBytes)
         scales = [GroupScale](repeating: GroupScale(), count: feed.batchUnits)
         pieces = [ErrorSums](repeating: ErrorSums(), count: feed.batchUnits)

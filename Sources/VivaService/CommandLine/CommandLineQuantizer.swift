@@ -31,7 +31,7 @@ package struct CommandLineQuantizer {
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 output: StagedStorage(staged),
                 scratch: StagedStorage(try StagedFile.anonymous(in: Self.folder(of: output))))
-            let pump = InputPump(session: session, inputBytes: file.length, pool: BufferPool())
+            let pump = try InputPump(session: session, inputBytes: file.length, pool: BufferPool())
             outcome = try pump.run { (span) throws(StoreError) in try file.read(into: &span) }
         } catch {
             throw Self.explain(error)
@@ -64,7 +64,6 @@ package struct CommandLineQuantizer {
             switch error {
             case .receive(let error): .failed("\(error)")
             case .session(let error): .failed(ProblemText.detail(error))
-            case .digest(let error): .failed("\(error)")
             }
         case let error as QuantizationError: .failed(ProblemText.detail(error))
         default: .failed(ProblemText.detail(any: error))
