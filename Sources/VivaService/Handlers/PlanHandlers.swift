@@ -59,6 +59,11 @@ enum PlanHandlers {
 
     static func methods(_ request: inout Request) throws(Problem) -> Response {
         _ = try Query(request.head, known: [])
+        return .json(methodList().bytes())
+    }
+
+    /// Every method with its formats and options.
+    static func methodList() -> JSON {
         let items = Method.allCases.map { method in
             JSON.object([
                 ("method", .string(method.rawValue)), ("formats", .strings(method.formats.map(\.rawValue))),
@@ -66,7 +71,7 @@ enum PlanHandlers {
                 ("bits_per_weight", .number(method.nominalBits)), ("options", options(of: method)),
             ])
         }
-        return .json(JSON.object([("items", .array(items)), ("next", .null)]).bytes())
+        return .object([("items", .array(items)), ("next", .null)])
     }
 
     private static func options(of method: Method) -> JSON {

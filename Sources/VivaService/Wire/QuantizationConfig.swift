@@ -3,8 +3,8 @@ import Quantization
 /// The `quantization_config` that transformers and vLLM expect in a model's `config.json`; in the format MLX the object
 /// that mlx-lm expects there under the name `quantization`.
 ///
-/// Source: `BitsAndBytesConfig` and `AwqConfig` of transformers 5.23, `load_model` of mlx-lm. Every field is written out, for vLLM's defaults
-/// differ from transformers'.
+/// Source: `BitsAndBytesConfig` and `AwqConfig` of transformers 5.23, `load_model` of mlx-lm. Every field is written
+/// out, for vLLM's defaults differ from transformers'.
 enum QuantizationConfig {
     /// `skipped` names the modules whose weights were left as they are; the output head is always among them, for an
     /// explicit list replaces the library's own default.
