@@ -44,7 +44,8 @@ enum PortableGroups {
 
         @inline(__always)
         func code(_ v: Lanes) -> (stored: SIMD16<UInt32>, restored: Lanes) {
-            let ratio = HalfPrecision.rounded(v / scale, to: restored).held(from: -448, to: 448)
+            // The library adds a zero point of 0, which makes a ratio of −0 a 0.
+            let ratio = (HalfPrecision.rounded(v / scale, to: restored) + Lanes.zero).held(from: -448, to: 448)
             let sign = ratio.bitPattern & 0x8000_0000
             let magnitude = ratio.magnitude
             let bits = magnitude.bitPattern

@@ -124,6 +124,21 @@ import Testing
         }
     }
 
+    /// Values and codes by the OCP 8-bit floating point specification 1.0, table 1; the largest makes the scale 1.
+    @Test func e4m3RoundsToNearestEven() throws {
+        let step: Float = 0x1p-9
+        let expected: [(Float, UInt8)] = [
+            (448, 0x7E), (-448, 0xFE), (1, 0x38), (-1, 0xB8), (17, 0x58), (19, 0x5A), (17.001, 0x59), (-19, 0xDA),
+            (432, 0x7E), (431.9, 0x7D), (0x1p-6, 0x08), (7.5 * step, 0x08), (7.49 * step, 0x07), (step, 0x01),
+            (1.5 * step, 0x02), (2.5 * step, 0x02), (0.5 * step, 0x00), (0.51 * step, 0x01), (-0.5 * step, 0x80),
+            (0, 0x00), (-0.0, 0x00), (0x1p-6 * 1.0625, 0x08), (0x1p-6 * 1.1875, 0x0A),
+        ]
+        let input = weight(expected.map(\.0), [1, expected.count])
+        let made = try SessionRun(input, [("method", "fp8")]).tensors()
+        #expect(made["weight_scale"] == bytes(of: [1]))
+        #expect(made["weight"] == expected.map(\.1))
+    }
+
     @Test func rowsThatGroupsDoNotDividePassThrough() throws {
         let values = bytes(of: gaussian(4 * 96, seed: 24))
         let input = safetensors([
