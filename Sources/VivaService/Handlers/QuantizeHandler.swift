@@ -126,7 +126,7 @@ struct QuantizeHandler: Sendable {
     private static func identifier(input: String, recipe: Recipe) throws(Problem) -> String {
         let identity = Array("\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)".utf8)
         do throws(OpenSSLError) {
-            return String(try SHA256.digest(of: unsafe identity.span.bytes).hex.prefix(32))
+            return String(try SHA256.digest(of: identity).hex.prefix(32))
         } catch {
             throw Problem(error)
         }
