@@ -42,6 +42,7 @@ enum Rules {
         "Sources/OpenSSL/TLSContext.swift",
         "Sources/OpenSSL/TLSSession.swift",
         "Sources/Sockets/Descriptor.swift",
+        "Sources/Sockets/LineWriter.swift",
         "Sources/Sockets/Listener.swift",
         "Sources/Sockets/PlainClient.swift",
         "Sources/Sockets/Poller.swift",
