@@ -22,17 +22,3 @@ package enum Signals {
         }
     }
 }
-
-/// The terminal's side of the process.
-package enum StandardError {
-    /// Writes all bytes to standard error; what cannot be written there can be told nowhere.
-    package static func write(_ bytes: [UInt8]) {
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
-        }
-    }
-}

@@ -15,9 +15,18 @@ package enum Thread {
     }
 
     /// Starts a detached thread that runs `body`; `name` (15 bytes count) shows in `top -H`.
+    ///
+    /// Signals that end the process never reach it: whoever waits for them gets them, else the first thread.
     package static func start(name: String, _ body: @escaping @Sendable () -> Void) throws(SocketError) {
         let work = unsafe Unmanaged.passRetained(Work(name: name, body: body))
         var identity = pthread_t()
+        var ending = sigset_t()
+        var before = sigset_t()
+        unsafe sigemptyset(&ending)
+        for signal in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&ending, signal) }
+        // Neither call can fail with a valid set.
+        _ = unsafe pthread_sigmask(SIG_BLOCK, &ending, &before)
+        defer { _ = unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
         let code = unsafe pthread_create(
             &identity, nil,
             { argument in

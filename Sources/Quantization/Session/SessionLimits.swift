@@ -20,6 +20,9 @@ package struct SessionLimits: Sendable, Equatable {
     /// Warnings about single tensors that a report tells in full.
     package var maximumWarnings = 100
 
+    /// Bytes of memory that all sessions of a service share; see `MemoryBudget`.
+    package var maximumWorkingBytes = 1 << 30
+
     /// The defaults.
     package init() {}
 

@@ -80,7 +80,7 @@ struct TensorStage {
     }
 
     mutating func finish(
-        digest: String, recipe: Recipe, _ workplace: Workplace
+        digest: String, memory: MemoryShare?, _ workplace: Workplace
     ) throws(QuantizationError) -> SessionResult {
         try skipFinished(workplace)
         guard current == input.entries.count else {
@@ -96,7 +96,7 @@ struct TensorStage {
             }
         }
         try writePrefix(digest, workplace)
-        return result()
+        return result(memory)
     }
 
     private mutating func transpose(_ index: Int, _ workplace: Workplace) throws(QuantizationError) {
@@ -159,13 +159,13 @@ struct TensorStage {
         try workplace.write(layout.prefix(stateTexts: texts, digest: digest).span, at: 0)
     }
 
-    private func result() -> SessionResult {
+    private func result(_ memory: MemoryShare?) -> SessionResult {
         var builder = ReportBuilder(recipe: recipe, warnings: layout.warnings)
         for (index, entry) in input.entries.enumerated() {
             builder.add(entry, layout.tensors[index], encoded[index])
         }
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),
-            skippedModules: builder.skippedModules)
+            skippedModules: builder.skippedModules, memory: memory)
     }
 }

@@ -43,8 +43,7 @@ package struct CommandLineQuantizer {
             try staged.commit(to: output)
             if let reportPath {
                 let report = try StagedFile.beside(path: reportPath)
-                let bytes = description.report().bytes()
-                try report.write(unsafe bytes.span.bytes, at: 0)
+                try report.write(description.report().bytes())
                 try report.commit(to: reportPath)
             }
         } catch {

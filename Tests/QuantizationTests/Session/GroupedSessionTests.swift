@@ -185,6 +185,22 @@ import Testing
             ) { try SessionRun(input, options, limits: limits) }
         }
     }
+
+    /// A row that shares a scale is held whole and counted; groups are small whatever the row.
+    @Test func memoryFollowsTheGroup() throws {
+        let columns = 1 << 19
+        for (options, taken) in [([("method", "fp8")], columns * 9), ([("method", "int4")], 0)] {
+            let budget = MemoryBudget(bytes: 1 << 30)
+            let session = try QuantizingSession(
+                recipe: Recipe(options: options.map { RecipeOption($0.0, $0.1) }),
+                declaration: .raw(type: .f32, shape: [1, columns]), declaredBytes: nil, engine: "test",
+                output: MemoryStorage(), scratch: MemoryStorage(), memory: budget)
+            #expect(budget.takenBytes == taken)
+            let zeros = [UInt8](repeating: 0, count: columns * 4)
+            try unsafe session.consume(zeros.span.bytes)
+            #expect(try session.finish(inputDigest: SessionRun.digest).report.quantizedWeights == columns)
+        }
+    }
 }
 
 /// What a recipe of these methods accepts, and how it is written down.
