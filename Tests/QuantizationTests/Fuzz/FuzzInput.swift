@@ -54,7 +54,7 @@ struct FuzzInput {
     }
 
     private static func recipe(_ generator: inout FuzzGenerator) -> [(String, String)] {
-        let method = generator.pick(["nf4", "nf4", "int8", "awq"])
+        let method = generator.pick(["nf4", "nf4", "int8", "int8", "awq", "int4", "fp8"])
         var options = [("method", method)]
         switch method {
         case "nf4":
@@ -66,6 +66,15 @@ struct FuzzInput {
                 options.append(("calibration", "none"))
             } else {
                 options.append(("scaling", generator.pick(["none", "keep"])))
+            }
+        case "int8", "int4":
+            let formats = method == "int8" ? ["bitsandbytes"] : ["awq"]
+            let format = generator.pick(formats + ["compressed-tensors", "mlx"])
+            options.append(("format", format))
+            if format == "compressed-tensors", method == "int8", generator.chance(50) {
+                options.append(("scheme", "W8A8"))
+            } else if format != "bitsandbytes" {
+                options.append(("group_size", generator.pick(["32", "64", format == "mlx" ? "128" : "-1"])))
             }
         default: break
         }

@@ -113,6 +113,39 @@ import Testing
         #expect(try run.tensors().count == 120)
     }
 
+    @Test func aScaleSearchThatWouldTakeDaysIsRefusedAtTheHeader() {
+        let input = safetensors([
+            ("weight", .f32, [8, 32], bytes(of: gaussian(256, seed: 7))),
+            ("activations", .f32, [5, 32], bytes(of: gaussian(160, seed: 8))),
+        ])
+        var limits = SessionLimits()
+        #expect(limits.maximumSearchProducts == 1 << 40)
+        limits.maximumSearchProducts = 5 * 256 - 1
+        let keep = [("method", "awq"), ("group_size", "32"), ("scaling", "keep")]
+        let expected = QuantizationError.limit(name: "awq_products", value: 1280, limit: 1279, tensor: "weight")
+        #expect(refusal(input, keep, limits: limits) == expected)
+        #expect(refusal(input, Array(keep.dropLast()), limits: limits) == nil)
+        limits.maximumSearchProducts = 5 * 256
+        #expect(refusal(input, keep, limits: limits) == nil)
+    }
+
+    /// Half a step beyond the largest weight there may be no number left: the artifact would restore an infinity.
+    @Test(
+        arguments: [("int4", "compressed-tensors"), ("int4", "mlx"), ("int8", "mlx")],
+        [ElementType.f32, .bf16])
+    func whatWouldBeRestoredAsInfiniteIsRefused(_ choice: (String, String), _ type: ElementType) {
+        let largest: [Float] = [-3.38e38, 3.38e38]
+        let elements = largest + [Float](repeating: 1e30, count: 62)
+        let stored = elements.flatMap { value in
+            (type == .f32 ? 0..<4 : 2..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * $0)) }
+        }
+        let options = [("method", choice.0), ("format", choice.1), ("group_size", "64")]
+        switch refusal(safetensors([("weight", type, [1, 64], stored)]), options) {
+        case .outOfRange("weight", 0, let value, let limit): #expect(value < -limit)
+        case let other: Issue.record("\(String(describing: other))")
+        }
+    }
+
     @Test func warningsAreBounded() throws {
         let input = safetensors(
             (0..<7).map { ("m\($0).weight", .f32, [2, 33], bytes(of: gaussian(66, seed: UInt64($0)))) })
