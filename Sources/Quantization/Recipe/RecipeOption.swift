@@ -27,8 +27,6 @@ struct OptionReader {
         }
     }
 
-    func peek(_ name: String) throws(QuantizationError) -> String? { rest[name] }
-
     mutating func text(_ name: String) throws(QuantizationError) -> String? { rest.removeValue(forKey: name) }
 
     mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(

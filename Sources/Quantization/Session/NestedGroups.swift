@@ -1,0 +1,75 @@
+/// The nested groups of one weight in `mode=best`: their offset, the two rivals of the group at hand, what is not yet
+/// written.
+struct NestedGroups {
+    /// The mean of the first group's searched scales, which the format lets an encoder choose; nil before that group.
+    private(set) var offset: Float?
+    /// The searched scales of the group at hand.
+    private(set) var searched = NestedFit()
+    /// Its absmax values.
+    private(set) var plain = NestedFit()
+    /// Whether the group at hand keeps its absmax values.
+    var keepsPlain = false
+
+    private let codes: Place
+    private let nestedAbsmax: Place
+    private var pendingCodes: [UInt8] = []
+    private var pendingAbsmax: [Float] = []
+    private var written = 0
+    private var writtenGroups = 0
+    private var weights = [Float](repeating: 0, count: NestedQuantizer.blockSize)
+    private var absmax = [Float](repeating: 0, count: NestedQuantizer.blockSize)
+
+    /// Codes are written this many at a time.
+    private static let pendingLimit = 1 << 14
+    /// A fit whose cost is below this share of the error, 0.02 dB, is good enough.
+    private static let negligible = 0x1p-8
+
+    init(codes: Place, nestedAbsmax: Place) {
+        self.codes = codes
+        self.nestedAbsmax = nestedAbsmax
+    }
+
+    /// Fits both rivals of a group and returns the squared error of the plain one: with the codes that the reference
+    /// gives it, before they follow the restored scale.
+    ///
+    /// Σ(x − c·a')² = Σe² − 2(a' − a)·Σe·c + (a' − a)²·Σc², where e = x − c·a.
+    mutating func fit(_ choices: [NF4Choice], _ scales: [Float], blocks: Int) -> Double {
+        let offset = offset ?? Float(scales[..<blocks].reduce(0.0) { $0 + Double($1) } / Double(blocks))
+        self.offset = offset
+        keepsPlain = false
+        var error = 0.0
+        for block in 0..<blocks {
+            weights[block] = choices[block].chosenCodeSquared
+            absmax[block] = choices[block].absmax
+            error += Double(choices[block].squaredError)
+        }
+        let tolerance = error * Self.negligible
+        searched.fit(scales, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
+        for block in 0..<blocks { weights[block] = choices[block].codeSquared }
+        plain.fit(absmax, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
+        for block in 0..<blocks {
+            let shift = Double(plain.restored[block]) - Double(absmax[block])
+            let perShift = shift * Double(choices[block].codeSquared) - 2 * Double(choices[block].errorTimesCode)
+            error += shift * perShift
+        }
+        return error
+    }
+
+    /// Takes over the rival that the group keeps.
+    mutating func append(blocks: Int, _ workplace: Workplace) throws(QuantizationError) {
+        pendingCodes += keepsPlain ? plain.codes[..<blocks] : searched.codes[..<blocks]
+        pendingAbsmax.append(keepsPlain ? plain.nestedAbsmax : searched.nestedAbsmax)
+        if pendingCodes.count >= Self.pendingLimit { try flush(workplace) }
+    }
+
+    /// Writes what is pending.
+    mutating func flush(_ workplace: Workplace) throws(QuantizationError) {
+        guard !pendingCodes.isEmpty else { return }
+        try workplace.write(pendingCodes.span, at: codes.offset + written)
+        try workplace.write(pendingAbsmax.span, at: nestedAbsmax.offset + writtenGroups * 4)
+        written += pendingCodes.count
+        writtenGroups += pendingAbsmax.count
+        pendingCodes.removeAll(keepingCapacity: true)
+        pendingAbsmax.removeAll(keepingCapacity: true)
+    }
+}
