@@ -5,8 +5,10 @@ import Tensors
 /// The tensor goes by in groups of 256 blocks, the nested group of double quantization, and each is finished before the
 /// next is looked at: nothing is staged, and the errors are those of what a reader restores, the cast included.
 ///
-/// Without double quantization each block's error is at most that of the reference encoder. With it, each group's is
-/// at most that of plain absmax values under the same offset; the offset is the mean of the first group's scales.
+/// Without double quantization each block's error is at most that of the reference encoder. With it, a group's error is
+/// at most that of the reference's codes with any scales at all, hence at most that of the reference whatever its
+/// offset; where that cannot be reached, at most that of plain absmax values under the offset that is chosen from the
+/// opening of the tensor.
 struct NF4BestEncoder: TensorEncoder {
     private let name: String
     private let blockSize: Int
@@ -23,9 +25,16 @@ struct NF4BestEncoder: TensorEncoder {
     private var sums = QualitySums()
     private var blocksDone = 0
     private var nested: NestedGroups?
+    /// The first bytes of the tensor until the offset is chosen from them; nil without double quantization or afterwards.
+    private var opening: [UInt8]?
+    private let openingBytes: Int
     /// Scales not yet written, without double quantization.
     private var pending: [Float] = []
 
+    /// Bytes of the tensor that the offset is chosen from; at least one group.
+    private static let openingLimit = 1 << 20
+    /// Every eighth block of the opening is looked at.
+    private static let openingStride = 8
     /// Blocks of one group.
     private static let groupBlocks = NestedQuantizer.blockSize
     /// Scales are written this many at a time.
@@ -46,20 +55,73 @@ struct NF4BestEncoder: TensorEncoder {
         scales = [Float](repeating: 0, count: Self.groupBlocks)
         packed = [UInt8](repeating: 0, count: Self.groupBlocks * recipe.blockSize / 2)
         blockSums = [NF4BlockSums](repeating: NF4BlockSums(), count: Self.groupBlocks)
-        if let place = placement.nestedAbsmax { nested = NestedGroups(codes: placement.absmax, nestedAbsmax: place) }
+        openingBytes = max(Self.openingLimit, feed.unitBytes)
+        guard let place = placement.nestedAbsmax else { return }
+        nested = NestedGroups(codes: placement.absmax, nestedAbsmax: place)
+        opening = []
     }
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
-        let elements = Self.groupBlocks * blockSize
-        try feed.feed(bytes, workplace.kernels) { (x, groups) throws(QuantizationError) in
-            for group in 0..<groups {
-                let part = x.extracting(group * elements * 4..<(group + 1) * elements * 4)
-                try encode(part, elements: elements, workplace)
+        var rest = bytes
+        if let held = opening?.count {
+            let taken = min(openingBytes - held, bytes.byteCount)
+            opening?.append(bytes.extracting(first: taken))
+            rest = bytes.extracting(droppingFirst: taken)
+            guard held + taken == openingBytes else { return }
+            try open(workplace)
+        }
+        try feed.feed(rest, workplace.kernels) { (x, groups) throws(QuantizationError) in
+            try encode(x, groups: groups, workplace)
+        }
+    }
+
+    /// Chooses the offset and encodes what was held for it.
+    private mutating func open(_ workplace: Workplace) throws(QuantizationError) {
+        guard let held = opening else { return }
+        opening = nil
+        let offset = try offset(held, workplace.kernels)
+        nested?.offset = offset
+        try feed.feed(held.span, workplace.kernels) { (x, groups) throws(QuantizationError) in
+            try encode(x, groups: groups, workplace)
+        }
+    }
+
+    /// The mean of some searched scales of the opening, zeros and the highest and lowest quarter left out.
+    ///
+    /// The map is fine near the offset, and scales far below it are told apart by steps of 1.4 % of the offset only:
+    /// a few rows of large weights at the front must not decide for all that follow.
+    private func offset(_ held: [UInt8], _ kernels: Kernels) throws(QuantizationError) -> Float {
+        let sample = ElementFeed(type: feed.type, unitElements: blockSize)
+        var found: [Float] = []
+        var choice = [NF4Choice()]
+        for start in stride(from: 0, to: held.count, by: Self.openingStride * sample.unitBytes) {
+            let block = held.span.extracting(start..<min(start + sample.unitBytes, held.count))
+            try sample.feed(block, kernels) { (x, _) throws(QuantizationError) in
+                kernels.nf4Search(x, count: blockSize, blockSize: blockSize, restored: .f32, choices: &choice)
+                found.append(choice[0].scale)
             }
+        }
+        try sample.flush(kernels) { (x, elements) throws(QuantizationError) in
+            kernels.nf4Search(x, count: elements, blockSize: blockSize, restored: .f32, choices: &choice)
+            found.append(choice[0].scale)
+        }
+        let scales = found.filter { $0 > 0 && $0.isFinite }.sorted()
+        let middle = scales[scales.count / 4..<scales.count - scales.count / 4]
+        return middle.isEmpty ? 0 : Float(middle.reduce(0.0) { $0 + Double($1) } / Double(middle.count))
+    }
+
+    private mutating func encode(
+        _ x: RawSpan, groups: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        let elements = Self.groupBlocks * blockSize
+        for group in 0..<groups {
+            let part = x.extracting(group * elements * 4..<(group + 1) * elements * 4)
+            try encode(part, elements: elements, workplace)
         }
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
+        try open(workplace)
         try feed.flush(workplace.kernels) { (x, elements) throws(QuantizationError) in
             try encode(x, elements: elements, workplace)
         }
@@ -73,7 +135,7 @@ struct NF4BestEncoder: TensorEncoder {
         }
         return EncodedTensor(
             quality: TensorQuality(sums: sums, p99Error: histogram.quantile(0.99)),
-            nestedOffset: nested.map { $0.offset ?? 0 })
+            nestedOffset: nested?.offset)
     }
 
     /// One group, which may be short at the tensor's end.
@@ -128,11 +190,14 @@ struct NF4BestEncoder: TensorEncoder {
     private mutating func settle(
         _ x: RawSpan, elements: Int, blocks: Int, _ groups: inout NestedGroups, _ kernels: Kernels
     ) {
-        let plain = groups.fit(choices, scales, blocks: blocks)
+        let bound = groups.fit(choices, scales, blocks: blocks)
         let all = 0..<blocks
         assign(x, elements: elements, all, groups.searched.restored, keeps: true, kernels)
         let error = squaredError(blocks)
-        if error <= plain, error.isFinite, error >= Self.smallestGroupError { return }
+        let isMeasured = error.isFinite && error >= Self.smallestGroupError
+        if isMeasured, error <= bound { return }
+        let plain = groups.fitPlain(choices, blocks: blocks)
+        if isMeasured, error <= plain { return }
         assign(x, elements: elements, all, groups.searched.restored, keeps: false, kernels)
         assign(x, elements: elements, all, groups.plain.restored, keeps: true, kernels)
         groups.keepsPlain = !(squaredError(blocks) > error && error >= Self.smallestGroupError)

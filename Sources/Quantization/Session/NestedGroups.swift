@@ -1,8 +1,8 @@
 /// The nested groups of one weight in `mode=best`: their offset, the two rivals of the group at hand, what is not yet
 /// written.
 struct NestedGroups {
-    /// The mean of the first group's searched scales, which the format lets an encoder choose; nil before that group.
-    private(set) var offset: Float?
+    /// What the differences are taken from, which the format lets an encoder choose.
+    var offset: Float = 0
     /// The searched scales of the group at hand.
     private(set) var searched = NestedFit()
     /// Its absmax values.
@@ -17,6 +17,7 @@ struct NestedGroups {
     private var written = 0
     private var writtenGroups = 0
     private var weights = [Float](repeating: 0, count: NestedQuantizer.blockSize)
+    private var tolerance = 0.0
     private var absmax = [Float](repeating: 0, count: NestedQuantizer.blockSize)
 
     /// Codes are written this many at a time.
@@ -29,23 +30,33 @@ struct NestedGroups {
         self.nestedAbsmax = nestedAbsmax
     }
 
-    /// Fits both rivals of a group and returns the squared error of the plain one: with the codes that the reference
-    /// gives it, before they follow the restored scale.
-    ///
-    /// Σ(x − c·a')² = Σe² − 2(a' − a)·Σe·c + (a' − a)²·Σc², where e = x − c·a.
+    /// Fits the searched scales of a group and returns the least squared error that the reference's codes could have
+    /// with any scales at all: Σe² − (Σe·c)² / Σc² for each block, where e = x − c·absmax.
     mutating func fit(_ choices: [NF4Choice], _ scales: [Float], blocks: Int) -> Double {
-        let offset = offset ?? Float(scales[..<blocks].reduce(0.0) { $0 + Double($1) } / Double(blocks))
-        self.offset = offset
         keepsPlain = false
+        var (error, bound) = (0.0, 0.0)
+        for block in 0..<blocks {
+            let choice = choices[block]
+            weights[block] = choice.chosenCodeSquared
+            error += Double(choice.squaredError)
+            guard choice.codeSquared > 0 else { continue }
+            let product = Double(choice.errorTimesCode)
+            bound += Double(choice.squaredError) - product * product / Double(choice.codeSquared)
+        }
+        tolerance = error * Self.negligible
+        searched.fit(scales, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
+        return bound
+    }
+
+    /// Fits the group's absmax values and returns their squared error with the codes that the reference gives them,
+    /// before they follow the restored scale: Σ(x − c·a')² = Σe² − 2(a' − a)·Σe·c + (a' − a)²·Σc².
+    mutating func fitPlain(_ choices: [NF4Choice], blocks: Int) -> Double {
         var error = 0.0
         for block in 0..<blocks {
-            weights[block] = choices[block].chosenCodeSquared
+            weights[block] = choices[block].codeSquared
             absmax[block] = choices[block].absmax
             error += Double(choices[block].squaredError)
         }
-        let tolerance = error * Self.negligible
-        searched.fit(scales, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
-        for block in 0..<blocks { weights[block] = choices[block].codeSquared }
         plain.fit(absmax, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
         for block in 0..<blocks {
             let shift = Double(plain.restored[block]) - Double(absmax[block])

@@ -56,7 +56,7 @@ struct RestoredWeight {
 /// Weights of many shapes, small enough to quantize often.
 enum Weights: String, CaseIterable {
     case gaussian, studentT5, uniform, spiky, zeros, constant, signs, tiny, subnormal, huge, nearLimit
-    case grid, sparse, zeroBlocks, firstGroupLarge, firstGroupSmall, firstGroupZero, growing, mixedScales, relu
+    case grid, gridOfManyScales, sparse, zeroBlocks, firstGroupLarge, firstGroupSmall, firstGroupZero, growing, mixedScales, relu
 
     /// At least `count` values, rounded up to whole rows of `columns`.
     func values(_ count: Int, seed: UInt32 = 1) -> [Float] {
@@ -79,9 +79,15 @@ enum Weights: String, CaseIterable {
         case .huge: return normal.map { $0 * 1e17 }
         case .nearLimit: return normal.map { max(-1, min(1, $0 / 3)) * .greatestFiniteMagnitude }
         case .grid: return normal.map { _ in NF4Tables.values[Int(random.next32() >> 28)] * 0.03125 }
+        case .gridOfManyScales:
+            // A weight that was NF4 before: all that is lost is the precision of the scales.
+            let scales = normals(count / 64 + 1, seed: UInt64(seed) + 5).map { 1 + $0 * 0.2 }
+            return normal.indices.map { index in
+                scales[index / 64] * (index % 64 == 0 ? 1 : NF4Tables.values[Int(random.next32() >> 28)])
+            }
         case .sparse: return normal.map { random.uniform() < 0.03 ? $0 : 0 }
         case .zeroBlocks: return normal.enumerated().map { $0 / 640 % 2 == 0 ? 0 : $1 }
-        case .firstGroupLarge: return normal.enumerated().map { $0 < 16384 ? $1 * 1000 : $1 }
+        case .firstGroupLarge: return normal.enumerated().map { $0 < 8192 ? $1 * 30 : $1 }
         case .firstGroupSmall: return normal.enumerated().map { $0 < 16384 ? $1 * 1e-3 : $1 }
         case .firstGroupZero: return normal.enumerated().map { $0 < 16384 ? 0 : $1 }
         case .growing: return normal.enumerated().map { $1 * Float($0 / 4096 + 1) }
