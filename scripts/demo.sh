@@ -34,7 +34,7 @@ walk() {
     printf '\n$ curl -X POST -T %s '\''%s/v1/quantize?%s'\''\n' "${file#"$root"/}" "$url" "$query"
     fetch 201 -X POST -T "$file" -o "$work/artifact.json" "$url/v1/quantize?$query"
     id=$(field id) digest=$(field digest) size=$(field bytes)
-    printf '201  %s -> %s bytes, %sx smaller than FP32, %s bits per weight\n' \
+    printf '201  %s -> %s bytes; the quantized weights: %.2fx smaller than FP32, %s bits each\n' \
         "$(wc -c <"$file")" "$size" "$(field compression_ratio_fp32)" "$(field bits_per_weight)"
 
     fetch 200 -o "$work/out" -D "$work/head" "$url/v1/artifacts/$id/content"

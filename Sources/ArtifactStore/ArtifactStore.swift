@@ -4,8 +4,9 @@ import Synchronization
 /// Artifacts as files: complete and durable under `artifacts/<id>/`, or not there at all.
 ///
 /// The folder holds `lock`, `staging/` (what is being made; emptied at every start) and `artifacts/<id>/` with
-/// `content` and `report.json`. It knows nothing of owners or names: the catalogue decides which artifacts exist. A publish is
-/// write, fsync of the files, rename, fsync of the folder, in this order: what was acknowledged survives a power cut.
+/// `content` and `report.json`. It knows nothing of owners or names: the catalogue decides which artifacts exist. A
+/// publish is write, fsync of the files, rename, fsync of the folder, in this order: what was acknowledged survives a
+/// power cut.
 package final class ArtifactStore: Sendable {
     /// A file of a published artifact.
     package enum Part: String, Sendable, CaseIterable {

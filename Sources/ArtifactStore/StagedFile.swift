@@ -55,6 +55,11 @@ package final class StagedFile: Sendable {
         try writeAll(bytes, at: offset, to: file.raw, path: path)
     }
 
+    /// Writes all bytes at the start of the file.
+    package func write(_ bytes: [UInt8]) throws(StoreError) {
+        try writeAll(bytes, to: file.raw, path: path)
+    }
+
     /// Fills `bytes` from the offset, or throws `truncated` where the file ends too early.
     package func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StoreError) {
         try readExactly(into: &bytes, at: offset, from: file.raw, path: path)

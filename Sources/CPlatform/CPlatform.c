@@ -6,8 +6,10 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -15,6 +17,7 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 // The result of a call that may be interrupted: repeated until it is not, then a negative errno on failure.
@@ -66,11 +69,6 @@ int viva_eventfd_create(void) {
     return descriptor < 0 ? -errno : descriptor;
 }
 
-int viva_semaphore_create(void) {
-    int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-    return descriptor < 0 ? -errno : descriptor;
-}
-
 int viva_eventfd_signal(int descriptor) {
     uint64_t one = 1;
     RETRIED(int, (int)write(descriptor, &one, sizeof one));
@@ -79,6 +77,50 @@ int viva_eventfd_signal(int descriptor) {
 int viva_eventfd_clear(int descriptor) {
     uint64_t count;
     RETRIED(int, (int)read(descriptor, &count, sizeof count));
+}
+
+struct viva_semaphore {
+    sem_t count;
+};
+
+struct viva_semaphore *viva_semaphore_create(void) {
+    struct viva_semaphore *semaphore = malloc(sizeof *semaphore);
+    // sem_init(3) refuses only counts beyond SEM_VALUE_MAX and sharing between processes.
+    if (semaphore != NULL) {
+        sem_init(&semaphore->count, 0, 0);
+    }
+    return semaphore;
+}
+
+void viva_semaphore_destroy(struct viva_semaphore *semaphore) {
+    sem_destroy(&semaphore->count);
+    free(semaphore);
+}
+
+void viva_semaphore_signal(struct viva_semaphore *semaphore) {
+    sem_post(&semaphore->count);
+}
+
+int viva_semaphore_wait(struct viva_semaphore *semaphore, int timeout_ms) {
+    int failure;
+    if (timeout_ms < 0) {
+        do {
+            failure = sem_wait(&semaphore->count);
+        } while (failure < 0 && errno == EINTR);
+        return failure == 0;
+    }
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += timeout_ms / 1000;
+    end.tv_nsec += timeout_ms % 1000 * 1000000L;
+    if (end.tv_nsec >= 1000000000L) {
+        end.tv_sec += 1;
+        end.tv_nsec -= 1000000000L;
+    }
+    do {
+        failure = sem_clockwait(&semaphore->count, CLOCK_MONOTONIC, &end);
+    } while (failure < 0 && errno == EINTR);
+    return failure == 0;
 }
 
 static int listen_on(const struct addrinfo *address, int backlog) {

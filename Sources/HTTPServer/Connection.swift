@@ -43,6 +43,8 @@ struct Connection: ~Copyable, Sendable {
     var sent = 0
     /// Requests so far.
     var served = 0
+    /// Whether `input` waits for its turn: an event must not read on before.
+    var isReady = false
     /// What the loop's poller watches it for; nil while it is not registered.
     var watched: Interest?
     /// What the transport waits for while `output` is empty.

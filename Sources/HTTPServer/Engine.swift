@@ -214,6 +214,14 @@ final class Engine {
     /// Runs the handler and writes its answer.
     func execute(_ admitted: Admitted, _ connection: inout Connection) -> Next {
         var exchange = admitted.exchange
+        // Earlier answers go out before 100 Continue does, and before the client is waited for.
+        if !connection.output.isEmpty, !admitted.isWhole(in: connection.input.count) {
+            do throws(SocketError) {
+                try connection.flush(stall: limits.writeStall)
+            } catch {
+                return fail(exchange, .badRequest, error, connection.peer)
+            }
+        }
         let peer = connection.peer
         let isSecure = connection.transport.isSecure
         let body = RequestBody(admitted, connection: connection, limits: limits)

@@ -32,6 +32,8 @@ final class EventLoop {
     /// Slots whose connections have more to process without an event.
     private var ready: [Int] = []
     private var open = 0
+    /// Bytes that connections hold while they wait here.
+    private var held = 0
     private var isListening = false
     private var now = ContinuousClock.now
     private var nextSweep: ContinuousClock.Instant
@@ -75,7 +77,7 @@ final class EventLoop {
             service.interruption.request()
         }
         for index in slots.indices {
-            if let connection = slots[index].connection.take() { close(connection) }
+            if let connection = take(index) { close(connection) }
         }
     }
 
@@ -86,9 +88,7 @@ final class EventLoop {
         case Token.listener: acceptAll()
         default:
             let index = Int(token & 0xFFFF_FFFF)
-            guard slots[index].generation == UInt32(token >> 32),
-                let connection = slots[index].connection.take()
-            else { return }
+            guard slots[index].generation == UInt32(token >> 32), let connection = take(index) else { return }
             advance(connection)
         }
     }
@@ -98,6 +98,7 @@ final class EventLoop {
     /// The descriptor of a waiting connection is ready.
     private func advance(_ connection: consuming Connection) {
         var connection = connection
+        if connection.isReady { return store(connection) }
         if case .lingering = connection.stage { return linger(connection) }
         if !connection.output.isEmpty {
             connection.lastProgress = now
@@ -138,9 +139,15 @@ final class EventLoop {
             return close(connection)
         }
         let mustGoOn = if case .again = next { true } else { connection.transport.hasPending }
-        guard mustGoOn else { return park(connection, connection.interest) }
+        guard mustGoOn else {
+            guard held + connection.input.count <= limits.maxWaitingBytes || connection.input.isEmpty else {
+                return shed(connection)
+            }
+            return park(connection, connection.interest)
+        }
         if connection.transport.isSecure { return handOver(connection, .again) }
         ready.append(connection.slot)
+        connection.isReady = true
         store(connection)
     }
 
@@ -148,7 +155,8 @@ final class EventLoop {
         let indices = ready
         ready.removeAll(keepingCapacity: true)
         for index in indices {
-            guard var connection = slots[index].connection.take() else { continue }
+            guard var connection = take(index) else { continue }
+            connection.isReady = false
             let next = engine.process(&connection)
             settle(connection, next)
         }
@@ -190,8 +198,25 @@ final class EventLoop {
         }
     }
 
+    /// Refuses a request that is not whole because too many others are not either.
+    private func shed(_ connection: consuming Connection) {
+        var connection = connection
+        let exchange =
+            if case .body(let admitted, _) = connection.stage { admitted.exchange } else {
+                engine.start(nil, &connection)
+            }
+        settle(connection, engine.refuse(.overloaded, exchange, &connection))
+    }
+
+    private func take(_ index: Int) -> Connection? {
+        guard let connection = slots[index].connection.take() else { return nil }
+        held -= connection.input.count
+        return connection
+    }
+
     private func store(_ connection: consuming Connection) {
         let index = connection.slot
+        held += connection.input.count
         deadlines[index] = connection.deadline(limits)
         slots[index].connection = consume connection
     }
@@ -229,10 +254,11 @@ final class EventLoop {
         var connection = connection
         unwatch(&connection)
         let slot = connection.slot
+        let isLong = next.isLong(connection)
         var isBound = true
         if case .deliver = next { isBound = false }
         let parcel = Parcel(Parcel.Cargo(connection: connection, next: next), slot: slot, home: mailbox)
-        if pool.submit(parcel, always: !isBound) { return }
+        if pool.submit(parcel, isLong: isLong, always: !isBound) { return }
         guard var cargo = parcel.open() else { return release(slot) }
         if case .work(let admitted) = next {
             var refused = cargo.release()
@@ -240,7 +266,7 @@ final class EventLoop {
             return
         }
         cargo.isLate = true
-        _ = pool.submit(Parcel(cargo, slot: slot, home: mailbox), always: true)
+        _ = pool.submit(Parcel(cargo, slot: slot, home: mailbox), isLong: false, always: true)
     }
 
     private func receive(_ parcel: Parcel) {
@@ -307,7 +333,7 @@ final class EventLoop {
         nextSweep = now + sweepInterval
         resumeListening()
         for index in slots.indices where deadlines[index] <= now {
-            guard let connection = slots[index].connection.take() else { continue }
+            guard let connection = take(index) else { continue }
             expire(connection)
         }
     }
@@ -344,7 +370,7 @@ final class EventLoop {
         service.interruption.request()
         stopEnd = now + .seconds(1)
         for index in slots.indices {
-            if let connection = slots[index].connection.take() { close(connection) }
+            if let connection = take(index) { close(connection) }
         }
         return open == 0
     }
@@ -354,7 +380,7 @@ final class EventLoop {
         listener.close()
         drainEnd = now + limits.drainDeadline
         for index in slots.indices {
-            guard let connection = slots[index].connection.take() else { continue }
+            guard let connection = take(index) else { continue }
             if connection.isIdle { settle(connection, .park) } else { store(connection) }
         }
     }

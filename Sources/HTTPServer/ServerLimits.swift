@@ -46,8 +46,12 @@ package struct ServerLimits: Sendable {
     package var eventLoops = 1
     /// The most threads that run `worker` routes, bodies, files and TLS.
     package var workerThreads = max(16, 4 * Process.cores)
-    /// The most requests that wait for a thread; further ones get 503.
+    /// Threads that bodies and long answers leave to requests that wait for no client.
+    package var reservedThreads = 4
+    /// The most requests with a body to come that wait for a thread, and the most others; further ones get 503.
     package var workerQueue = 64
+    /// The most bytes of requests that are not whole, in a loop; further ones get 503.
+    package var maxWaitingBytes = 128 << 20
 
     /// The defaults.
     package init() {}

@@ -57,42 +57,44 @@ final class Mailbox: Sendable {
 }
 
 /// Threads that may wait: they run handlers, read bodies, send files and speak TLS. Started when first needed.
+///
+/// Work that waits for its client is long, and never takes all threads: the rest answer health checks and short
+/// requests, and shake hands, while clients stall.
 final class WorkerPool: Sendable {
     private struct State {
-        var queue: [Parcel] = []
-        var taken = 0
+        var short = ParcelQueue()
+        var long = ParcelQueue()
+        /// Threads at long work.
+        var atLongWork = 0
+        /// Threads that wait for a signal which nobody has promised them yet.
         var idle = 0
         var threads = 0
         var isStopped = false
 
-        var waiting: Int { queue.count - taken }
-
-        mutating func takeFirst() -> Parcel? {
-            guard taken < queue.count else { return nil }
-            let parcel = queue[taken]
-            taken += 1
-            if taken == queue.count {
-                queue.removeAll(keepingCapacity: true)
-                taken = 0
-            } else if taken > 1024 {
-                queue.removeFirst(taken)
-                taken = 0
+        /// Long work first: it never takes the last threads, so short work cannot starve either.
+        mutating func takeFirst(_ mostLong: Int) -> (parcel: Parcel, isLong: Bool)? {
+            if atLongWork < mostLong, let parcel = long.takeFirst() {
+                atLongWork += 1
+                return (parcel, true)
             }
-            return parcel
+            return short.takeFirst().map { ($0, false) }
         }
     }
 
     private enum Placement {
-        case queued, needsThread, full
+        case queued, wakesThread, needsThread, full
     }
 
     private let service: Service
     private let state = Mutex(State())
     private let work: Semaphore
     private let ended: Semaphore
+    /// The most threads at long work.
+    private let mostLong: Int
 
     init(_ service: Service) throws(SocketError) {
         self.service = service
+        mostLong = max(1, service.limits.workerThreads - service.limits.reservedThreads)
         work = try Semaphore()
         ended = try Semaphore()
     }
@@ -100,19 +102,29 @@ final class WorkerPool: Sendable {
     /// Queues a parcel; false when no thread is free, none may be started, and the queue is full.
     ///
     /// - Parameter always: queue it anyway; there are never more parcels than connections.
-    func submit(_ parcel: Parcel, always: Bool = false) -> Bool {
+    func submit(_ parcel: Parcel, isLong: Bool, always: Bool = false) -> Bool {
         let limits = service.limits
         let placement = state.withLock { state -> Placement in
-            let needsThread = state.waiting >= state.idle && state.threads < limits.workerThreads
-            let isFull = state.waiting >= state.idle + limits.workerQueue
-            if !needsThread, isFull, !always { return .full }
-            state.queue.append(parcel)
-            if needsThread { state.threads += 1 }
-            return needsThread ? .needsThread : .queued
+            let mayRun = !isLong || state.atLongWork + state.long.count < mostLong
+            let hasThread = mayRun && (state.idle > 0 || state.threads < limits.workerThreads)
+            let waiting = isLong ? state.long.count : state.short.count
+            if !hasThread, waiting >= limits.workerQueue, !always { return .full }
+            if isLong { state.long.append(parcel) } else { state.short.append(parcel) }
+            // Without a thread of its own it is taken by the next one that is done.
+            guard hasThread else { return .queued }
+            if state.idle > 0 {
+                state.idle -= 1
+                return .wakesThread
+            }
+            state.threads += 1
+            return .needsThread
         }
-        if placement == .full { return false }
-        work.signal()
-        if placement == .needsThread { startThread() }
+        switch placement {
+        case .full: return false
+        case .queued: break
+        case .wakesThread: work.signal()
+        case .needsThread: startThread()
+        }
         return true
     }
 
@@ -127,11 +139,12 @@ final class WorkerPool: Sendable {
 
     /// Ends the threads; those still at work are waited for until `deadline`. True when all have ended.
     func stop(by deadline: ContinuousClock.Instant) -> Bool {
-        let threads = state.withLock { state in
+        let (threads, idle) = state.withLock { state in
             state.isStopped = true
-            return state.threads
+            defer { state.idle = 0 }
+            return (state.threads, state.idle)
         }
-        for _ in 0..<threads { work.signal() }
+        for _ in 0..<idle { work.signal() }
         for _ in 0..<threads where !ended.wait(until: deadline) { return false }
         return true
     }
@@ -139,43 +152,129 @@ final class WorkerPool: Sendable {
     private func run() {
         let engine = Engine(service)
         while true {
-            state.withLock { $0.idle += 1 }
-            _ = work.wait()
-            let (parcel, isStopped) = state.withLock { state in
-                state.idle -= 1
-                return (state.takeFirst(), state.isStopped)
+            let (taken, isStopped) = state.withLock { state in
+                let taken = state.takeFirst(mostLong)
+                if taken == nil, !state.isStopped { state.idle += 1 }
+                return (taken, state.isStopped)
             }
-            if let parcel {
-                carry(parcel, engine)
+            if let taken {
+                let endsLong = carry(taken.parcel, engine, isLong: taken.isLong)
+                if endsLong { state.withLock { $0.atLongWork -= 1 } }
             } else if isStopped {
                 break
+            } else {
+                _ = work.wait()
             }
         }
         ended.signal()
     }
 
-    private func carry(_ parcel: Parcel, _ engine: Engine) {
-        guard let cargo = parcel.open() else { return }
+    /// Work turns out to be long; false when enough threads are at such work.
+    private func beginLong() -> Bool {
+        state.withLock { state in
+            guard state.atLongWork < mostLong else { return false }
+            state.atLongWork += 1
+            return true
+        }
+    }
+
+    /// Does a parcel's work and sends it home; true when the thread was at long work.
+    private func carry(_ parcel: Parcel, _ engine: Engine, isLong: Bool) -> Bool {
+        guard let cargo = parcel.open() else { return isLong }
+        var isLong = isLong
         let isLate = cargo.isLate
         var next = cargo.next
         var connection = cargo.release()
         if case .again = next {
             next = connection.input.isEmpty ? .park : engine.process(&connection)
-            if case .park = next, !connection.isClosing { next = engine.turn(&connection, now: .now) }
+            // Answers go out first: reading on may find the client's end of file, which ends the connection.
+            if case .park = next, connection.output.isEmpty { next = engine.turn(&connection, now: .now) }
         }
-        if case .work(let admitted) = next {
-            next =
-                isLate
-                ? engine.refuse(.overloaded, admitted.exchange, &connection)
-                : engine.execute(admitted, &connection)
+        if case .work(let admitted) = next, isLate {
+            next = engine.refuse(.overloaded, admitted.exchange, &connection)
         }
-        if case .deliver(let delivery) = next { next = engine.deliver(delivery, &connection) }
+        while next.needsThread {
+            if !isLong, next.isLong(connection) {
+                guard beginLong() else {
+                    postpone(connection, next, parcel, engine)
+                    return false
+                }
+                isLong = true
+            }
+            switch next {
+            case .work(let admitted): next = engine.execute(admitted, &connection)
+            case .deliver(let delivery): next = engine.deliver(delivery, &connection)
+            case .park, .again, .drop: break
+            }
+        }
+        sendHome(connection, next, parcel)
+        return isLong
+    }
+
+    /// Queues what turned out to be long while enough threads are at such work.
+    private func postpone(_ connection: consuming Connection, _ next: Next, _ parcel: Parcel, _ engine: Engine) {
+        var always = true
+        if case .work = next { always = false }
+        let later = Parcel(
+            Parcel.Cargo(connection: connection, next: next), slot: parcel.slot, home: parcel.home)
+        if submit(later, isLong: true, always: always) { return }
+        guard case .work(let admitted) = next, let cargo = later.open() else { return }
+        var refused = cargo.release()
+        sendHome(refused, engine.refuse(.overloaded, admitted.exchange, &refused), parcel)
+    }
+
+    private func sendHome(_ connection: consuming Connection, _ next: Next, _ parcel: Parcel) {
         if case .drop = next {
             parcel.home.put(Parcel(nil, slot: parcel.slot, home: parcel.home))
             return
         }
         let back = Parcel.Cargo(connection: connection, next: next)
         parcel.home.put(Parcel(back, slot: parcel.slot, home: parcel.home))
+    }
+}
+
+/// Parcels in the order they came.
+private struct ParcelQueue {
+    private var parcels: [Parcel] = []
+    private var taken = 0
+
+    var count: Int { parcels.count - taken }
+
+    mutating func append(_ parcel: Parcel) {
+        parcels.append(parcel)
+    }
+
+    mutating func takeFirst() -> Parcel? {
+        guard taken < parcels.count else { return nil }
+        let parcel = parcels[taken]
+        taken += 1
+        if taken == parcels.count {
+            parcels.removeAll(keepingCapacity: true)
+            taken = 0
+        } else if taken > 1024 {
+            parcels.removeFirst(taken)
+            taken = 0
+        }
+        return parcel
+    }
+}
+
+extension Next {
+    /// Whether only a thread of the pool can go on.
+    fileprivate var needsThread: Bool {
+        switch self {
+        case .work, .deliver: true
+        case .park, .again, .drop: false
+        }
+    }
+
+    /// Whether the thread will wait for the client: for a body that is not here yet, or to take a long answer.
+    func isLong(_ connection: borrowing Connection) -> Bool {
+        switch self {
+        case .work(let admitted): !admitted.isWhole(in: connection.input.count)
+        case .deliver: true
+        case .park, .again, .drop: false
+        }
     }
 }
 

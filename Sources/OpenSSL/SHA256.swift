@@ -38,6 +38,11 @@ internal import COpenSSL
         return Digest(octets: octets)
     }
 
+    /// The digest of bytes that are held already.
+    package static func digest(of bytes: [UInt8]) throws(OpenSSLError) -> Digest {
+        try digest(of: unsafe bytes.span.bytes)
+    }
+
     /// The digest of `bytes`.
     package static func digest(of bytes: RawSpan) throws(OpenSSLError) -> Digest {
         let running = try SHA256()

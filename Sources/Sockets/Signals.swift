@@ -2,14 +2,14 @@ import Glibc
 
 /// Signals as events for a thread that waits, instead of interruptions of whatever runs.
 package enum Signals {
-    /// Blocks SIGTERM, SIGINT and SIGHUP in this thread and every thread it starts later, and calls `handler` on a
+    /// Blocks SIGTERM and SIGINT in this thread and every thread it starts later, and calls `handler` on a
     /// thread of its own for each that arrives.
     ///
     /// Call it first in `main`, before any other thread exists.
     package static func listen(_ handler: @escaping @Sendable (Int32) -> Void) throws(SocketError) {
         var set = sigset_t()
         unsafe sigemptyset(&set)
-        for signal in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&set, signal) }
+        for signal in [SIGTERM, SIGINT] { unsafe sigaddset(&set, signal) }
         let code = unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
         guard code == 0 else { throw .system(call: "pthread_sigmask", errno: code) }
         let waited = set
@@ -19,20 +19,6 @@ package enum Signals {
                 var signal: Int32 = 0
                 if unsafe sigwait(&waited, &signal) == 0 { handler(signal) }
             }
-        }
-    }
-}
-
-/// The terminal's side of the process.
-package enum StandardError {
-    /// Writes all bytes to standard error; what cannot be written there can be told nowhere.
-    package static func write(_ bytes: [UInt8]) {
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let count = unsafe rest.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
         }
     }
 }

@@ -15,9 +15,18 @@ package enum Thread {
     }
 
     /// Starts a detached thread that runs `body`; `name` (15 bytes count) shows in `top -H`.
+    ///
+    /// Signals that end the process never reach it: whoever waits for them gets them, else the first thread.
     package static func start(name: String, _ body: @escaping @Sendable () -> Void) throws(SocketError) {
         let work = unsafe Unmanaged.passRetained(Work(name: name, body: body))
         var identity = pthread_t()
+        var ending = sigset_t()
+        var before = sigset_t()
+        unsafe sigemptyset(&ending)
+        for signal in [SIGTERM, SIGINT, SIGHUP] { unsafe sigaddset(&ending, signal) }
+        // Neither call can fail with a valid set.
+        _ = unsafe pthread_sigmask(SIG_BLOCK, &ending, &before)
+        defer { _ = unsafe pthread_sigmask(SIG_SETMASK, &before, nil) }
         let code = unsafe pthread_create(
             &identity, nil,
             { argument in
@@ -36,34 +45,35 @@ package enum Thread {
     }
 }
 
-/// Counts what is there to be taken; threads wait for it (eventfd(2) in its semaphore form).
-package struct Semaphore: ~Copyable, Sendable {
-    private let descriptor: Descriptor
+/// Counts what is there to be taken; threads wait for it, and each signal wakes one of them (sem_overview(7)).
+@safe package struct Semaphore: ~Copyable, @unchecked Sendable {
+    /// Invariant: valid from `init` to `deinit`; any thread may use it meanwhile.
+    private let state: OpaquePointer
 
     /// Creates an empty semaphore.
     package init() throws(SocketError) {
-        let number = viva_semaphore_create()
-        guard number >= 0 else { throw .system(call: "eventfd", errno: -number) }
-        descriptor = Descriptor(owning: number)
+        guard let state = unsafe viva_semaphore_create() else { throw .system(call: "malloc", errno: ENOMEM) }
+        unsafe self.state = state
+    }
+
+    deinit {
+        unsafe viva_semaphore_destroy(state)
     }
 
     /// Adds one.
     package func signal() {
-        _ = viva_eventfd_signal(descriptor.number)
+        unsafe viva_semaphore_signal(state)
     }
 
     /// Takes one, waiting for it until `deadline` (nil: for ever); false when the time is over.
     package func wait(until deadline: ContinuousClock.Instant? = nil) -> Bool {
-        while viva_eventfd_clear(descriptor.number) < 0 {
-            var left: Int32 = -1
-            if let deadline {
-                let duration = ContinuousClock.now.duration(to: deadline)
-                guard duration > .zero else { return false }
-                left = wholeMilliseconds(duration)
-            }
-            _ = viva_wait(descriptor.number, 0, left)
+        guard let deadline else { return unsafe viva_semaphore_wait(state, -1) == 1 }
+        // A wait is at most weeks long: a later deadline takes several.
+        while true {
+            let left = max(.zero, ContinuousClock.now.duration(to: deadline))
+            if unsafe viva_semaphore_wait(state, wholeMilliseconds(left)) == 1 { return true }
+            if ContinuousClock.now >= deadline { return false }
         }
-        return true
     }
 }
 

@@ -26,3 +26,23 @@ package struct ExactName: Hashable {
         }
     }
 }
+
+extension String {
+    /// The text in front of a suffix of ASCII, nil when the bytes do not end in it.
+    ///
+    /// `hasSuffix` and `dropLast` count characters, which for a name of combining marks costs the time of finding them.
+    package func before(suffix: String) -> String? {
+        guard utf8.count >= suffix.utf8.count, utf8.suffix(suffix.utf8.count).elementsEqual(suffix.utf8) else {
+            return nil
+        }
+        return String(Substring(utf8.dropLast(suffix.utf8.count)))
+    }
+
+    /// The module of a tensor called `leaf` or `<module>.leaf`: `""` or `<module>.`; nil for every other name.
+    package func module(ofLeaf leaf: String) -> String? {
+        guard let module = before(suffix: leaf), module.isEmpty || module.utf8.last == UInt8(ascii: ".") else {
+            return nil
+        }
+        return module
+    }
+}

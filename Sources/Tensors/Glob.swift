@@ -18,13 +18,20 @@ package struct Glob: Sendable, Hashable {
     }
 
     /// Whether the pattern covers the whole name.
+    package func matches(_ name: String) -> Bool {
+        var steps = 0
+        return matches(name, steps: &steps)
+    }
+
+    /// Whether the pattern covers the whole name; adds the comparisons that it took to `steps`.
     ///
     /// A mismatch returns to the last `*` alone, and that only moves forward: at most name × pattern steps.
-    package func matches(_ name: String) -> Bool {
+    package func matches(_ name: String, steps: inout Int) -> Bool {
         let name = name.unicodeScalars
         var (place, next) = (name.startIndex, 0)
         var retry: (place: String.Index, next: Int)?
         while place < name.endIndex {
+            steps += 1
             if next < scalars.count, scalars[next] == "*" {
                 next += 1
                 if next == scalars.count { return true }

@@ -3,8 +3,8 @@ import Quantization
 
 /// Moves an input from whoever receives it to a quantizing session, and hashes it on the way.
 ///
-/// The one loop behind a one-shot request and the command line: the receiving thread reads and hashes, the session
-/// works on its Dispatch queue.
+/// The one loop behind a one-shot request and the command line: the receiving thread reads, the session and the hash
+/// work on their Dispatch queues.
 struct InputPump {
     /// What the bytes were.
     struct Outcome {
@@ -23,13 +23,16 @@ struct InputPump {
     enum Failure<Receive: Error>: Error {
         case receive(Receive)
         case session(QuantizationError)
-        case digest(OpenSSLError)
     }
 
     private let queue: QuantizingQueue
+    private let hash: InputHash
 
-    init(session: sending QuantizingSession, inputBytes: Int?, pool: BufferPool) {
-        queue = QuantizingQueue(session: session, inputBytes: inputBytes, pool: pool)
+    init(session: sending QuantizingSession, inputBytes: Int?, pool: BufferPool) throws(OpenSSLError) {
+        let hash = try InputHash()
+        self.hash = hash
+        queue = QuantizingQueue(
+            session: session, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
     }
 
     /// Calls `receive` until it returns 0, then ends the session.
@@ -38,20 +41,10 @@ struct InputPump {
     ) throws(Failure<Receive>) -> Outcome {
         let clock = ContinuousClock()
         let start = clock.now
-        let hash: SHA256
-        do {
-            hash = try SHA256()
-        } catch {
-            throw .digest(error)
-        }
         var total = 0
         do throws(TransferError<Receive>) {
             while true {
-                let count = try queue.take { (span) throws(Receive) in
-                    let count = try receive(&span)
-                    if count > 0 { hash.update(span.bytes.extracting(first: count)) }
-                    return count
-                }
+                let count = try queue.take(receive)
                 if count == 0 { break }
                 total += count
             }
@@ -62,6 +55,7 @@ struct InputPump {
             }
         }
         let received = clock.now
+        queue.settle()
         let digest = hash.finish()
         do throws(QuantizationError) {
             let result = try queue.finish(inputDigest: "sha256:\(digest.hex)")
@@ -72,4 +66,17 @@ struct InputPump {
             throw .session(error)
         }
     }
+}
+
+/// The running digest of an input.
+private final class InputHash: @unchecked Sendable {
+    // Invariant: the queue's side calls `update` one at a time; `finish` follows when the queue has settled.
+    private let hash: SHA256
+
+    init() throws(OpenSSLError) {
+        hash = try SHA256()
+    }
+
+    func update(_ bytes: RawSpan) { hash.update(bytes) }
+    func finish() -> Digest { hash.finish() }
 }

@@ -60,11 +60,16 @@ extension Problem {
         var members: [(String, ProblemValue)] = []
         if let offset = error.offset { members.append(("offset", .integer(offset))) }
         if let tensor = error.tensor { members.append(("tensor", .string(tensor))) }
-        let isLimit = error.code.hasSuffix("_too_large") || error.code.hasSuffix(".too_many_tensors")
+        let isLimit = Self.containerLimits.contains { error.code.hasSuffix(".\($0)") }
         self.init(
             isLimit ? .contentTooLarge : .badRequest, code: error.code, title: "The input is malformed",
             detail: error.detail, members: members)
     }
+
+    /// Codes that mean a named limit rather than malformed bytes.
+    private static let containerLimits = [
+        "header_too_large", "rank_too_large", "too_many_tensors", "too_many_metadata", "name_too_long",
+    ]
 
     /// The answer to a failure of the disk.
     init(_ error: StoreError) {

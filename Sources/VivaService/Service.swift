@@ -12,6 +12,7 @@ import Sockets
 package final class Service: Sendable {
     private let server: Server
     private let logger: Logger
+    private let lines: LineWriter
     private let configuration: ServiceConfiguration
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
@@ -20,11 +21,15 @@ package final class Service: Sendable {
             throw .openAddress(configuration.host)
         }
         self.configuration = configuration
-        let logger = Logger(label: "viva") {
-            JSONLogHandler(label: $0, now: Clock.milliseconds, write: StandardError.write)
-        }
-        self.logger = logger
         do {
+            let lines = try LineWriter { lost in
+                Array("{\"level\":\"warning\",\"logger\":\"viva\",\"message\":\"lines lost\",\"lines\":\(lost)}\n".utf8)
+            }
+            self.lines = lines
+            let logger = Logger(label: "viva") {
+                JSONLogHandler(label: $0, now: Clock.milliseconds, write: lines.write)
+            }
+            self.logger = logger
             let store = try ArtifactStore(folder: configuration.dataFolder)
             let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
             try Self.recover(store, catalogue, logger)
@@ -71,6 +76,7 @@ package final class Service: Sendable {
         }
         server.run()
         logger.notice("stopped")
+        lines.finish(by: .now + .seconds(1))
     }
 
     /// Drops published files that no row names: the process was killed between the rename and the row.

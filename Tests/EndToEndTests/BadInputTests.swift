@@ -61,9 +61,9 @@ import Testing
         Case(
             name: "rank overflow", query: "method=nf4",
             body: {
-                Inputs.safetensors(
-                    header:
-                        "{\"weight\":{\"dtype\":\"F32\",\"shape\":[\(Array(repeating: "1", count: 99).joined(separator: ","))],\"data_offsets\":[0,4]}}",
+                let ones = Array(repeating: "1", count: 99).joined(separator: ",")
+                return Inputs.safetensors(
+                    header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[\(ones)],\"data_offsets\":[0,4]}}",
                     data: Data(count: 4))
             },
             status: 413, code: ""),
@@ -71,8 +71,8 @@ import Testing
             name: "size overflow", query: "method=nf4",
             body: {
                 Inputs.safetensors(
-                    header:
-                        "{\"weight\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],\"data_offsets\":[0,4]}}",
+                    header: "{\"weight\":{\"dtype\":\"F32\",\"shape\":[9223372036854775807,9223372036854775807],"
+                        + "\"data_offsets\":[0,4]}}",
                     data: Data(count: 4))
             },
             status: 400, code: ""),
@@ -157,5 +157,18 @@ import Testing
             #expect(answer.field("Content-Type") == "application/problem+json", "\(path)")
             if status == 405 { #expect(answer.field("Allow") != nil) }
         }
+    }
+
+    /// The floor comes from the environment, as every flag can.
+    @Test func aFullDiskIsSaidBeforeTheWeights() throws {
+        let service = try LiveService(environment: ["VIVA_FREE_BYTES_FLOOR": "4611686018427387904"])
+        let answer = try service.post(Repository.example, "method=nf4")
+        #expect(answer.status == 507)
+        #expect(try answer.json()["code"] as? String == "storage.full")
+        #expect(service.filesOnDisk().staging.isEmpty)
+        let ready = try service.curl("/readyz")
+        #expect(ready.status == 503)
+        #expect(String(decoding: ready.body, as: UTF8.self).contains("disk"))
+        #expect(try service.curl("/livez").status == 200)
     }
 }

@@ -71,7 +71,7 @@ final class LiveService {
     private let folder: TemporaryFolder
 
     /// Starts the service and waits until it listens. `data` is kept when given.
-    init(data: URL? = nil, arguments: [String] = []) throws {
+    init(data: URL? = nil, arguments: [String] = [], environment: [String: String] = [:]) throws {
         folder = try TemporaryFolder()
         self.data = data ?? folder.url.appending(path: "data")
         let portFile = folder.url.appending(path: "port")
@@ -81,6 +81,7 @@ final class LiveService {
         process.executableURL = Repository.viva
         process.arguments =
             ["serve", "--listen", "127.0.0.1:0", "--data", self.data.path, "--port-file", portFile.path] + arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = try FileHandle(forWritingTo: log)
         process.standardInput = FileHandle.nullDevice

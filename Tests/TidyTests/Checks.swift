@@ -50,6 +50,7 @@ enum Checks {
         let code = codeLines(of: file)
         return file.lines.enumerated().flatMap { index, line in
             Rules.bannedTokens.filter { token in
+                if token == "preconditionFailure(", Rules.mayTrapOnOurMistakes.contains(file.path) { return false }
                 let promise = token.allSatisfy(\.isUppercase)
                 return occurs(token, in: promise || !file.isSwift ? String(line) : code[index])
             }.map { "\(file.path):\(index + 1): \($0)" }
@@ -71,20 +72,33 @@ enum Checks {
         return inFile + (file.isSwift ? inTypes : [])
     }
 
-    static func unfencedMemory(in file: SourceFile, fences: [String]) -> [String] {
-        guard file.isSwift,
-            !fences.contains(where: { file.path == $0 || ($0.hasSuffix("/") && file.path.hasPrefix($0)) })
-        else { return [] }
-        return codeLines(of: file).enumerated().filter { occurs("unsafe", in: $0.element) }
-            .map { "\(file.path):\($0.offset + 1): `unsafe` outside its fence" }
+    /// `unsafe` outside the fences; in a file of byte views every one that is not such a view.
+    static func unfencedMemory(in file: SourceFile, fences: [String], byteViews: [String] = []) -> [String] {
+        guard file.isSwift, !fences.contains(file.path) else { return [] }
+        let mayView = byteViews.contains(file.path)
+        return codeLines(of: file).enumerated().filter { _, line in
+            occurs("unsafe", in: line) && !(mayView && (line.contains(".bytes") || line.contains(".mutableBytes")))
+        }.map { "\(file.path):\($0.offset + 1): `unsafe` outside its fence" }
+    }
+
+    /// Fences around nothing: files that are gone or hold no unsafe code.
+    static func idleFences(_ fences: [String], _ files: [SourceFile]) -> [String] {
+        fences.filter { fence in
+            !files.contains { $0.path == fence && codeLines(of: $0).contains { occurs("unsafe", in: $0) } }
+        }.map { "\($0): a fence around no unsafe code" }
+    }
+
+    /// Lines that hold code: neither blank nor comment alone.
+    static func linesOfCode(_ file: SourceFile) -> Int {
+        file.codeAndStrings.split(separator: "\n").count { !$0.allSatisfy(\.isWhitespace) }
     }
 
     static func lineBudgets(_ files: [SourceFile]) -> [String] {
-        let all = files.reduce(0) { $0 + $1.lines.count }
-        let server = files.filter { Rules.serverModules.contains($0.module ?? "") }.reduce(0) { $0 + $1.lines.count }
+        let all = files.reduce(0) { $0 + linesOfCode($1) }
+        let server = files.filter { Rules.serverModules.contains($0.module ?? "") }.reduce(0) { $0 + linesOfCode($1) }
         var complaints: [String] = []
-        if all > Rules.maximumSourceLines { complaints.append("Sources: \(all) lines") }
-        if server > Rules.maximumServerLines { complaints.append("the HTTP server: \(server) lines") }
+        if all > Rules.maximumSourceLines { complaints.append("Sources: \(all) lines of code") }
+        if server > Rules.maximumServerLines { complaints.append("the HTTP server: \(server) lines of code") }
         return complaints
     }
 
@@ -102,6 +116,36 @@ enum Checks {
         let rows = page.split(separator: "\n").filter { $0.hasPrefix("|") }
         return modules.filter { module in !rows.contains { $0.contains("`\(module)`") } }
             .map { "docs/ARCHITECTURE.md has no row for `\($0)`" }
+    }
+
+    /// Targets that a page tells people to `make`, in a block of commands or between backticks, and that are not there.
+    static func unknownTargets(on page: String, called name: String, makefile: String) -> [String] {
+        let lines = makefile.split(separator: "\n")
+        let targets = Set(
+            lines.filter { $0.first?.isLetter == true && !$0.contains(":=") }
+                .compactMap { $0.split(separator: ":", maxSplits: 1).first.map(String.init) })
+        var isBlock = false
+        var named: [String] = []
+        for line in page.split(separator: "\n", omittingEmptySubsequences: false) {
+            if line.hasPrefix("```") { isBlock.toggle() }
+            let texts =
+                isBlock || line.hasPrefix("    ")
+                ? [line]
+                : line.split(separator: "`", omittingEmptySubsequences: false).enumerated()
+                    .filter { $0.offset % 2 == 1 }.map(\.element)
+            for text in texts {
+                let words = text.split { $0 == " " || $0 == "$" }
+                if words.count > 1, words[0] == "make" { named.append(String(words[1])) }
+            }
+        }
+        return named.filter { !targets.contains($0) }.map { "\(name): there is no `make \($0)`" }
+    }
+
+    /// Scripts that a Makefile runs and that are not there.
+    static func missingScripts(in makefile: String, exists: (String) -> Bool) -> [String] {
+        makefile.split { $0.isWhitespace || $0 == "@" }.map(String.init)
+            .filter { ($0.hasPrefix("scripts/") || $0.hasPrefix("tools/")) && !exists($0) }
+            .map { "Makefile: \($0) is not there" }
     }
 
     private static func codeLines(of file: SourceFile) -> [String] {

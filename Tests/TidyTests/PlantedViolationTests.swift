@@ -68,9 +68,16 @@ import Testing
     @Test func unfencedMemoryIsSeen() {
         let text = "let a = 1\nlet p = unsafe pointer[0]\n"
         #expect(Checks.unfencedMemory(in: file(text), fences: Rules.unsafeFences).count == 1)
-        #expect(Checks.unfencedMemory(in: file(text), fences: ["Sources/Tensors/"]) == [])
-        #expect(Checks.unfencedMemory(in: file(text), fences: ["Sources/Tensors/Planted.swift"]) == [])
+        let path = "Sources/Tensors/Planted.swift"
+        #expect(Checks.unfencedMemory(in: file(text), fences: [path]) == [])
         #expect(Checks.unfencedMemory(in: file(text), fences: ["Sources/Tensors/Plan"]).count == 1)
+        #expect(Checks.unfencedMemory(in: file(text), fences: [], byteViews: [path]).count == 1)
+        let view = "let b = unsafe values.span.bytes\nvar m = unsafe span.mutableBytes\n"
+        #expect(Checks.unfencedMemory(in: file(view), fences: [], byteViews: [path]) == [])
+        #expect(Checks.unfencedMemory(in: file(view), fences: []).count == 2)
+        #expect(Checks.idleFences([path], [file(text)]) == [])
+        #expect(Checks.idleFences([path], [file("let a = 1 // unsafe")]).count == 1)
+        #expect(Checks.idleFences([path], []).count == 1)
         #expect(Checks.unfencedMemory(in: file("nonisolated(unsafe) var g = 0"), fences: []).count == 1)
         #expect(Checks.unfencedMemory(in: file("// unsafe here\nlet unsafely = 1"), fences: []) == [])
     }
@@ -82,6 +89,30 @@ import Testing
         #expect(Checks.lineBudgets([room, file("x\n")]) == [])
         let vast = file(String(repeating: "x\n", count: Rules.maximumSourceLines + 1))
         #expect(Checks.lineBudgets([vast]).count == 1)
+    }
+
+    @Test func onlyCodeIsCounted() {
+        let swift = "/// Doc.\n\nlet a = 1  // why\n/* a\n b */\nlet s = \"\"\"\n  // text\n\n  \"\"\"\n"
+        #expect(Checks.linesOfCode(file(swift)) == 4)
+        let c = "// Page.\n#include \"CKernels.h\"\n/* b\n*/ int a; // c\n\n"
+        #expect(Checks.linesOfCode(file(c, at: "Sources/CKernels/a.c")) == 2)
+    }
+
+    @Test func targetsThatAreNotThereAreSeen() {
+        let makefile = "VIVA := x\nrun: build\n\t@scripts/a.sh\nbuild:\n\ttools/b.sh scripts/a.sh\n"
+        let page =
+            "Type `make run` to make sense.\n```\nmake build   # builds\n$ make test\n```\n    make lint\n`make VIVA`"
+        #expect(
+            Checks.unknownTargets(on: page, called: "P", makefile: makefile) == [
+                "P: there is no `make test`", "P: there is no `make lint`", "P: there is no `make VIVA`",
+            ])
+        #expect(Checks.missingScripts(in: makefile) { $0 == "scripts/a.sh" } == ["Makefile: tools/b.sh is not there"])
+    }
+
+    @Test func aTrapOnOurOwnMistakeHasItsPlace() {
+        let line = "preconditionFailure(\"x\")"
+        #expect(Checks.bannedTokens(in: file(line, at: Rules.mayTrapOnOurMistakes[0])) == [])
+        #expect(Checks.bannedTokens(in: file("try! f()", at: Rules.mayTrapOnOurMistakes[0])).count == 1)
     }
 
     @Test func strayAndHugeFilesAreSeen() {

@@ -8,10 +8,14 @@ struct SourceFile {
     /// The text with comments and the contents of string literals blanked out, lines kept: only code is left.
     let code: String
 
+    /// The text with comments blanked out, lines kept.
+    let codeAndStrings: String
+
     init(path: String, text: String) {
         self.path = path
         self.text = text
         code = path.hasSuffix(".swift") ? CodeScanner(text).code() : text
+        codeAndStrings = CodeScanner(text, keepsStrings: true).code()
     }
 
     var lines: [Substring] {
@@ -29,11 +33,13 @@ struct SourceFile {
     }
 }
 
-/// Strips comments (nested ones too) and string contents (plain, multi-line and raw) from Swift text.
+/// Strips comments (nested ones too) and, unless it keeps them, string contents (plain, multi-line and raw) from Swift
+/// text; comments alone from C.
 ///
 /// Interpolated expressions count as string contents: a rule about code does not see them.
 struct CodeScanner {
     private let bytes: [UInt8]
+    private let keepsStrings: Bool
     private var position = 0
     private var out: [UInt8] = []
 
@@ -41,8 +47,9 @@ struct CodeScanner {
     private static let quote = UInt8(ascii: "\"")
     private static let number = UInt8(ascii: "#")
 
-    init(_ text: String) {
+    init(_ text: String, keepsStrings: Bool = false) {
         bytes = Array(text.utf8)
+        self.keepsStrings = keepsStrings
     }
 
     func code() -> String {
@@ -93,6 +100,7 @@ struct CodeScanner {
 
     private mutating func skipString() {
         let start = position
+        let before = out.count
         while bytes[position] == Self.number { position += 1 }
         let fence = String(repeating: "#", count: position - start)
         let quotes = starts(with: "\"\"\"") ? "\"\"\"" : "\""
@@ -107,7 +115,8 @@ struct CodeScanner {
             }
         }
         position = min(position + quotes.utf8.count + fence.utf8.count, bytes.count)
-        out += "\"\"".utf8
+        if keepsStrings { out.removeSubrange(before...) }
+        out += keepsStrings ? bytes[start..<position] : Array("\"\"".utf8)[...]
     }
 
     /// From the opening parenthesis to behind the closing one; strings inside may hold parentheses of their own.

@@ -36,7 +36,11 @@ import Testing
     }
 
     @Test func unsafeCodeStaysInItsFences() {
-        #expect(sources.flatMap { Checks.unfencedMemory(in: $0, fences: Rules.unsafeFences) } == [])
+        #expect(
+            sources.flatMap {
+                Checks.unfencedMemory(in: $0, fences: Rules.unsafeFences, byteViews: Rules.byteViews)
+            } == [])
+        #expect(Checks.idleFences(Rules.unsafeFences + Rules.byteViews, sources) == [])
     }
 
     @Test func theHouseStaysSmall() {
@@ -51,6 +55,22 @@ import Testing
     @Test func everyModuleHasItsPlaceOnTheMap() throws {
         let page = try Tree.text(of: "docs/ARCHITECTURE.md")
         #expect(Checks.undocumented(modules: Rules.imports.keys.sorted(), page: page) == [])
+    }
+
+    @Test(arguments: ["README.md", "CONTRIBUTING.md", "docs/PERFORMANCE.md", "docs/OPERATIONS.md", "deploy/README.md"])
+    func commandsOnPagesExist(_ path: String) throws {
+        let page = try Tree.text(of: path)
+        #expect(try Checks.unknownTargets(on: page, called: path, makefile: Tree.text(of: "Makefile")) == [])
+    }
+
+    @Test func everyScriptOfTheMakefileIsThere() throws {
+        let makefile = try Tree.text(of: "Makefile")
+        #expect(
+            Checks.missingScripts(in: makefile) { path in
+                FileManager.default.isExecutableFile(atPath: Tree.root.appending(path: path).path)
+                    || (path.hasSuffix(".py")
+                        && FileManager.default.fileExists(atPath: Tree.root.appending(path: path).path))
+            } == [])
     }
 
     @Test func theServedContractIsTheOneInTheRoot() throws {

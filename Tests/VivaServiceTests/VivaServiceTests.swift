@@ -62,6 +62,16 @@ import Testing
 
 /// The pieces of the wire that nothing else tests.
 @Suite struct WireTests {
+    @Test func aMemberComesOutLetterForLetter() {
+        let manifest = #"""
+            {"name": "a\"}quantization_config\": {", "x": {"quantization_config": {"no": 1}},
+              "quantization_config": {"t": 6.0, "s": ["}", {"d": "\\"}]}, "after": {}}
+            """#
+        let config = ManifestReader.object("quantization_config", in: manifest)
+        #expect(config == #"{"t": 6.0, "s": ["}", {"d": "\\"}]}"#)
+        #expect(ManifestReader.object("missing", in: manifest) == nil)
+    }
+
     @Test func jsonKeepsOrderAndEscapes() throws {
         let json = JSON.object([
             ("b", .string("a\"\\\n\u{1}é")), ("a", .array([.integer(1), .null, .bool(true)])),

@@ -16,10 +16,16 @@ int viva_epoll_remove(int epoll, int descriptor);
 int viva_epoll_wait(int epoll, uint64_t *tokens, int timeout_ms);
 
 int viva_eventfd_create(void);
-// An eventfd whose `clear` takes one of what was signalled.
-int viva_semaphore_create(void);
 int viva_eventfd_signal(int descriptor);
 int viva_eventfd_clear(int descriptor);
+
+// A counting semaphore (sem_overview(7)) that wakes one waiter for each signal; NULL without memory.
+struct viva_semaphore;
+struct viva_semaphore *viva_semaphore_create(void);
+void viva_semaphore_destroy(struct viva_semaphore *semaphore);
+void viva_semaphore_signal(struct viva_semaphore *semaphore);
+// Takes one, waiting for it; a negative timeout waits for ever. 1 when taken, 0 when the time is over.
+int viva_semaphore_wait(struct viva_semaphore *semaphore, int timeout_ms);
 
 // Binds and listens, non-blocking, close-on-exec, SO_REUSEADDR. A failed look-up answers VIVA_LOOKUP_FAILED - EAI code.
 #define VIVA_LOOKUP_FAILED (-100000)
@@ -35,7 +41,8 @@ ssize_t viva_send_file(int descriptor, int file, int64_t offset, size_t count);
 ssize_t viva_read_at(int file, void *bytes, size_t count, int64_t offset);
 // Sends FIN and keeps the reading half.
 int viva_shutdown_write(int descriptor);
-// Waits for POLLIN (write = 0) or POLLOUT (write = 1); 1 when ready or broken, 0 when the time is over or a signal came.
+// Waits for POLLIN (write = 0) or POLLOUT (write = 1); 1 when ready or broken, 0 when the time is over or a signal
+// came.
 int viva_wait(int descriptor, int write, int timeout_ms);
 int64_t viva_file_length(int descriptor);
 

@@ -35,7 +35,7 @@ enum KernelLevel: Int, Sendable, CaseIterable {
     case avx512 = 2
 }
 
-/// The element type that a reader's dequantization returns, to which a restored weight is rounded before it is compared.
+/// The element type that a reader's dequantization returns: a restored weight is rounded to it, then compared.
 enum RestoredType: Int, Sendable, CaseIterable {
     /// float32: no rounding.
     case f32 = 0
@@ -47,8 +47,8 @@ enum RestoredType: Int, Sendable, CaseIterable {
 
 /// Error sums of one NF4 block: x the weight, c the code's value, x̂ the restored weight, e = x − x̂.
 ///
-/// With another scale a' in place of absmax, Σ(x − c·a')² = Σe² − 2(a' − a)Σe·c + (a' − a)²Σc² if `restored` was `.f32`.
-/// All zero for a block that holds NaN or infinity.
+/// With another scale a' in place of absmax, Σ(x − c·a')² = Σe² − 2(a' − a)Σe·c + (a' − a)²Σc² if `restored` was
+/// `.f32`. All zero for a block that holds NaN or infinity.
 struct NF4BlockSums: Sendable, Equatable {
     /// Σx².
     var signal: Float = 0
@@ -162,8 +162,8 @@ struct Kernels: Sendable {
 
     /// Quantizes a tensor's short last block of `count` elements by the rules that bitsandbytes has for it.
     ///
-    /// Division in place of the reciprocal, absmax of at least 1e-38, and 7 (zero) in the low nibble after an odd count.
-    /// Writes `(count + 1) / 2` bytes; otherwise as `nf4`.
+    /// Division in place of the reciprocal, absmax of at least 1e-38, and 7 (zero) in the low nibble after an odd
+    /// count. Writes `(count + 1) / 2` bytes; otherwise as `nf4`.
     func nf4Tail(
         _ x: UnsafeRawPointer, count: Int, restored: RestoredType, packed: UnsafeMutablePointer<UInt8>,
         absmax: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<NF4BlockSums>?,

@@ -21,7 +21,8 @@ enum PortableINT8 {
     ) {
         // The library's `127 / absmax` is a reciprocal, then a product.
         let scale = absmax == 0 ? 0 : (1 / absmax) * 127
-        // A number below 2^22 in magnitude loses its fraction here, half to even, and leaves an integer in the low bits.
+        // A number below 2^22 in magnitude loses its fraction here, half to even, and leaves an integer in the low
+        // bits.
         let magic: Float = 0x1.8p23
         var signal = Lanes.zero
         var squaredError = Lanes.zero

@@ -75,14 +75,14 @@ package struct ArtifactLayout: Sendable {
             throw .limit(
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
-        let selected = TensorSelection(recipe).treatments(of: input.entries)
+        let selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
         guard selected.treatments.contains(.quantize) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
         try Self.checkCalibration(input.entries, selected.treatments, recipe)
         var builder = LayoutBuilder(recipe: recipe)
         for (entry, treatment) in zip(input.entries, selected.treatments) {
-            if treatment == .quantize { try limits.check(entry, recipe) }
+            try limits.check(entry, treatment, recipe)
             builder.add(entry, treatment)
         }
         let (parts, tensors) = builder.placed()
@@ -93,13 +93,17 @@ package struct ArtifactLayout: Sendable {
                     detail: "Two tensors of the artifact would be called '\(name)'.", tensor: name))
         }
         states = builder.states
-        warnings = selected.warnings + builder.warnings
+        warnings = Self.told(selected.warnings + builder.warnings, atMost: limits.maximumWarnings)
         metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
         let stateBytes = states.reduce(0) { $0 + $1.contents.maximumBytes }
         let header = Self.serialize(
             parts: parts, states: states, stateBytes: states.map(\.contents.maximumBytes), metadata: metadata,
             digest: Self.unknownDigest, base: -stateBytes)
         let start = (8 + header.count + stateBytes + Self.alignment - 1) / Self.alignment * Self.alignment
+        guard start - 8 <= limits.maximumArtifactHeaderBytes else {
+            throw .limit(
+                name: "artifact_header_bytes", value: start - 8, limit: limits.maximumArtifactHeaderBytes, tensor: nil)
+        }
         dataStart = start
         self.parts = parts.map { part in
             var part = part
@@ -159,6 +163,12 @@ package struct ArtifactLayout: Sendable {
             + [MetadataItem(name: provenanceKey, value: provenance)]
     }
 
+    /// The first warnings, and how many more there are: a file of many tensors must not fill the catalogue with them.
+    private static func told(_ warnings: [String], atMost limit: Int) -> [String] {
+        guard warnings.count > limit else { return warnings }
+        return warnings.prefix(limit) + ["\(warnings.count - limit) more tensors have such warnings."]
+    }
+
     /// Every weight that AWQ quantizes needs activations [tokens, in]: known from the header alone.
     private static func checkCalibration(
         _ entries: [TensorEntry], _ treatments: [Treatment], _ recipe: Recipe
@@ -166,7 +176,7 @@ package struct ArtifactLayout: Sendable {
         guard recipe.method == .awq, recipe.calibration == .activations else { return }
         let byName = Dictionary(entries.map { (ExactName($0.name), $0) }, uniquingKeysWith: { first, _ in first })
         for (entry, treatment) in zip(entries, treatments) where treatment == .quantize {
-            let name = String(entry.name.dropLast("weight".count)) + "activations"
+            let name = (entry.name.before(suffix: "weight") ?? entry.name) + "activations"
             guard let activations = byName[ExactName(name)] else {
                 throw .calibration(
                     code: "calibration.missing",
@@ -187,7 +197,8 @@ package struct ArtifactLayout: Sendable {
     }
 
     private static func explainNothing(_ input: InputDescription, _ warnings: [String]) -> String {
-        var detail = "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
+        var detail =
+            "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
         if let first = warnings.first { detail += " " + first }
         return detail
     }

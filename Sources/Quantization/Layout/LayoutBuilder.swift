@@ -47,7 +47,9 @@ struct LayoutBuilder {
         let name = entry.name
         var indices = [
             append(name, .u8, [(count + 1) / 2, 1], bytes: (count + 1) / 2),
-            append("\(name).absmax", recipe.doubleQuant ? .u8 : .f32, [blocks], bytes: blocks * (recipe.doubleQuant ? 1 : 4)),
+            append(
+                "\(name).absmax", recipe.doubleQuant ? .u8 : .f32, [blocks],
+                bytes: blocks * (recipe.doubleQuant ? 1 : 4)),
             append("\(name).quant_map", .f32, [16], bytes: 64),
         ]
         if recipe.doubleQuant {
@@ -62,13 +64,13 @@ struct LayoutBuilder {
         states.append(.init(name: "\(name).quant_state.bitsandbytes__nf4", contents: contents))
         if entry.shape[1] % recipe.blockSize != 0 {
             warnings.append(
-                "\(name): rows of \(entry.shape[1]) are no multiple of the block size \(recipe.blockSize); bitsandbytes "
-                    + "0.50.2 misreads such weights on CPUs with AVX-512 (CUDA reads them right).")
+                "\(name): rows of \(entry.shape[1]) are no multiple of the block size \(recipe.blockSize); "
+                    + "bitsandbytes 0.50.2 misreads such weights on CPUs with AVX-512 (CUDA reads them right).")
         }
     }
 
     private mutating func addInt8(_ entry: TensorEntry) {
-        let module = entry.name.hasSuffix("weight") ? String(entry.name.dropLast("weight".count)) : entry.name + "."
+        let module = entry.name.before(suffix: "weight") ?? entry.name + "."
         let indices = [
             append(entry.name, .i8, entry.shape, bytes: entry.elementCount),
             append("\(module)SCB", .f32, [entry.shape[0]], bytes: entry.shape[0] * 4),
@@ -78,7 +80,7 @@ struct LayoutBuilder {
     }
 
     private mutating func addAWQ(_ entry: TensorEntry) {
-        let module = String(entry.name.dropLast("weight".count))
+        let module = entry.name.before(suffix: "weight") ?? entry.name + "."
         let (rows, columns) = (entry.shape[0], entry.shape[1])
         let groups = columns / (recipe.groupSize == -1 ? columns : recipe.groupSize)
         var indices = [
@@ -91,7 +93,8 @@ struct LayoutBuilder {
         }
         planned.append((.awq, indices))
         if rows % 32 != 0 {
-            warnings.append("\(entry.name): \(rows) rows are no multiple of 32; AutoAWQ's own packer refuses that, readers do not.")
+            warnings.append(
+                "\(entry.name): \(rows) rows are no multiple of 32; AutoAWQ's own packer refuses that, readers do not.")
         }
     }
 

@@ -1,6 +1,7 @@
 import Tensors
 
-/// The JSON that bitsandbytes stores beside the codes of a 4-bit weight, byte for byte as Python's `json.dumps` writes it.
+/// The JSON that bitsandbytes stores beside the codes of a 4-bit weight, byte for byte as Python's `json.dumps`
+/// writes it.
 ///
 /// Source: `QuantState.as_dict(packed=True)` of bitsandbytes 0.50.2; key order and separators included.
 struct QuantState {

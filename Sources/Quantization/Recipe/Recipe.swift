@@ -89,7 +89,8 @@ package struct Recipe: Sendable, Hashable {
         let format = try reader.choice("format", ArtifactFormat.self) ?? method.formats[0]
         guard method.formats.contains(format) else {
             throw .recipe(
-                code: "recipe.format_mismatch", detail: "Method \(method.rawValue) is not written as \(format.rawValue).")
+                code: "recipe.format_mismatch",
+                detail: "Method \(method.rawValue) is not written as \(format.rawValue).")
         }
         self.format = format
         mode = try reader.choice("mode", Mode.self) ?? method.defaultMode
@@ -106,7 +107,8 @@ package struct Recipe: Sendable, Hashable {
             method == .awq ? try reader.choice("calibration", Calibration.self) ?? .activations : Calibration.none
         if method == .awq, scaling == .keep, calibration == .none {
             throw .recipe(
-                code: "recipe.scaling_needs_activations", detail: "scaling=keep searches with activations; calibration=none has none.")
+                code: "recipe.scaling_needs_activations",
+                detail: "scaling=keep searches with activations; calibration=none has none.")
         }
         include = reader.globs("include")
         exclude = reader.globs("exclude")
@@ -119,7 +121,9 @@ package struct Recipe: Sendable, Hashable {
 
     /// The recipe as JSON with sorted keys and every option spelled out: equal recipes give equal text.
     package var canonical: String {
-        var members = [("format", quoted(format.rawValue)), ("method", quoted(method.rawValue)), ("mode", quoted(mode.rawValue))]
+        var members = [
+            ("format", quoted(format.rawValue)), ("method", quoted(method.rawValue)), ("mode", quoted(mode.rawValue)),
+        ]
         members += optionMembers
         if !include.isEmpty { members.append(("include", list(include))) }
         if !exclude.isEmpty { members.append(("exclude", list(exclude))) }

@@ -34,54 +34,63 @@ struct TensorSelection: Sendable {
     }
 
     /// The treatment of every entry, in the same order, and a warning for each that its shape excludes.
-    func treatments(of entries: [TensorEntry]) -> (treatments: [Treatment], warnings: [String]) {
+    func treatments(
+        of entries: [TensorEntry], limits: SessionLimits
+    ) throws(QuantizationError) -> (treatments: [Treatment], warnings: [String]) {
         var warnings: [String] = []
         let names = Set(entries.map { ExactName($0.name) })
         let isCalibration = entries.map { recipe.method == .awq && calibrates($0.name, names) }
         let weights = isCalibration.count(where: { !$0 })
-        var treatments = zip(entries, isCalibration).map { entry, calibration -> Treatment in
-            if calibration { return .calibration }
-            guard isWanted(entry, isLone: weights == 1) else { return .copy }
-            if let problem = shapeProblem(entry) {
+        var steps = 0
+        var treatments: [Treatment] = []
+        treatments.reserveCapacity(entries.count)
+        for (entry, calibration) in zip(entries, isCalibration) {
+            if calibration {
+                treatments.append(.calibration)
+            } else if !isWanted(entry, isLone: weights == 1, &steps) {
+                treatments.append(.copy)
+            } else if let problem = shapeProblem(entry) {
                 warnings.append("\(entry.name) is copied as it is: \(problem)")
-                return .copy
+                treatments.append(.copy)
+            } else {
+                treatments.append(.quantize)
             }
-            return .quantize
+            guard steps <= limits.maximumGlobSteps else {
+                throw .limit(name: "glob_steps", value: steps, limit: limits.maximumGlobSteps, tensor: entry.name)
+            }
         }
         if recipe.method == .awq { castBiases(entries, &treatments) }
         return (treatments, warnings)
     }
 
-    private func isWanted(_ entry: TensorEntry, isLone: Bool) -> Bool {
+    private func isWanted(_ entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Bool {
         guard entry.shape.count == 2, entry.type.isQuantizable else { return false }
-        if exclude.contains(where: { $0.matches(entry.name) }) { return false }
-        if !include.isEmpty { return include.contains { $0.matches(entry.name) } }
+        for glob in exclude where glob.matches(entry.name, steps: &steps) { return false }
+        for glob in include where glob.matches(entry.name, steps: &steps) { return true }
+        if !include.isEmpty { return false }
         if isLone { return true }
-        guard entry.name == "weight" || entry.name.hasSuffix(".weight") else { return false }
+        guard entry.name.module(ofLeaf: "weight") != nil else { return false }
         return !Self.leftOut.contains { $0.matches(entry.name) }
     }
 
     private func shapeProblem(_ entry: TensorEntry) -> String? {
         if entry.elementCount == 0 { return "it holds no elements." }
         guard recipe.method == .awq else { return nil }
-        if !moduleHasWeightName(entry.name) { return "AWQ needs the name 'weight' or '<module>.weight'." }
+        if entry.name.module(ofLeaf: "weight") == nil { return "AWQ needs the name 'weight' or '<module>.weight'." }
         return AWQLayer.shapeProblem(rows: entry.shape[0], columns: entry.shape[1], groupSize: recipe.groupSize)
     }
 
-    private func moduleHasWeightName(_ name: String) -> Bool { name == "weight" || name.hasSuffix(".weight") }
-
     private func calibrates(_ name: String, _ names: Set<ExactName>) -> Bool {
-        Self.calibrationNames.contains { suffix in
-            if name == suffix { return names.contains(ExactName("weight")) }
-            return name.hasSuffix("." + suffix) && names.contains(ExactName(name.dropLast(suffix.count) + "weight"))
+        Self.calibrationNames.contains { leaf in
+            name.module(ofLeaf: leaf).map { names.contains(ExactName($0 + "weight")) } ?? false
         }
     }
 
     private func castBiases(_ entries: [TensorEntry], _ treatments: inout [Treatment]) {
         let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { ExactName($0.0.name) })
-        for (index, entry) in entries.enumerated() where entry.name == "bias" || entry.name.hasSuffix(".bias") {
-            let weight = entry.name.dropLast("bias".count) + "weight"
-            if quantized.contains(ExactName(String(weight))), entry.type.isQuantizable { treatments[index] = .castToF16 }
+        for (index, entry) in entries.enumerated() {
+            guard entry.type.isQuantizable, let module = entry.name.module(ofLeaf: "bias") else { continue }
+            if quantized.contains(ExactName(module + "weight")) { treatments[index] = .castToF16 }
         }
     }
 }

@@ -3,7 +3,12 @@ package import Tensors
 import CKernels
 
 /// Figures in the field's units, derived from the sums.
+///
+/// Optional figures are nil also where the sums left the range of their float32 pieces: weights about 1e20 and beyond,
+/// or so small that their squares vanish.
 package struct QualityFigures: Sendable, Equatable {
+    /// Whether no weight changed.
+    package let isExact: Bool
     /// Signal to quantization noise, 10·log10(Σx² / Σ(x−x̂)²) in dB; nil when the reconstruction is exact.
     package let sqnr: Double?
     /// Mean squared error.
@@ -28,14 +33,17 @@ package struct QualityFigures: Sendable, Equatable {
         rmse = mse.squareRoot()
         mae = sums.absoluteError / count
         maximumError = sums.maximumError
-        let isExact = sums.squaredError == 0
-        sqnr = isExact || sums.signal == 0 ? nil : 10 * ck_log10(sums.signal / sums.squaredError)
-        psnr = isExact || sums.maximumSignal == 0 ? nil : 20 * ck_log10(sums.maximumSignal / rmse)
-        relativeError = sums.signal == 0 ? nil : sums.squaredError / sums.signal
+        // The squares of errors below 1e-23 vanish, the largest error does not.
+        isExact = sums.squaredError == 0 && sums.maximumError == 0
+        sqnr = Self.finite(10 * ck_log10(sums.signal / sums.squaredError))
+        psnr = Self.finite(20 * ck_log10(sums.maximumSignal / rmse))
+        relativeError = Self.finite(sums.squaredError / sums.signal)
         let norms = (sums.signal * sums.restoredSquared).squareRoot()
         let product = (sums.signal + sums.restoredSquared - sums.squaredError) / 2
-        cosine = norms == 0 ? nil : min(1, max(-1, product / norms))
+        cosine = Self.finite(product / norms).map { min(1, max(-1, $0)) }
     }
+
+    private static func finite(_ figure: Double) -> Double? { figure.isFinite ? figure : nil }
 }
 
 /// The bounds that theory sets beside a measured SQNR.

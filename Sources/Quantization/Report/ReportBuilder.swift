@@ -19,20 +19,20 @@ struct ReportBuilder {
         self.warnings = warnings
     }
 
-    mutating func add(_ entry: TensorEntry, _ plan: PlannedTensor, quality: TensorQuality?, layer: AWQResult?) {
+    mutating func add(_ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor) {
         guard plan != .calibration else { return }
         let bytes = plan.artifactBytes
         totalWeights += entry.elementCount
-        if let quality {
+        if let quality = encoded.quality {
             pooled.add(quality.sums)
             codedBytes += plan.codedBytes
-        } else if entry.shape.count == 2, entry.name.hasSuffix(".weight") {
-            skippedModules.append(String(entry.name.dropLast(".weight".count)))
+        } else if entry.shape.count == 2, let module = entry.name.before(suffix: ".weight") {
+            skippedModules.append(module)
         }
         tensors.append(
             TensorReport(
-                entry: entry, artifactBytes: bytes, quality: quality, scaleRatio: layer?.chosenRatio,
-                outputError: layer?.outputErrorRelative))
+                entry: entry, artifactBytes: bytes, quality: encoded.quality, scaleRatio: encoded.scaleRatio,
+                outputError: encoded.outputError))
     }
 
     func report() -> QualityReport {

@@ -16,10 +16,11 @@ final class ElementFeed {
     /// About this many elements are worked on at a time: 256 KiB as float32, which stays in the L2 cache.
     static let batchElements = 1 << 16
 
-    init(type: ElementType, unitElements: Int) {
+    /// A feed for a tensor of `elements`; the buffers are no larger than it needs, for a file may hold many tiny ones.
+    init(type: ElementType, unitElements: Int, elements: Int) {
         self.type = type
         unitBytes = unitElements * (type.bitWidth / 8)
-        batchUnits = max(1, Self.batchElements / unitElements)
+        batchUnits = max(1, min(Self.batchElements / unitElements, (elements - 1) / unitElements + 1))
         widened = type == .f32 ? [] : [Float](repeating: 0, count: batchUnits * unitElements)
     }
 

@@ -25,7 +25,7 @@ struct Int8Encoder: TensorEncoder {
         name = entry.name
         columns = entry.shape[1]
         self.places = places
-        feed = ElementFeed(type: entry.type, unitElements: columns)
+        feed = ElementFeed(type: entry.type, unitElements: columns, elements: entry.elementCount)
         codes = [Int8](repeating: 0, count: feed.batchUnits * columns)
     }
 

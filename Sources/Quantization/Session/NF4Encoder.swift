@@ -32,7 +32,7 @@ struct NF4Encoder: TensorEncoder {
         // With double quantization the block sums must stay linear in the scale; the cast of x̂ is not.
         restored = recipe.doubleQuant ? .f32 : type
         excludesCast = recipe.doubleQuant && type != .f32
-        feed = ElementFeed(type: entry.type, unitElements: recipe.blockSize)
+        feed = ElementFeed(type: entry.type, unitElements: recipe.blockSize, elements: entry.elementCount)
         packed = [UInt8](repeating: 0, count: feed.batchUnits * recipe.blockSize / 2)
         absmax = [Float](repeating: 0, count: feed.batchUnits)
         blockSums = [NF4BlockSums](repeating: NF4BlockSums(), count: feed.batchUnits)

@@ -117,7 +117,9 @@ struct NestedPass {
         }
 
         func apply(to quality: inout TensorQuality) {
-            quality.sums.squaredError = max(0, quality.sums.squaredError + squaredError)
+            let corrected = quality.sums.squaredError + squaredError
+            // Rounding may leave a little less than nothing; what is no number must stay so, `max` would drop it.
+            quality.sums.squaredError = corrected < 0 ? 0 : corrected
             quality.sums.restoredSquared = restoredSquared
             quality.sums.absoluteError += absoluteError
             quality.sums.maximumError = maximumError

@@ -4,10 +4,13 @@ internal import Synchronization
 /// Runs a session on a serial Dispatch queue while the caller's thread receives.
 ///
 /// The caller fills a ring of reused buffers; the queue empties them in order. The ring is the back-pressure: with no
-/// buffer free the caller waits, on its own thread, never on a Dispatch thread. An input that fits into one buffer is
-/// worked on at once, by the caller: a hand-off would cost more than it gains.
+/// buffer free the caller waits, on its own thread, never on a Dispatch thread. `alongside` sees the same bytes in the
+/// same order on a queue of its own: hashing costs more than quantizing, and neither should wait for the other. An
+/// input that fits into one buffer is worked on at once, by the caller: a hand-off would cost more than it gains.
 package final class QuantizingQueue: Sendable {
     private let queue = DispatchQueue(label: "viva.quantize", qos: .userInitiated)
+    private let side = DispatchQueue(label: "viva.alongside", qos: .userInitiated)
+    private let alongside: @Sendable (RawSpan) -> Void
     private let free: DispatchSemaphore
     private let pool: BufferPool
     private let ring: [TransferBuffer]
@@ -16,8 +19,12 @@ package final class QuantizingQueue: Sendable {
     private let next = Mutex(0)
 
     /// A queue for `session`; `inputBytes` is the input's length where it is known.
-    package init(session: sending QuantizingSession, inputBytes: Int?, pool: BufferPool) {
+    package init(
+        session: sending QuantizingSession, inputBytes: Int?, pool: BufferPool,
+        alongside: @escaping @Sendable (RawSpan) -> Void = { _ in }
+    ) {
         self.pool = pool
+        self.alongside = alongside
         ring = pool.take()
         free = DispatchSemaphore(value: ring.count)
         work = SessionBox(session)
@@ -25,8 +32,8 @@ package final class QuantizingQueue: Sendable {
     }
 
     deinit {
-        // Submitted work holds `work` and its buffer, not this object: wait until the last of it is done.
-        queue.sync {}
+        // Submitted work holds its buffer, not this object: wait until the last of it is done.
+        settle()
         pool.giveBack(ring)
     }
 
@@ -54,21 +61,37 @@ package final class QuantizingQueue: Sendable {
             free.signal()
             return 0
         }
-        if isInline {
+        handOver(buffer)
+        return count
+    }
+
+    private func handOver(_ buffer: TransferBuffer) {
+        guard !isInline else {
+            buffer.read(alongside)
             work.consume(buffer)
             free.signal()
-        } else {
-            queue.async { [work, free] in
-                work.consume(buffer)
-                free.signal()
-            }
+            return
         }
-        return count
+        buffer.share(among: 2)
+        queue.async { [work, free] in
+            work.consume(buffer)
+            if buffer.release() { free.signal() }
+        }
+        side.async { [alongside, free] in
+            buffer.read(alongside)
+            if buffer.release() { free.signal() }
+        }
+    }
+
+    /// Waits until everything handed over is done.
+    package func settle() {
+        queue.sync {}
+        side.sync {}
     }
 
     /// Waits until everything handed over is done, then ends the session on the caller's thread.
     package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
-        queue.sync {}
+        settle()
         return try work.finish(inputDigest)
     }
 }

@@ -87,11 +87,9 @@ package final class QuantizingSession {
 
     /// Ends the input: runs the passes that need all of it, writes the header with `inputDigest` and reports.
     package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
-        if stage == nil {
-            if header.isEmpty { throw .truncated(expected: 8, received: 0) }
+        guard var finished = stage else {
             throw .truncated(expected: max(headerWanted, header.count + 1), received: received)
         }
-        guard var finished = stage else { throw .truncated(expected: headerWanted, received: received) }
         stage = nil
         return try finished.finish(digest: inputDigest, recipe: recipe, workplace)
     }

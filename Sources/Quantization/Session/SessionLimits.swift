@@ -13,11 +13,26 @@ package struct SessionLimits: Sendable, Equatable {
     /// Bytes of one bias that AWQ casts to F16; it is held whole.
     package var maximumBiasBytes = 8 << 20
 
+    /// Comparisons of characters that `include` and `exclude` may take over all names: about two seconds.
+    package var maximumGlobSteps = 1 << 30
+    /// Bytes of the artifact's own header: the format's limit, beyond which no reader opens the file.
+    package var maximumArtifactHeaderBytes = 100_000_000
+    /// Warnings about single tensors that a report tells in full.
+    package var maximumWarnings = 100
+
     /// The defaults.
     package init() {}
 
-    /// Refuses a tensor that the recipe's method could not hold.
-    func check(_ entry: TensorEntry, _ recipe: Recipe) throws(QuantizationError) {
+    /// Refuses a tensor that its treatment could not hold.
+    func check(_ entry: TensorEntry, _ treatment: Treatment, _ recipe: Recipe) throws(QuantizationError) {
+        switch treatment {
+        case .quantize: try check(entry, recipe)
+        case .castToF16: try check(entry.bytes.count, maximumBiasBytes, "bias_bytes", entry)
+        case .copy, .calibration: return
+        }
+    }
+
+    private func check(_ entry: TensorEntry, _ recipe: Recipe) throws(QuantizationError) {
         guard entry.shape.count == 2 else { return }
         switch recipe.method {
         case .nf4: return

@@ -64,6 +64,10 @@ struct EncodedTensor {
     var quality: TensorQuality?
     /// NF4 with double quantization: the mean of absmax.
     var nestedOffset: Float?
+    /// AWQ: the ratio that the scale search chose.
+    var scaleRatio: Double?
+    /// AWQ: the relative error of the layer's output.
+    var outputError: Double?
 }
 
 /// Copies a tensor as it is.

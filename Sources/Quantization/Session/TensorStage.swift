@@ -85,15 +85,16 @@ struct TensorStage {
             let received = input.dataOffset + (input.entries[current].bytes.lowerBound) + taken
             throw .truncated(expected: input.totalBytes, received: received)
         }
-        var layers: [Int: AWQResult] = [:]
+        let activations = recipe.calibration == .activations ? positionsOfActivations : [:]
         for index in input.entries.indices {
             if input.isFortranOrder { try transpose(index, workplace) }
             if case .awq(let placement, _) = layout.tensors[index] {
-                layers[index] = try search(index, placement, workplace)
+                // Only the figures are kept: the rest of a result is 32 KiB and more, and the layers may be many.
+                encoded[index] = try search(index, placement, activations, workplace)
             }
         }
         try writePrefix(digest, workplace)
-        return result(layers)
+        return result()
     }
 
     private mutating func transpose(_ index: Int, _ workplace: Workplace) throws(QuantizationError) {
@@ -108,15 +109,24 @@ struct TensorStage {
         encoded[index] = try encoder.finish(workplace)
     }
 
+    /// Where the calibration tensors of the modules lie in the input.
+    private var positionsOfActivations: [ExactName: Int] {
+        var positions: [ExactName: Int] = [:]
+        for (index, entry) in input.entries.enumerated() where layout.tensors[index] == .calibration {
+            positions[ExactName(entry.name)] = index
+        }
+        return positions
+    }
+
     private func search(
-        _ index: Int, _ placement: AWQPlacement, _ workplace: Workplace
-    ) throws(QuantizationError) -> AWQResult {
+        _ index: Int, _ placement: AWQPlacement, _ positions: [ExactName: Int], _ workplace: Workplace
+    ) throws(QuantizationError) -> EncodedTensor {
         let entry = input.entries[index]
         var activations: StagedTensor?
         if recipe.calibration == .activations {
-            let wanted = ExactName(entry.name.dropLast("weight".count) + "activations")
-            guard let found = input.entries.firstIndex(where: { ExactName($0.name) == wanted }) else {
-                throw .calibration(code: "calibration.missing", detail: "There is no tensor '\(wanted.name)'.")
+            let wanted = (entry.name.before(suffix: "weight") ?? entry.name) + "activations"
+            guard let found = positions[ExactName(wanted)] else {
+                throw .calibration(code: "calibration.missing", detail: "There is no tensor '\(wanted)'.")
             }
             activations = staged(found)
         }
@@ -124,7 +134,10 @@ struct TensorStage {
         let layer = AWQLayer(
             name: entry.name, weight: weight, activations: activations, options: AWQOptions(recipe),
             placement: placement, scratchBase: scratch.base)
-        return try layer.run(scratch: workplace.scratch, output: workplace.output)
+        let result = try layer.run(scratch: workplace.scratch, output: workplace.output)
+        return EncodedTensor(
+            quality: TensorQuality(result.errors), scaleRatio: result.chosenRatio,
+            outputError: result.outputErrorRelative)
     }
 
     private func staged(_ index: Int) -> StagedTensor? {
@@ -144,13 +157,10 @@ struct TensorStage {
         try workplace.write(layout.prefix(stateTexts: texts, digest: digest).span, at: 0)
     }
 
-    private func result(_ layers: [Int: AWQResult]) -> SessionResult {
+    private func result() -> SessionResult {
         var builder = ReportBuilder(recipe: recipe, warnings: layout.warnings)
         for (index, entry) in input.entries.enumerated() {
-            let layer = layers[index]
-            builder.add(
-                entry, layout.tensors[index], quality: layer.map { TensorQuality($0.errors) } ?? encoded[index].quality,
-                layer: layer)
+            builder.add(entry, layout.tensors[index], encoded[index])
         }
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),

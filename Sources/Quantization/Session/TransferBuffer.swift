@@ -4,11 +4,12 @@ internal import Synchronization
 ///
 /// Allocated once and reused: a page touched for the first time costs 10 to 50 times more than a warm one.
 @safe package final class TransferBuffer: @unchecked Sendable {
-    // Invariant: `memory` holds `capacity` initialized bytes until deinit; one owner at a time touches it, for a ring
-    // hands a buffer to the queue and takes it back before it fills it again.
+    // Invariant: `memory` holds `capacity` initialized bytes until deinit. It is written by the one who fills the ring,
+    // and only when no reader is left: the ring takes a buffer back before it fills it again.
     private let memory: UnsafeMutableRawPointer
     private let capacity: Int
     private var count = 0
+    private let readers = Atomic(0)
 
     init(capacity: Int) {
         self.capacity = capacity
@@ -26,6 +27,14 @@ internal import Synchronization
         count = min(max(try body(&span), 0), capacity)
         return count
     }
+
+    /// Announces how many readers will `release` the buffer before it may be filled again.
+    func share(among count: Int) {
+        readers.store(count, ordering: .releasing)
+    }
+
+    /// Ends one reader's turn; true for the last one.
+    func release() -> Bool { readers.subtract(1, ordering: .acquiringAndReleasing).oldValue == 1 }
 
     /// Lets `body` read the bytes of the last fill.
     func read<Failure: Error>(_ body: (RawSpan) throws(Failure) -> Void) throws(Failure) {

@@ -31,7 +31,7 @@ package struct CommandLineQuantizer {
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 output: StagedStorage(staged),
                 scratch: StagedStorage(try StagedFile.anonymous(in: Self.folder(of: output))))
-            let pump = InputPump(session: session, inputBytes: file.length, pool: BufferPool())
+            let pump = try InputPump(session: session, inputBytes: file.length, pool: BufferPool())
             outcome = try pump.run { (span) throws(StoreError) in try file.read(into: &span) }
         } catch {
             throw Self.explain(error)
@@ -43,8 +43,7 @@ package struct CommandLineQuantizer {
             try staged.commit(to: output)
             if let reportPath {
                 let report = try StagedFile.beside(path: reportPath)
-                let bytes = description.report().bytes()
-                try report.write(unsafe bytes.span.bytes, at: 0)
+                try report.write(description.report().bytes())
                 try report.commit(to: reportPath)
             }
         } catch {
@@ -64,7 +63,6 @@ package struct CommandLineQuantizer {
             switch error {
             case .receive(let error): .failed("\(error)")
             case .session(let error): .failed(ProblemText.detail(error))
-            case .digest(let error): .failed("\(error)")
             }
         case let error as QuantizationError: .failed(ProblemText.detail(error))
         default: .failed(ProblemText.detail(any: error))

@@ -16,7 +16,8 @@ struct ReportText {
             if let quality = tensor.quality {
                 let figures = QualityFigures(quality.sums)
                 row += [
-                    figures.sqnr.map { Self.fixed($0, 2) } ?? "exact", Self.scientific(figures.mse),
+                    figures.sqnr.map { Self.fixed($0, 2) } ?? (figures.isExact ? "exact" : "-"),
+                    Self.scientific(figures.mse),
                     (quality.absoluteErrorsAreBounds ? "≤ " : "") + Self.scientific(figures.maximumError),
                 ]
             } else {
@@ -26,10 +27,11 @@ struct ReportText {
         }
         var lines = Self.aligned(rows)
         let figures = QualityFigures(report.pooled)
+        let sqnr = figures.sqnr.map { Self.fixed($0, 2) } ?? (figures.isExact ? "exact" : "-")
         lines.append("")
         lines.append(
             "\(inputBytes) bytes in, \(result.artifactBytes) bytes out; \(Self.fixed(report.bitsPerWeight, 3)) bits a "
-                + "weight; SQNR \(figures.sqnr.map { Self.fixed($0, 2) } ?? "exact") dB of at most "
+                + "weight; SQNR \(sqnr) dB of at most "
                 + "\(Self.fixed(report.limits.gaussian, 2)) dB at this rate")
         lines += report.warnings.map { "warning: \($0)" }
         return lines.joined(separator: "\n")

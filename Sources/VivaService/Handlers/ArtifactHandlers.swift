@@ -71,8 +71,8 @@ struct ArtifactHandlers: Sendable {
 
     func config(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
-        let config = try ManifestReader.quantizationConfig(record.manifest)
-        return .json(JSON.object([("quantization_config", config)]).bytes())
+        let config = ManifestReader.object("quantization_config", in: record.manifest) ?? "null"
+        return .json(Array("{\"quantization_config\": \(config)}\n".utf8))
     }
 
     private func record(_ request: borrowing Request) throws(Problem) -> ArtifactRecord {

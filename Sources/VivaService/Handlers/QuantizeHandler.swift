@@ -57,14 +57,18 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw Problem(error)
         }
-        let pump = InputPump(session: session, inputBytes: request.body.declaredLength, pool: pool)
+        let pump: InputPump
+        do throws(OpenSSLError) {
+            pump = try InputPump(session: session, inputBytes: request.body.declaredLength, pool: pool)
+        } catch {
+            throw Problem(error)
+        }
         do throws(InputPump.Failure<Problem>) {
             return try pump.run { (span) throws(Problem) in try request.body.read(into: &span) }
         } catch {
             switch error {
             case .receive(let problem): throw problem
             case .session(let error): throw Problem(error)
-            case .digest(let error): throw Problem(error)
             }
         }
     }
@@ -79,7 +83,7 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw .storage(StorageFailure(operation: "statvfs", code: StagedStorage.deviceFailed))
         }
-        guard layout.fileBytes + layout.scratchBytes + floor <= free else {
+        guard layout.fileBytes + layout.scratchBytes <= free - floor else {
             throw .storage(StorageFailure(operation: "reserve", code: StagedStorage.diskFull))
         }
     }
@@ -122,7 +126,7 @@ struct QuantizeHandler: Sendable {
     private static func identifier(input: String, recipe: Recipe) throws(Problem) -> String {
         let identity = Array("\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)".utf8)
         do throws(OpenSSLError) {
-            return String(try SHA256.digest(of: unsafe identity.span.bytes).hex.prefix(32))
+            return String(try SHA256.digest(of: identity).hex.prefix(32))
         } catch {
             throw Problem(error)
         }

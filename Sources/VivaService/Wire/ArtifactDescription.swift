@@ -65,7 +65,7 @@ struct ArtifactDescription {
             ("psnr_db", .optional(figures.psnr)), ("max_abs_error", .number(figures.maximumError)),
             ("cosine_similarity", .optional(figures.cosine)),
         ]
-        if sums.squaredError == 0 { members.append(("exact", .bool(true))) }
+        if figures.isExact { members.append(("exact", .bool(true))) }
         return .object(members)
     }
 

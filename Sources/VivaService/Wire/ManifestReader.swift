@@ -1,53 +1,45 @@
-import FoundationEssentials
-import HTTPServer
-import HTTPTypes
-
-/// Takes one member out of a stored artifact JSON.
+/// Takes one member out of a stored artifact JSON, letter for letter.
+///
+/// Decoding and encoding it again would turn 6.0 into 6, which transformers refuses where it expects a float.
 enum ManifestReader {
-    private struct Manifest: Decodable {
-        let quantization_config: JSON
+    /// The text of the top-level member `name`, which must be an object; nil when there is none.
+    static func object(_ name: String, in manifest: String) -> String? {
+        let bytes = Array(manifest.utf8)
+        let key = Array("\"\(name)\"".utf8)
+        var (depth, isText, isEscaped) = (0, false, false)
+        var start: Int?
+        for (index, byte) in bytes.enumerated() {
+            if isText {
+                if isEscaped {
+                    isEscaped = false
+                } else if byte == UInt8(ascii: "\\") {
+                    isEscaped = true
+                } else if byte == UInt8(ascii: "\"") {
+                    isText = false
+                }
+                continue
+            }
+            switch byte {
+            case UInt8(ascii: "\""): isText = true
+            case UInt8(ascii: "{"), UInt8(ascii: "["):
+                if depth == 1, start == nil, byte == UInt8(ascii: "{"), Self.follows(key, bytes[..<index]) {
+                    start = index
+                }
+                depth += 1
+            case UInt8(ascii: "}"), UInt8(ascii: "]"):
+                depth -= 1
+                if depth == 1, let start { return String(decoding: bytes[start...index], as: UTF8.self) }
+            default: break
+            }
+        }
+        return nil
     }
 
-    /// The `quantization_config` of a stored artifact.
-    static func quantizationConfig(_ manifest: String) throws(Problem) -> JSON {
-        do {
-            return try JSONDecoder().decode(Manifest.self, from: Data(manifest.utf8)).quantization_config
-        } catch {
-            throw Problem(
-                .internalServerError, code: "catalogue.damaged",
-                detail: "The artifact's record cannot be read: \(error)")
-        }
-    }
-}
-
-extension JSON: Decodable {
-    private struct Key: CodingKey {
-        let stringValue: String
-        var intValue: Int? { nil }
-        init(stringValue: String) { self.stringValue = stringValue }
-        init?(intValue: Int) { nil }
-    }
-
-    /// Reads any JSON; members come sorted by name.
-    init(from decoder: any Decoder) throws {
-        if let object = try? decoder.container(keyedBy: Key.self) {
-            let keys = object.allKeys.sorted { $0.stringValue < $1.stringValue }
-            self = .object(try keys.map { ($0.stringValue, try object.decode(JSON.self, forKey: $0)) })
-            return
-        }
-        let value = try decoder.singleValueContainer()
-        if value.decodeNil() {
-            self = .null
-        } else if let flag = try? value.decode(Bool.self) {
-            self = .bool(flag)
-        } else if let number = try? value.decode(Int.self) {
-            self = .integer(number)
-        } else if let number = try? value.decode(Double.self) {
-            self = .number(number)
-        } else if let text = try? value.decode(String.self) {
-            self = .string(text)
-        } else {
-            self = .array(try value.decode([JSON].self))
-        }
+    /// Whether `before` ends in the key, a colon and white space.
+    private static func follows(_ key: [UInt8], _ before: ArraySlice<UInt8>) -> Bool {
+        var rest = before
+        while rest.last == UInt8(ascii: " ") { rest.removeLast() }
+        guard rest.popLast() == UInt8(ascii: ":") else { return false }
+        return rest.suffix(key.count).elementsEqual(key)
     }
 }

@@ -6,7 +6,7 @@ enum FiguresJSON {
     static func members(_ sums: QualitySums, _ limits: QualityLimits) -> [(String, JSON)] {
         let figures = QualityFigures(sums)
         return [
-            ("sqnr_db", .optional(figures.sqnr)), ("exact", .bool(sums.squaredError == 0)),
+            ("sqnr_db", .optional(figures.sqnr)), ("exact", .bool(figures.isExact)),
             ("mse", .number(figures.mse)), ("relative_mse", .optional(figures.relativeError)),
             ("rmse", .number(figures.rmse)), ("mae", .number(figures.mae)), ("psnr_db", .optional(figures.psnr)),
             ("cosine_similarity", .optional(figures.cosine)), ("max_abs_error", .number(figures.maximumError)),

@@ -1,7 +1,9 @@
 @testable import Quantization
 
 /// Storage that remembers which bytes were written, so that a test can tell a gap or a second write.
-final class MemoryStorage: ScratchStorage {
+///
+/// A test reads it only when the session that writes it has finished.
+final class MemoryStorage: ScratchStorage, @unchecked Sendable {
     private(set) var bytes: [UInt8] = []
     private var written: [Bool] = []
     private(set) var overwritten = 0

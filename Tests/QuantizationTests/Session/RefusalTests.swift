@@ -129,7 +129,9 @@ import Testing
         limits = SessionLimits()
         limits.maximumAWQColumns = 127
         #expect(
-            refusal(weights(gaussian(8 * 128, seed: 11), [8, 128]), [("method", "awq"), ("calibration", "none")], limits: limits)
+            refusal(
+                weights(gaussian(8 * 128, seed: 11), [8, 128]), [("method", "awq"), ("calibration", "none")],
+                limits: limits)
                 == .limit(name: "awq_columns", value: 128, limit: 127, tensor: "weight"))
     }
 
@@ -181,7 +183,9 @@ import Testing
         #expect(code([("method", "nf4"), ("mode", "worst")]) == "recipe.invalid_option")
         #expect(code([("method", "nf4"), ("method", "nf4")]) == "recipe.duplicate_option")
         #expect(code([("method", "nf4"), ("format", "awq")]) == "recipe.format_mismatch")
-        #expect(code([("method", "awq"), ("scaling", "keep"), ("calibration", "none")]) == "recipe.scaling_needs_activations")
+        #expect(
+            code([("method", "awq"), ("scaling", "keep"), ("calibration", "none")])
+                == "recipe.scaling_needs_activations")
         #expect(code((0...256).map { _ in ("include", "*") } + [("method", "nf4")]) == "other")
     }
 

@@ -34,8 +34,12 @@ struct SessionRun {
     /// The artifact's tensors by name, read with the strict parser.
     func tensors() throws -> [String: [UInt8]] { try Self.tensors(of: output.bytes) }
 
+    static func description(of file: [UInt8]) throws -> InputDescription {
+        try unsafe parseFile(file.span.bytes)
+    }
+
     static func tensors(of file: [UInt8]) throws -> [String: [UInt8]] {
-        let description = try unsafe parseFile(file.span.bytes)
+        let description = try description(of: file)
         var tensors: [String: [UInt8]] = [:]
         for entry in description.entries {
             let start = description.dataOffset

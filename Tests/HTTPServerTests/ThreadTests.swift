@@ -1,0 +1,173 @@
+import Foundation
+import Glibc
+import HTTPServer
+import Sockets
+import Synchronization
+import Testing
+
+/// Who gets a thread, who waits without one, and what may wait at all.
+@Suite struct ThreadTests {
+    static let wait = "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    private static func upload(_ length: Int, sending count: Int) -> String {
+        "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: \(length)\r\n\r\n" + String(repeating: "!", count: count)
+    }
+
+    @Test func stalledBodiesLeaveThreadsToOthers() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 4
+        limits.reservedThreads = 2
+        limits.workerQueue = 2
+        try TestServer.with(limits) { test in
+            let stalled = try (0..<4).map { _ in try Client(test.port) }
+            for client in stalled { try client.send(Self.upload(200_000, sending: 100_000)) }
+            #expect(eventually { test.recorder.counts.withLock { $0.started } == 4 })
+            usleep(50_000)
+            let late = try Client(test.port)
+            try late.send(Self.upload(200_000, sending: 100_000))
+            #expect(try late.answer().code == "server.overloaded")
+            test.gate.release()
+            let short = try Client(test.port)
+            try short.send(Self.wait)
+            #expect(try short.answer().text == "waited")
+            for client in stalled { try client.send([UInt8](repeating: 33, count: 100_000)) }
+            for client in stalled { #expect(try client.answer().text == "200000 6600000") }
+        }
+    }
+
+    @Test func stalledReadersLeaveThreadsToOthers() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 2
+        limits.reservedThreads = 1
+        try TestServer.with(limits) { test in
+            let slow = try (0..<3).map { _ in try Client(test.port, receiveBuffer: 4096) }
+            for client in slow { for _ in 0..<4 { try client.send("GET /file HTTP/1.1\r\nHost: x\r\n\r\n") } }
+            #expect(eventually { test.recorder.counts.withLock { $0.started } >= 3 })
+            test.gate.release()
+            let short = try Client(test.port)
+            try short.send(Self.wait)
+            #expect(try short.answer().text == "waited")
+        }
+    }
+
+    @Test func boundsTheBytesOfRequestsThatAreNotWhole() throws {
+        var limits = ServerLimits()
+        limits.maxWaitingBytes = 50_000
+        try TestServer.with(limits) { test in
+            let first = try Client(test.port)
+            try first.send(Self.upload(40_000, sending: 30_000))
+            #expect(eventually { test.recorder.counts.withLock { $0.started } == 1 })
+            for part in [Self.upload(40_000, sending: 30_000), "GET /" + String(repeating: "a", count: 25_000)] {
+                let late = try Client(test.port)
+                try late.send(part)
+                #expect(try late.answer().code == "server.overloaded")
+            }
+            try first.send([UInt8](repeating: 33, count: 10_000))
+            #expect(try first.answer().text == "40000 1320000")
+        }
+    }
+
+    @Test func aBodyTakesAThreadAfterItsHeadStart() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 1
+        limits.workerQueue = 0
+        limits.bodyHeadStart = 1000
+        try TestServer.with(limits) { test in
+            let running = try Client(test.port)
+            try running.send(Self.wait)
+            #expect(test.gate.waitForArrival())
+            let upload = try Client(test.port)
+            try upload.send(Self.upload(2000, sending: 999))
+            #expect(eventually { test.recorder.counts.withLock { $0.started } == 2 })
+            usleep(50_000)
+            // Nobody asked for the thread that is not there.
+            #expect(test.recorder.summaries.isEmpty)
+            try upload.send("!")
+            #expect(try upload.answer().code == "server.overloaded")
+            test.gate.release()
+            #expect(try running.answer().text == "waited")
+        }
+    }
+
+    @Test func longAnswersTakeAThread() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 1
+        limits.inlineResponseBytes = 4
+        try TestServer.with(limits) { test in
+            let running = try Client(test.port)
+            try running.send(Self.wait)
+            #expect(test.gate.waitForArrival())
+            let client = try Client(test.port)
+            try client.send(ExchangeTests.get)
+            #expect(eventually { test.recorder.counts.withLock { $0.started } == 2 })
+            usleep(50_000)
+            #expect(test.recorder.summaries.isEmpty)
+            test.gate.release()
+            #expect(try client.answer().text == "hello")
+            #expect(try running.answer().text == "waited")
+        }
+    }
+
+    /// Clients and server share a process of their own, so both run out of descriptors.
+    @Test func pausesAcceptingWhenNoDescriptorIsLeft() async {
+        await #expect(processExitsWith: .success) {
+            var limit = rlimit(rlim_cur: 200, rlim_max: 200)
+            guard unsafe setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { exit(2) }
+            try TestServer.with { test in
+                var clients = [try Client(test.port)]
+                try clients[0].send(ExchangeTests.get)
+                guard try clients[0].answer().text == "hello" else { exit(5) }
+                while let client = try? Client(test.port) { clients.append(client) }
+                guard clients.count > 10 else { exit(3) }
+                usleep(50_000)
+                clients.removeFirst(clients.count - 5)
+                for client in clients {
+                    try client.send(ExchangeTests.get)
+                    guard try client.answer().text == "hello" else { exit(4) }
+                }
+            }
+        }
+    }
+
+    @Test func aSecondDrainEndsWhatRuns() throws {
+        try TestServer.with { test in
+            let computing = try Client(test.port)
+            try computing.send(Self.wait)
+            #expect(test.gate.waitForArrival())
+            let stalled = try Client(test.port)
+            try stalled.send(Self.upload(200_000, sending: 100_000))
+            let waiting = try Client(test.port)
+            try waiting.send(Self.upload(2000, sending: 10))
+            #expect(eventually { test.recorder.counts.withLock { $0.started } == 3 })
+            test.server.drain()
+            #expect(!test.hasEnded(within: .milliseconds(100)))
+            test.server.drain()
+            #expect(test.hasEnded(within: .seconds(10)))
+            #expect(try stalled.answer().code == "server.stopping")
+            #expect(waiting.isClosed())
+            test.gate.release()
+        }
+    }
+
+    @Test func earlierAnswersPrecede100Continue() throws {
+        try TestServer.with { test in
+            let client = try Client(test.port)
+            let head = "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+            try client.send(ExchangeTests.get + head)
+            #expect(try client.answer().text == "hello")
+            #expect(try client.answer().status == 100)
+            try client.send("!!")
+            #expect(try client.answer().text == "2 66")
+        }
+    }
+
+    @Test func anEndOfFileLosesNoPipelinedRequest() throws {
+        try TestServer.with { test in
+            let client = try Client(test.port)
+            for _ in 0..<20 { try client.send(String(repeating: ExchangeTests.get, count: 500)) }
+            client.finishSending()
+            for _ in 0..<10_000 { #expect(try client.answer().text == "hello") }
+            #expect(client.isClosed())
+        }
+    }
+}
