@@ -12,6 +12,8 @@ import Tensors
 struct NF4BestEncoder: TensorEncoder {
     private let name: String
     private let blockSize: Int
+    /// Elements of a full group; of the whole tensor, in whole blocks, where that is less.
+    private let groupElements: Int
     private let restored: RestoredType
     private let placement: NF4Placement
     private let feed: ElementFeed
@@ -25,7 +27,7 @@ struct NF4BestEncoder: TensorEncoder {
     private var sums = QualitySums()
     private var blocksDone = 0
     private var nested: NestedGroups?
-    /// The first bytes of the tensor until the offset is chosen from them; nil without double quantization or afterwards.
+    /// The first bytes of the tensor, until the offset is chosen from them; nil without double quantization.
     private var opening: [UInt8]?
     private let openingBytes: Int
     /// Scales not yet written, without double quantization.
@@ -50,11 +52,13 @@ struct NF4BestEncoder: TensorEncoder {
         blockSize = recipe.blockSize
         self.placement = placement
         restored = RestoredType(of: entry.type)
-        feed = ElementFeed(type: entry.type, unitElements: Self.groupBlocks * recipe.blockSize)
-        choices = [NF4Choice](repeating: NF4Choice(), count: Self.groupBlocks)
-        scales = [Float](repeating: 0, count: Self.groupBlocks)
-        packed = [UInt8](repeating: 0, count: Self.groupBlocks * recipe.blockSize / 2)
-        blockSums = [NF4BlockSums](repeating: NF4BlockSums(), count: Self.groupBlocks)
+        let blocks = min(Self.groupBlocks, (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize)
+        groupElements = blocks * recipe.blockSize
+        feed = ElementFeed(type: entry.type, unitElements: groupElements, elements: entry.elementCount)
+        choices = [NF4Choice](repeating: NF4Choice(), count: blocks)
+        scales = [Float](repeating: 0, count: blocks)
+        packed = [UInt8](repeating: 0, count: groupElements / 2)
+        blockSums = [NF4BlockSums](repeating: NF4BlockSums(), count: blocks)
         openingBytes = max(Self.openingLimit, feed.unitBytes)
         guard let place = placement.nestedAbsmax else { return }
         nested = NestedGroups(codes: placement.absmax, nestedAbsmax: place)
@@ -91,7 +95,7 @@ struct NF4BestEncoder: TensorEncoder {
     /// The map is fine near the offset, and scales far below it are told apart by steps of 1.4 % of the offset only:
     /// a few rows of large weights at the front must not decide for all that follow.
     private func offset(_ held: [UInt8], _ kernels: Kernels) throws(QuantizationError) -> Float {
-        let sample = ElementFeed(type: feed.type, unitElements: blockSize)
+        let sample = ElementFeed(type: feed.type, unitElements: blockSize, elements: blockSize)
         var found: [Float] = []
         var choice = [NF4Choice()]
         for start in stride(from: 0, to: held.count, by: Self.openingStride * sample.unitBytes) {
@@ -113,10 +117,9 @@ struct NF4BestEncoder: TensorEncoder {
     private mutating func encode(
         _ x: RawSpan, groups: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
-        let elements = Self.groupBlocks * blockSize
         for group in 0..<groups {
-            let part = x.extracting(group * elements * 4..<(group + 1) * elements * 4)
-            try encode(part, elements: elements, workplace)
+            let part = x.extracting(group * groupElements * 4..<(group + 1) * groupElements * 4)
+            try encode(part, elements: groupElements, workplace)
         }
     }
 

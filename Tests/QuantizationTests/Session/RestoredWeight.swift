@@ -56,7 +56,8 @@ struct RestoredWeight {
 /// Weights of many shapes, small enough to quantize often.
 enum Weights: String, CaseIterable {
     case gaussian, studentT5, uniform, spiky, zeros, constant, signs, tiny, subnormal, huge, nearLimit
-    case grid, gridOfManyScales, sparse, zeroBlocks, firstGroupLarge, firstGroupSmall, firstGroupZero, growing, mixedScales, relu
+    case grid, gridOfManyScales, sparse, zeroBlocks, growing, mixedScales, relu
+    case firstGroupLarge, firstGroupSmall, firstGroupZero
 
     /// At least `count` values, rounded up to whole rows of `columns`.
     func values(_ count: Int, seed: UInt32 = 1) -> [Float] {
