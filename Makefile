@@ -9,7 +9,7 @@ help:
 	@echo "make demo          quantize real weights over HTTP and show what was lost"
 	@echo "make run           serve on 127.0.0.1:8080, data in ./viva-data"
 	@echo "make test          lint, build and every test"
-	@echo "make conformance   load our artifacts with the real bitsandbytes (downloads torch once)"
+	@echo "make conformance   load our artifacts with the real libraries (downloads torch once)"
 	@echo "make bench         the whole server against the slowest of its stages"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"

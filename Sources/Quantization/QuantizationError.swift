@@ -16,6 +16,8 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case outOfRange(tensor: String, index: Int, value: Float, limit: Float)
     /// A named limit is exceeded.
     case limit(name: String, value: Int, limit: Int, tensor: String?)
+    /// Other sessions hold the memory that this one needs; later it may be free.
+    case busy(wantedBytes: Int)
     /// No tensor of the input can be quantized by the recipe.
     case nothingToQuantize(detail: String)
     /// The method needs calibration data that the input does not hold, or that does not fit.

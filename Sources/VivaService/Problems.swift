@@ -47,6 +47,10 @@ extension Problem {
                     ("limit_name", .string(name)), ("value", .integer(value)), ("limit", .integer(limit)),
                     ("tensor", tensor.map { .string($0) } ?? .null),
                 ])
+        case .busy(let wanted):
+            self.init(
+                .serviceUnavailable, code: "server.memory", title: "Other inputs hold the memory",
+                detail: "This input needs \(wanted) bytes of memory; send it again later.", fields: [.retryAfter: "5"])
         case .nothingToQuantize(let detail):
             self.init(
                 .unprocessableContent, code: "input.nothing_to_quantize", title: "Nothing to quantize", detail: detail)

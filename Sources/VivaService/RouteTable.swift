@@ -32,8 +32,8 @@ struct RouteTable: Sendable {
             Route(.get, "/livez", .inline) { (request) throws(Problem) in try operations.live(&request) },
             Route(.get, "/readyz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
             Route(.get, "/healthz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
-            Route(.get, "/metrics", .inline) { (request) throws(Problem) in try operations.metricsText(&request) },
-            Route(.get, "/v1/metrics", .inline) { (request) throws(Problem) in try operations.metricsJSON(&request) },
+            Route(.get, "/metrics", .worker) { (request) throws(Problem) in try operations.metricsText(&request) },
+            Route(.get, "/v1/metrics", .worker) { (request) throws(Problem) in try operations.metricsJSON(&request) },
             Route(.get, "/openapi.yaml", .inline, handler: OperationsHandlers.contract),
             Route(.get, "/", .inline, handler: OperationsHandlers.page),
         ]

@@ -96,6 +96,7 @@ package final class Service: Sendable {
         RouteTable(
             quantize: QuantizeHandler(
                 store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
+                memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
                 limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor),
             artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
             operations: OperationsHandlers(

@@ -14,8 +14,14 @@ struct Quantize: ParsableCommand {
     @Argument(help: "The input file, or - for standard input.")
     var input: String
 
-    @Option(help: "int8, nf4 or awq.")
+    @Option(help: "int8, nf4, int4, fp8 or awq.")
     var method: String
+
+    @Option(help: "bitsandbytes, compressed-tensors, awq or mlx; the method's own by default.")
+    var format: String?
+
+    @Option(help: "INT8 as compressed-tensors: W8A16 (default) or W8A8.")
+    var scheme: String?
 
     @Option(name: .shortAndLong, help: "The artifact to write; it appears whole or not at all.")
     var output: String
@@ -29,7 +35,9 @@ struct Quantize: ParsableCommand {
     @Option(help: "NF4: quantize the scales too, true or false (default true).")
     var doubleQuant: String?
 
-    @Option(help: "AWQ: columns that share a scale, 32, 64, 128 or -1 (default 128).")
+    @Option(
+        help: "AWQ, INT4, INT8: columns that share a scale, 32, 64, 128 or -1 for a row (default 128; MLX 64; INT8 -1)."
+    )
     var groupSize: Int?
 
     @Option(help: "AWQ: none (default) or keep.")
@@ -56,7 +64,8 @@ struct Quantize: ParsableCommand {
     func run() throws {
         var options = [("method", method)]
         let given: [(String, String?)] = [
-            ("mode", mode), ("block_size", blockSize.map(String.init)), ("double_quant", doubleQuant),
+            ("format", format), ("scheme", scheme), ("mode", mode), ("block_size", blockSize.map(String.init)),
+            ("double_quant", doubleQuant),
             ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
         ]
         options += given.compactMap { name, value in value.map { (name, $0) } }

@@ -55,10 +55,12 @@ enum Rules {
         // The hot loops: pointers into spans that the caller holds, casts between vectors of one size.
         "Sources/Quantization/AWQ/HalfOctets.swift",
         "Sources/Quantization/AWQ/RowProducts.swift",
+        "Sources/Quantization/Kernels/GroupSpans.swift",
         "Sources/Quantization/Kernels/KernelSpans.swift",
         "Sources/Quantization/Kernels/Kernels.swift",
         "Sources/Quantization/Kernels/Lanes.swift",
         "Sources/Quantization/Kernels/NF4SearchKernels.swift",
+        "Sources/Quantization/Kernels/PortableGroups.swift",
         "Sources/Quantization/Kernels/PortableINT8.swift",
         "Sources/Quantization/Kernels/PortableNF4.swift",
         "Sources/Quantization/Kernels/PortableNF4Search.swift",

@@ -18,7 +18,8 @@ struct TestService {
         let metrics = ServiceMetrics(logger: Logger(label: "test"))
         table = RouteTable(
             quantize: QuantizeHandler(
-                store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(), limits: SessionLimits(),
+                store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
+                memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(),
                 freeBytesFloor: 0),
             artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
             operations: OperationsHandlers(

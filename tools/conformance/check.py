@@ -32,6 +32,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
+import grouped
 import layouts
 from layouts import Mismatch, require
 
@@ -92,6 +93,32 @@ def cases() -> list:
     for size in (64, 128):
         made.append(Case("clipped", calibration, "awq", {"group_size": size}))
         made.append(Case("scaled", calibration, "awq", {"group_size": size, "scaling": "keep"}))
+    return made + grouped_cases(layer, weight)
+
+
+def grouped_cases(layer: dict, weight: torch.Tensor) -> list:
+    """compressed-tensors, MLX, and int4 in AWQ's layout."""
+    tensors, apple = {"format": "compressed-tensors"}, {"format": "mlx"}
+    recipes = [("int4", {}), ("int4", {"group_size": -1}), ("int8", tensors), ("fp8", {}), ("int4", apple)]
+    recipes += [("int8", {**tensors, "scheme": "W8A8"}), ("int8", {**tensors, "group_size": 32}), ("int8", apple)]
+    made = [Case("MiniLM layer 0", layer, method, options) for method, options in recipes]
+    made += [Case("MiniLM layer 0", layer, "int4", {"format": "awq", "group_size": size}) for size in (32, 128)]
+    for dtype in (torch.bfloat16, torch.float16):
+        cast = {"weight": weight.to(dtype)}
+        made += [Case(str(dtype).removeprefix("torch."), cast, method, options) for method, options in recipes]
+    for size in (32, 64, 128):
+        for form in (tensors, apple):
+            for method in ("int4", "int8"):
+                made.append(Case("groups", {"weight": weight}, method, {**form, "group_size": size}))
+    ragged = {"weight": torch.randn((37, 41), generator=torch.Generator().manual_seed(8)) * 0.05}
+    rows = [("int4", {"group_size": -1}), ("int8", tensors), ("int8", {**tensors, "scheme": "W8A8"}), ("fp8", {})]
+    made += [Case("37x41", ragged, method, options) for method, options in rows]
+    # Every float16 up to the largest that fp8 surely restores: all that lies between two of its values.
+    every = torch.arange(2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    halves = torch.cat([every[every <= 65472], -every[every <= 65472]]).reshape(2, -1)
+    for dtype in (torch.float16, torch.float32):
+        made.append(Case("every half", {"weight": halves.to(dtype)}, "fp8"))
+        made.append(Case("every half", {"weight": halves.to(dtype) / 2}, "int8", tensors))
     return made
 
 
@@ -112,13 +139,19 @@ def quantize(case: Case) -> tuple:
         file.write(ask(f"/v1/artifacts/{artifact['id']}/content"))
         file.flush()
         with safe_open(file.name, "pt") as opened:
-            require((opened.metadata() or {}).get("format") == "pt", "the metadata does not say format=pt")
+            form = "mlx" if artifact["format"] == "mlx" else "pt"
+            require((opened.metadata() or {}).get("format") == form, f"the metadata does not say format={form}")
             return artifact, report, {name: opened.get_tensor(name) for name in opened.keys()}
 
 
 def take_layer(tensors: dict, prefix: str, method: str) -> dict:
-    """Removes one module's quantized tensors from the artifact's and gives them without their prefix."""
+    """Removes one module's quantized tensors from the artifact's and gives them without their prefix.
+
+    `method` is `nf4` or `int8` of bitsandbytes, or the name of another format.
+    """
     names = {"nf4": ["weight"], "int8": ["weight", "SCB", "weight_format"]}
+    names["compressed-tensors"] = ["weight", "weight_packed", "weight_scale", "weight_shape"]
+    names["mlx"] = ["weight", "scales", "biases"]
     wanted = names.get(method, ["qweight", "qzeros", "scales", "input_scales"])
     taken = [
         name
@@ -205,7 +238,7 @@ def check_awq(layer: dict, original: torch.Tensor, case: Case) -> torch.Tensor:
         returned = returned.double() / input_scales.double()
     else:
         require(input_scales is None, "input_scales without scaling=keep")
-    if case.options.get("calibration") == "none":
+    if case.method == "int4" or case.options.get("calibration") == "none":
         layouts.same_tensors(layer, nearest)
         return returned
     inputs = case.tensors["activations"].double()
@@ -217,9 +250,23 @@ def check_awq(layer: dict, original: torch.Tensor, case: Case) -> torch.Tensor:
     return returned
 
 
+def check_grouped(layer: dict, original: torch.Tensor, config: dict) -> torch.Tensor:
+    """The library's own bytes, and its values as it restores them by our `quantization_config`."""
+    if "quant_method" not in config:
+        require(config["mode"] == "affine", f"mode {config['mode']}")
+        layouts.same_tensors(layer, grouped.mlx_quantize(original, config["group_size"], config["bits"]))
+        return grouped.mlx_dequantize(layer, config["group_size"], config["bits"])
+    form, scheme = grouped.scheme_of(config)
+    layouts.same_tensors(layer, grouped.tensors_quantize(original, form, scheme))
+    returned = grouped.tensors_dequantize(layer, form, scheme)
+    require(returned.dtype == original.dtype, f"restored as {returned.dtype}, was {original.dtype}")
+    return returned
+
+
 def check_case(case: Case) -> int:
     """The number of quantized tensors; raises Mismatch."""
     artifact, report, tensors = quantize(case)
+    form, config = artifact["format"], artifact["quantization_config"]
     totals, checked = [0.0, 0.0, 0], 0
     stated = {entry["name"]: entry for entry in report["tensors"]}
     expected_rest = {}
@@ -228,13 +275,17 @@ def check_case(case: Case) -> int:
         if case.method == "awq" and name == "activations":
             continue
         if not (name == "weight" or name.endswith(".weight")) or original.ndim != 2:
-            awq_bias = case.method == "awq" and name == "bias"
+            owner = case.tensors.get(name.removesuffix("bias") + "weight")
+            awq_bias = form == "awq" and name.endswith("bias") and owner is not None and owner.ndim == 2
             expected_rest[name] = original.half() if awq_bias else original
             continue
         try:
-            layer = take_layer(tensors, prefix, case.method)
-            checker = check_awq if case.method == "awq" else check_bitsandbytes
-            returned = checker(layer, original, case)
+            layer = take_layer(tensors, prefix, case.method if form == "bitsandbytes" else form)
+            if form in ("compressed-tensors", "mlx"):
+                returned = check_grouped(layer, original, config)
+            else:
+                checker = check_awq if form == "awq" else check_bitsandbytes
+                returned = checker(layer, original, case)
             require(name in stated, "not in the report")
             sums = errors(original, returned)
             check_figures(stated[name], sums, BLOCK_SUMS[original.dtype] if case.has_block_sums else EXACT)
@@ -280,6 +331,14 @@ def check_golden(case: dict) -> None:
     elif case["kind"] == "bnb_int8":
         layouts.same_tensors(made, layouts.int8_quantize(weight))
         values = layouts.int8_dequantize(made)
+    elif case["kind"] == "mlx":
+        made["weight"] = made.pop("weight_as_i32").view(torch.uint32)
+        layouts.same_tensors(made, grouped.mlx_quantize(weight, params["group_size"], params["bits"]))
+        values = grouped.mlx_dequantize(made, params["group_size"], params["bits"])
+    elif case["kind"] == "compressed_tensors":
+        form, scheme = grouped.arguments(params)
+        layouts.same_tensors(made, grouped.tensors_quantize(weight, form, scheme))
+        values = grouped.tensors_dequantize(made, form, scheme)
     else:
         packed = {name: made[name] for name in ("qweight", "qzeros", "scales")}
         layouts.same_tensors(packed, layouts.awq_quantize(weight, params["group_size"]))
@@ -287,7 +346,8 @@ def check_golden(case: dict) -> None:
     for reference in returned.values():
         require(torch.equal(values.float().reshape(reference.shape), reference.float()), "other values")
     damaged = {name: tensor.clone() for name, tensor in made.items()}
-    flat = damaged["qweight" if "qweight" in made else "weight"].view(torch.uint8).flatten()
+    codes = next(name for name in ("qweight", "weight_packed", "weight") if name in made)
+    flat = damaged[codes].view(torch.uint8).flatten()
     flat[flat.numel() // 2] ^= 1
     try:
         layouts.same_tensors(damaged, made)
@@ -299,7 +359,7 @@ def check_golden(case: dict) -> None:
 def self_test() -> int:
     failed = passed = 0
     for case in json.loads((GOLDEN / "index.json").read_text())["cases"]:
-        if case["kind"] not in ("bnb4", "bnb_int8", "awq_pack"):
+        if case["kind"] not in ("bnb4", "bnb_int8", "awq_pack", "mlx", "compressed_tensors"):
             continue
         if case["params"].get("quant_type") == "fp4" or case["params"].get("quant_storage", "uint8") != "uint8":
             continue

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Loads our artifacts with the real libraries. The libraries live in .venv-conformance, made once (about 1 GB);
+# Loads our artifacts with the real libraries. The libraries live in .venv-conformance, made once (about 1.5 GB);
 # the service is the release build.
 set -euo pipefail
 

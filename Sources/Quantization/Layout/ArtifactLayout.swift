@@ -14,6 +14,7 @@ enum PlannedTensor: Sendable, Equatable {
     case nf4(NF4Placement)
     case int8(codes: Place, scales: Place, format: Place)
     case awq(AWQPlacement, bytes: Int)
+    case grouped(GroupPlacement)
 }
 
 /// The places of a bitsandbytes 4-bit weight; `state` is the index of its quant_state among the layout's states.
@@ -155,11 +156,12 @@ package struct ArtifactLayout: Sendable {
 
     private static let provenanceKey = "viva"
 
-    /// `format` is always `pt`, for the readers refuse files without it; the input's other items are kept.
+    /// `format` is `pt`, for transformers refuses files without it, and `mlx` where mlx-lm says so; the input's other
+    /// items are kept.
     private static func metadata(of input: InputDescription, recipe: Recipe, engine: String) -> [MetadataItem] {
         let kept = input.metadata.filter { $0.name != "format" && $0.name != provenanceKey }
         let provenance = "{\"engine\":\"\(jsonEscaped(engine))\",\"recipe\":\(recipe.canonical)"
-        return [MetadataItem(name: "format", value: "pt")] + kept
+        return [MetadataItem(name: "format", value: recipe.format == .mlx ? "mlx" : "pt")] + kept
             + [MetadataItem(name: provenanceKey, value: provenance)]
     }
 

@@ -13,6 +13,7 @@ struct LayoutBuilder {
         case copy, castToF16, calibration, int8
         case nf4(state: Int)
         case awq
+        case grouped(GroupedCode)
     }
 
     init(recipe: Recipe) {
@@ -26,10 +27,11 @@ struct LayoutBuilder {
         case .castToF16:
             planned.append((.castToF16, [append(entry.name, .f16, entry.shape, bytes: entry.elementCount * 2)]))
         case .quantize:
+            if let code = recipe.groupedCode { return addGrouped(entry, code) }
             switch recipe.method {
             case .nf4: addNF4(entry)
-            case .int8: addInt8(entry)
-            case .awq: addAWQ(entry)
+            case .int8, .fp8: addInt8(entry)
+            case .awq, .int4: addAWQ(entry)
             }
         }
     }
@@ -98,6 +100,11 @@ struct LayoutBuilder {
         }
     }
 
+    private mutating func addGrouped(_ entry: TensorEntry, _ code: GroupedCode) {
+        let grouped = GroupedParts(entry, code, groupSize: recipe.groupSize)
+        planned.append((.grouped(code), grouped.parts.map { append($0.name, $0.type, $0.shape, bytes: $0.bytes) }))
+    }
+
     /// The first name that two parts or states share, or nil.
     var firstRepeatedName: String? {
         var seen: Set<ExactName> = []
@@ -143,6 +150,7 @@ struct LayoutBuilder {
                     qweight: places[0].offset, qzeros: places[1].offset, scales: places[2].offset,
                     inputScales: places.count > 3 ? places[3].offset : nil),
                 bytes: places.reduce(0) { $0 + $1.bytes })
+        case .grouped(let code): .grouped(GroupPlacement(places, code))
         }
     }
 }
@@ -170,6 +178,7 @@ extension PlannedTensor {
                     qweight: parts.qweight + distance, qzeros: parts.qzeros + distance,
                     scales: parts.scales + distance, inputScales: parts.inputScales.map { $0 + distance }),
                 bytes: bytes)
+        case .grouped(let parts): return .grouped(parts.moved(by: distance))
         }
     }
 }

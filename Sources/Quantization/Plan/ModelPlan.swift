@@ -71,7 +71,8 @@ package struct PlannedSize: Sendable, Equatable {
 }
 
 extension ModelShape {
-    /// Bytes for every method, the unquantized types first. Small constant tables and headers (under 0.01 %) are not
+    /// Bytes for every method and format with its default options, the unquantized types first; scales that have the
+    /// model's type count as F16. Small constant tables and headers (under 0.01 %) are not
     /// counted; a plan from a file's header counts them.
     package var sizes: [PlannedSize] {
         let rest = (parameters - linearParameters) * 2
@@ -84,6 +85,12 @@ extension ModelShape {
             ("int8", linear + linearRows * 4 + rest),
             ("nf4", linear / 2 + absmax + (absmax + 255) / 256 * 4 + rest),
             ("nf4 double_quant=false", linear / 2 + absmax * 4 + rest),
+            ("int8 format=compressed-tensors", linear + linearRows * 2 + rest),
+            ("int8 format=mlx", linear + absmax * 4 + rest),
+            ("int4", linear / 2 + groups * 2 + rest),
+            ("int4 format=awq", linear / 2 + groups * 2 + groups / 2 + rest),
+            ("int4 format=mlx", linear / 2 + absmax * 4 + rest),
+            ("fp8", linear + linearRows * 2 + rest),
             ("awq", linear / 2 + groups * 2 + groups / 2 + rest),
         ]
         return options.map { label, bytes in

@@ -6,6 +6,10 @@ package enum Method: String, Sendable, Hashable, CaseIterable {
     case int8
     /// 4-bit NormalFloat codes, one scale for each block (QLoRA, Dettmers et al. 2023).
     case nf4
+    /// 4-bit integers rounded to nearest, one scale for each group of a row; no calibration.
+    case int4
+    /// 8-bit floats (E4M3), one scale for each row; activations are scaled as they come (Micikevicius et al. 2022).
+    case fp8
     /// 4-bit integers with scale and zero point for each group, guided by activations (AWQ, Lin et al. 2024).
     case awq
 }
@@ -16,6 +20,10 @@ package enum ArtifactFormat: String, Sendable, Hashable, CaseIterable {
     case bitsandbytes
     /// AutoAWQ 0.2.9 GEMM, as transformers and vLLM read it.
     case awq
+    /// compressed-tensors 0.20.0, as vLLM and transformers read it.
+    case compressedTensors = "compressed-tensors"
+    /// MLX 0.32 affine, as mlx-lm reads it.
+    case mlx
 }
 
 /// Which encoder fills the format.
@@ -46,7 +54,7 @@ package enum Calibration: String, Sendable, Hashable, CaseIterable {
 package struct Recipe: Sendable, Hashable {
     /// The quantizer.
     package let method: Method
-    /// The layout; follows from the method until a method has several.
+    /// The layout.
     package let format: ArtifactFormat
     /// The encoder.
     package let mode: Mode
@@ -54,8 +62,10 @@ package struct Recipe: Sendable, Hashable {
     package let blockSize: Int
     /// Whether absmax is quantized to 8 bits as well (NF4 only).
     package let doubleQuant: Bool
-    /// Columns that share scale and zero point; -1 is a whole row (AWQ only).
+    /// Columns that share a scale; -1 is a whole row (AWQ, compressed-tensors and MLX).
     package let groupSize: Int
+    /// Which widths weights and activations have (INT8 as compressed-tensors only).
+    package let scheme: Scheme
     /// Treatment of the channel scales (AWQ only).
     package let scaling: Scaling
     /// Source of the activations (AWQ only).
@@ -79,11 +89,13 @@ package struct Recipe: Sendable, Hashable {
     package init(options: [RecipeOption]) throws(QuantizationError) {
         var reader = try OptionReader(options)
         guard let methodName = try reader.text("method") else {
-            throw .recipe(code: "recipe.method_missing", detail: "Say method=int8, method=nf4 or method=awq.")
+            throw .recipe(
+                code: "recipe.method_missing", detail: "Say method=int8, or another of: \(Method.known).")
         }
         guard let method = Method(rawValue: methodName) else {
             throw .recipe(
-                code: "recipe.unknown_method", detail: "Unknown method '\(methodName)'. Known: int8, nf4, awq.")
+                code: "recipe.unknown_method",
+                detail: "Unknown method '\(methodName)'. Known: \(Method.known).")
         }
         self.method = method
         let format = try reader.choice("format", ArtifactFormat.self) ?? method.formats[0]
@@ -101,7 +113,9 @@ package struct Recipe: Sendable, Hashable {
         }
         blockSize = method == .nf4 ? try reader.member("block_size", of: Self.blockSizes) ?? 64 : 64
         doubleQuant = method == .nf4 ? try reader.flag("double_quant") ?? true : false
-        groupSize = method == .awq ? try reader.member("group_size", of: Self.groupSizes) ?? 128 : 128
+        scheme = method.takesScheme(in: format) ? try reader.choice("scheme", Scheme.self) ?? .w8a16 : .w8a16
+        groupSize = try Self.groupSize(method, format, scheme, &reader)
+        try Self.checkSymmetry(method, format, &reader)
         scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? .none : .none
         calibration =
             method == .awq ? try reader.choice("calibration", Calibration.self) ?? .activations : Calibration.none
@@ -116,7 +130,7 @@ package struct Recipe: Sendable, Hashable {
             throw .limit(
                 name: "globs", value: include.count + exclude.count, limit: Self.maximumGlobs, tensor: nil)
         }
-        try reader.refuseRest(method: method)
+        try reader.refuseRest(method: method, format: format)
     }
 
     /// The recipe as JSON with sorted keys and every option spelled out: equal recipes give equal text.
@@ -133,7 +147,7 @@ package struct Recipe: Sendable, Hashable {
     /// The options that the method knows, each as name and JSON value.
     package var optionMembers: [(String, String)] {
         switch method {
-        case .int8: []
+        case .int8, .int4, .fp8: groupedMembers
         case .nf4: [("block_size", "\(blockSize)"), ("double_quant", "\(doubleQuant)")]
         case .awq:
             [
@@ -143,7 +157,7 @@ package struct Recipe: Sendable, Hashable {
         }
     }
 
-    private func quoted(_ text: String) -> String { "\"\(jsonEscaped(text))\"" }
+    func quoted(_ text: String) -> String { "\"\(jsonEscaped(text))\"" }
     private func list(_ items: [String]) -> String { "[" + items.map(quoted).joined(separator: ",") + "]" }
 }
 
@@ -151,7 +165,10 @@ extension Method {
     /// The layouts that the method is written in, the default first.
     package var formats: [ArtifactFormat] {
         switch self {
-        case .int8, .nf4: [.bitsandbytes]
+        case .int8: [.bitsandbytes, .compressedTensors, .mlx]
+        case .nf4: [.bitsandbytes]
+        case .int4: [.compressedTensors, .awq, .mlx]
+        case .fp8: [.compressedTensors]
         case .awq: [.awq]
         }
     }
@@ -160,7 +177,7 @@ extension Method {
     package var defaultMode: Mode {
         switch self {
         case .nf4: .best
-        case .int8, .awq: .reference
+        case .int8, .int4, .fp8, .awq: .reference
         }
     }
 
@@ -168,13 +185,17 @@ extension Method {
     package var modes: [Mode] {
         switch self {
         case .nf4: [defaultMode] + Mode.allCases.filter { $0 != defaultMode }
-        case .int8, .awq: [.reference]
+        case .int8, .int4, .fp8, .awq: [.reference]
         }
     }
 
     /// Bits of one code, scales not counted.
-    package var codeBits: Int { self == .int8 ? 8 : 4 }
+    package var codeBits: Int { self == .int8 || self == .fp8 ? 8 : 4 }
 
-    /// Whether the artifact is made while the input arrives; if not, the input is staged on disk first.
+    /// Whether the artifact is made while the input arrives, in the default format; if not, and for every method in
+    /// the format AWQ, the input is staged on disk first.
     package var streams: Bool { self != .awq }
+
+    /// The names of all methods, for people.
+    static var known: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }

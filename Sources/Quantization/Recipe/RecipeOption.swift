@@ -27,6 +27,8 @@ struct OptionReader {
         }
     }
 
+    func peek(_ name: String) throws(QuantizationError) -> String? { rest[name] }
+
     mutating func text(_ name: String) throws(QuantizationError) -> String? { rest.removeValue(forKey: name) }
 
     mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
@@ -57,9 +59,10 @@ struct OptionReader {
 
     mutating func globs(_ name: String) -> [String] { globs.removeValue(forKey: name) ?? [] }
 
-    func refuseRest(method: Method) throws(QuantizationError) {
+    func refuseRest(method: Method, format: ArtifactFormat) throws(QuantizationError) {
         guard let name = rest.keys.min() else { return }
+        let place = method.formats.count > 1 ? " in format \(format.rawValue)" : ""
         throw .recipe(
-            code: "recipe.unknown_option", detail: "Method \(method.rawValue) has no option '\(name)'.")
+            code: "recipe.unknown_option", detail: "Method \(method.rawValue) has no option '\(name)'\(place).")
     }
 }

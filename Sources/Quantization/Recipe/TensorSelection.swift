@@ -39,7 +39,7 @@ struct TensorSelection: Sendable {
     ) throws(QuantizationError) -> (treatments: [Treatment], warnings: [String]) {
         var warnings: [String] = []
         let names = Set(entries.map { ExactName($0.name) })
-        let isCalibration = entries.map { recipe.method == .awq && calibrates($0.name, names) }
+        let isCalibration = entries.map { recipe.format == .awq && calibrates($0.name, names) }
         let weights = isCalibration.count(where: { !$0 })
         var steps = 0
         var treatments: [Treatment] = []
@@ -59,7 +59,7 @@ struct TensorSelection: Sendable {
                 throw .limit(name: "glob_steps", value: steps, limit: limits.maximumGlobSteps, tensor: entry.name)
             }
         }
-        if recipe.method == .awq { castBiases(entries, &treatments) }
+        if recipe.format == .awq { castBiases(entries, &treatments) }
         return (treatments, warnings)
     }
 
@@ -75,7 +75,10 @@ struct TensorSelection: Sendable {
 
     private func shapeProblem(_ entry: TensorEntry) -> String? {
         if entry.elementCount == 0 { return "it holds no elements." }
-        guard recipe.method == .awq else { return nil }
+        if recipe.groupedCode != nil {
+            return GroupedParts.shapeProblem(columns: entry.shape[1], groupSize: recipe.groupSize)
+        }
+        guard recipe.format == .awq else { return nil }
         if entry.name.module(ofLeaf: "weight") == nil { return "AWQ needs the name 'weight' or '<module>.weight'." }
         return AWQLayer.shapeProblem(rows: entry.shape[0], columns: entry.shape[1], groupSize: recipe.groupSize)
     }

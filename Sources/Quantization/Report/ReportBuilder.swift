@@ -58,6 +58,7 @@ extension PlannedTensor {
         case .nf4(let parts):
             codedBytes + parts.quantMap.bytes + (parts.nestedQuantMap?.bytes ?? 0)
         case .awq: codedBytes
+        case .grouped(let parts): parts.bytes
         }
     }
 
@@ -68,6 +69,7 @@ extension PlannedTensor {
         case .int8(let codes, let scales, _): codes.bytes + scales.bytes
         case .nf4(let parts): parts.codes.bytes + parts.absmax.bytes + (parts.nestedAbsmax?.bytes ?? 0)
         case .awq(_, let bytes): bytes
+        case .grouped(let parts): parts.codedBytes
         }
     }
 }

@@ -18,6 +18,8 @@ package struct SessionResult: Sendable {
     package let report: QualityReport
     /// Names of the Linear modules that were left as they are: the skip list of a `quantization_config`.
     package let skippedModules: [String]
+    /// Held until the report has been written.
+    let memory: MemoryShare?
 }
 
 /// The heart: takes the bytes of an input in order, in pieces of any size, and writes the artifact to the storage it
@@ -35,6 +37,7 @@ package final class QuantizingSession {
     private let engine: String
     private let limits: SessionLimits
     private let workplace: Workplace
+    private let memory: MemoryShare?
     /// Called once, when the header has been read and everything that can be refused from it was not.
     private let onPlan: (ArtifactLayout) throws(QuantizationError) -> Void
     private var header: [UInt8] = []
@@ -42,10 +45,12 @@ package final class QuantizingSession {
     private var stage: TensorStage?
     private var received = 0
 
-    /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`.
+    /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
+    /// takes from `memory`, if there is one.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
         limits: SessionLimits = SessionLimits(), output: any ArtifactOutput, scratch: any ScratchStorage,
+        memory: MemoryBudget? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
     ) throws(QuantizationError) {
         self.recipe = recipe
@@ -54,6 +59,7 @@ package final class QuantizingSession {
         self.engine = engine
         self.limits = limits
         self.onPlan = onPlan
+        self.memory = memory.map { MemoryShare($0) }
         workplace = Workplace(output: output, scratch: scratch, kernels: .best)
         if case .raw(let type, let shape) = declaration {
             let input: InputDescription
@@ -91,7 +97,7 @@ package final class QuantizingSession {
             throw .truncated(expected: max(headerWanted, header.count + 1), received: received)
         }
         stage = nil
-        return try finished.finish(digest: inputDigest, recipe: recipe, workplace)
+        return try finished.finish(digest: inputDigest, memory: memory, workplace)
     }
 
     private func parse() throws(QuantizationError) {
@@ -105,6 +111,8 @@ package final class QuantizingSession {
         }
         switch parsed {
         case .needsMore(let atLeast):
+            // Asked once, for the whole header, before it is collected.
+            try memory?.add((atLeast - headerWanted) * MemoryBudget.bytesForHeaderByte)
             header = held
             headerWanted = max(atLeast, held.count + 1)
         case .complete(let input):
@@ -117,6 +125,7 @@ package final class QuantizingSession {
 
     private func begin(_ input: InputDescription) throws(QuantizationError) {
         let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits)
+        try memory?.add(zip(layout.tensors, input.entries).map { $0.workingBytes(of: $1) }.max() ?? 0)
         try onPlan(layout)
         stage = TensorStage(input: input, layout: layout, recipe: recipe)
     }

@@ -19,7 +19,7 @@ struct ScratchPlan: Sendable {
             switch tensor {
             case .awq: stages = true
             case .calibration: stages = recipe.calibration == .activations
-            case .nf4, .int8, .copy: stages = input.isFortranOrder
+            case .nf4, .int8, .grouped, .copy: stages = input.isFortranOrder
             case .castToF16: stages = false
             }
             switch tensor {

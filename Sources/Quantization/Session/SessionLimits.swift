@@ -6,7 +6,7 @@ package struct SessionLimits: Sendable, Equatable {
     package var container = ContainerLimits()
     /// Bytes of all tensors of one input: 16 TiB, so that every later sum fits an `Int`.
     package var maximumInputBytes = 1 << 44
-    /// Elements of one row where a row shares a scale (INT8): 32 MiB as float32, the largest thing held whole.
+    /// Elements of one row where a row shares a scale: 32 MiB as float32, the largest thing held whole.
     package var maximumRowElements = 8 << 20
     /// Input columns of a Linear that AWQ searches.
     package var maximumAWQColumns = 1 << 16
@@ -19,6 +19,9 @@ package struct SessionLimits: Sendable, Equatable {
     package var maximumArtifactHeaderBytes = 100_000_000
     /// Warnings about single tensors that a report tells in full.
     package var maximumWarnings = 100
+
+    /// Bytes of memory that all sessions of a service share; see `MemoryBudget`.
+    package var maximumWorkingBytes = 1 << 30
 
     /// The defaults.
     package init() {}
@@ -34,12 +37,11 @@ package struct SessionLimits: Sendable, Equatable {
 
     private func check(_ entry: TensorEntry, _ recipe: Recipe) throws(QuantizationError) {
         guard entry.shape.count == 2 else { return }
-        switch recipe.method {
-        case .nf4: return
-        case .int8:
-            try check(entry.shape[1], maximumRowElements, "row_elements", entry)
-        case .awq:
-            try check(entry.shape[1], maximumAWQColumns, "awq_columns", entry)
+        switch recipe.format {
+        case .awq: try check(entry.shape[1], maximumAWQColumns, "awq_columns", entry)
+        case .bitsandbytes where recipe.method != .int8: return
+        case .bitsandbytes, .compressedTensors, .mlx:
+            if recipe.groupSize == -1 { try check(entry.shape[1], maximumRowElements, "row_elements", entry) }
         }
     }
 

@@ -73,12 +73,15 @@ struct TensorStage {
             return NF4Encoder(entry: entry, recipe: recipe, placement: placement, scratchBase: scratch.base)
         case .int8(let codes, let scales, let format):
             return Int8Encoder(entry: entry, places: (codes, scales, format))
+        case .grouped(let placement):
+            guard let code = recipe.groupedCode else { return DiscardingEncoder() }
+            return GroupEncoder(entry: entry, recipe: recipe, code: code, placement: placement)
         case .awq, .calibration: return DiscardingEncoder()
         }
     }
 
     mutating func finish(
-        digest: String, recipe: Recipe, _ workplace: Workplace
+        digest: String, memory: MemoryShare?, _ workplace: Workplace
     ) throws(QuantizationError) -> SessionResult {
         try skipFinished(workplace)
         guard current == input.entries.count else {
@@ -94,7 +97,7 @@ struct TensorStage {
             }
         }
         try writePrefix(digest, workplace)
-        return result()
+        return result(memory)
     }
 
     private mutating func transpose(_ index: Int, _ workplace: Workplace) throws(QuantizationError) {
@@ -157,13 +160,13 @@ struct TensorStage {
         try workplace.write(layout.prefix(stateTexts: texts, digest: digest).span, at: 0)
     }
 
-    private func result() -> SessionResult {
+    private func result(_ memory: MemoryShare?) -> SessionResult {
         var builder = ReportBuilder(recipe: recipe, warnings: layout.warnings)
         for (index, entry) in input.entries.enumerated() {
             builder.add(entry, layout.tensors[index], encoded[index])
         }
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),
-            skippedModules: builder.skippedModules)
+            skippedModules: builder.skippedModules, memory: memory)
     }
 }

@@ -15,6 +15,7 @@ struct QuantizeHandler: Sendable {
     let catalogue: Catalogue
     let metrics: ServiceMetrics
     let pool: BufferPool
+    let memory: MemoryBudget
     let limits: SessionLimits
     let freeBytesFloor: Int
 
@@ -50,7 +51,7 @@ struct QuantizeHandler: Sendable {
             session = try QuantizingSession(
                 recipe: wanted.recipe, declaration: wanted.declaration, declaredBytes: request.body.declaredLength,
                 engine: Engine.name, limits: limits, output: StagedStorage(staged.content),
-                scratch: StagedStorage(scratch),
+                scratch: StagedStorage(scratch), memory: memory,
                 onPlan: { [store, freeBytesFloor] (layout) throws(QuantizationError) in
                     try Self.reserve(layout, store, freeBytesFloor)
                 })

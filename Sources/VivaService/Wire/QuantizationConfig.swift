@@ -1,17 +1,25 @@
 import Quantization
 
-/// The `quantization_config` that transformers and vLLM expect in a model's `config.json`.
+/// The `quantization_config` that transformers and vLLM expect in a model's `config.json`; in the format MLX the object
+/// that mlx-lm expects there under the name `quantization`.
 ///
-/// Source: `BitsAndBytesConfig` and `AwqConfig` of transformers 5.23. Every field is written out, for vLLM's defaults
-/// differ from transformers'.
+/// Source: `BitsAndBytesConfig` and `AwqConfig` of transformers 5.23, `load_model` of mlx-lm. Every field is written
+/// out, for vLLM's defaults differ from transformers'.
 enum QuantizationConfig {
     /// `skipped` names the modules whose weights were left as they are; the output head is always among them, for an
     /// explicit list replaces the library's own default.
     static func json(_ recipe: Recipe, skipped: [String]) -> JSON {
         let names = ["lm_head"] + skipped.filter { $0 != "lm_head" }
-        switch recipe.method {
-        case .nf4: return bitsandbytes(is4Bit: true, doubleQuant: recipe.doubleQuant, skipped: names)
-        case .int8: return bitsandbytes(is4Bit: false, doubleQuant: false, skipped: names)
+        switch recipe.format {
+        case .bitsandbytes:
+            return bitsandbytes(is4Bit: recipe.method == .nf4, doubleQuant: recipe.doubleQuant, skipped: names)
+        case .compressedTensors: return CompressedTensorsConfig.json(recipe, ignored: names)
+        case .mlx:
+            // mlx-lm quantizes exactly the modules that have scales in the file, so it needs no list.
+            return .object([
+                ("group_size", .integer(recipe.groupSize)), ("bits", .integer(recipe.method.codeBits)),
+                ("mode", .string("affine")),
+            ])
         case .awq:
             return .object([
                 ("quant_method", .string("awq")), ("bits", .integer(4)), ("group_size", .integer(recipe.groupSize)),

@@ -1,0 +1,68 @@
+/// What a group's codes are multiplied by, and what is added: as computed and as stored.
+struct GroupScale: Sendable, Equatable {
+    /// The scale that codes are computed with.
+    var value: Float = 1
+    /// The value of code 0 of an affine group.
+    var bias: Float = 0
+    /// The scale as its stored type holds it.
+    var storedValue: Float = 1
+    /// The bias as its stored type holds it.
+    var storedBias: Float = 0
+
+    /// One stored value for each group, to begin with.
+    init() {}
+
+    /// The scale of integers or E4M3 floats around zero, in the arithmetic of `type`: absmax over half the range of
+    /// the codes, or the type's epsilon where that is zero.
+    ///
+    /// Source: compressed-tensors 0.20.0, `calculate_qparams` with `symmetric=True`.
+    init(symmetric code: GroupedCode, absmax: Float, type: RestoredType) {
+        let half: Float
+        switch code {
+        case .packed(let bits): half = bits == 4 ? 7.5 : 127.5
+        case .int8: half = 127.5
+        case .e4m3: half = 448
+        case .affine: half = 1
+        }
+        let rounded = HalfPrecision.rounded(absmax / half, to: type)
+        value = rounded == 0 ? type.epsilon : rounded
+        storedValue = value
+    }
+
+    /// Scale and bias of integers from 0 to 2^`bits` − 1: the end of the range that is larger in magnitude is a code's
+    /// exact value, and so is zero.
+    ///
+    /// Source: MLX 0.32.4, `quantize` in `mlx/backend/cpu/quantized.cpp`.
+    init(affine bits: Int, least: Float, greatest: Float, type: RestoredType) {
+        let isLeast = least.magnitude > greatest.magnitude
+        let step = max((greatest - least) / (bits == 4 ? 15 : 255), 1e-7)
+        value = isLeast ? step : -step
+        let edge = isLeast ? least : greatest
+        let code = (edge / value).rounded(.toNearestOrEven)
+        if code != 0 {
+            value = edge / code
+            bias = edge
+        }
+        storedValue = HalfPrecision.rounded(value, to: type)
+        storedBias = HalfPrecision.rounded(bias, to: type)
+    }
+}
+
+extension RestoredType {
+    /// The distance from 1 to the next larger value of the type.
+    var epsilon: Float {
+        switch self {
+        case .f32: 0x1p-23
+        case .f16: 0x1p-10
+        case .bf16: 0x1p-7
+        }
+    }
+
+    /// Bytes of one element.
+    var width: Int { self == .f32 ? 4 : 2 }
+}
+
+extension HalfPrecision {
+    /// `v` as `type` holds it.
+    static func rounded(_ v: Float, to type: RestoredType) -> Float { rounded(Lanes(repeating: v), to: type)[0] }
+}

@@ -1,0 +1,133 @@
+import Tensors
+
+/// Writes one weight as compressed-tensors or MLX hold it: codes, and a scale for each group or each row.
+///
+/// Groups lie one behind the other in codes and scales alike, so a group is the unit and rows do not matter; where a
+/// row shares a scale, the row is the group.
+struct GroupEncoder: TensorEncoder {
+    private let entry: TensorEntry
+    private let code: GroupedCode
+    private let restored: RestoredType
+    private let placement: GroupPlacement
+    /// Weights and bytes of one group.
+    private let elements: Int
+    private let groupBytes: Int
+    private let feed: ElementFeed
+    private var codes: [UInt8]
+    private var scales: [GroupScale]
+    private var pending: [GroupScale] = []
+    private var pieces: [ErrorSums]
+    private var histogram = ErrorCounts()
+    private var sums = QualitySums()
+    private var groupsDone = 0
+
+    /// Error sums are taken over pieces of at most this many elements; whole words in every format.
+    private static let pieceElements = 4096
+    /// Scales are written this many at a time.
+    private static let pendingLimit = 1 << 14
+
+    init(entry: TensorEntry, recipe: Recipe, code: GroupedCode, placement: GroupPlacement) {
+        self.entry = entry
+        self.code = code
+        self.placement = placement
+        restored = RestoredType(of: entry.type)
+        elements = recipe.groupSize == -1 ? entry.shape[1] : recipe.groupSize
+        groupBytes = code.bytes(of: elements)
+        feed = ElementFeed(type: entry.type, unitElements: elements, elements: entry.elementCount)
+        codes = [UInt8](repeating: 0, count: feed.batchUnits * groupBytes)
+        scales = [GroupScale](repeating: GroupScale(), count: feed.batchUnits)
+        pieces = [ErrorSums](repeating: ErrorSums(), count: feed.batchUnits)
+    }
+
+    mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
+        try feed.feed(bytes, workplace.kernels) { (x, groups) throws(QuantizationError) in
+            histogram.willCount(groups * elements)
+            for group in 0..<groups { scales[group] = try scale(x, group, workplace.kernels) }
+            try encode(x, groups, workplace.kernels)
+            try workplace.write(
+                codes.span.extracting(first: groups * groupBytes),
+                at: placement.codes.offset + groupsDone * groupBytes)
+            groupsDone += groups
+            pending.append(contentsOf: scales[..<groups])
+            if pending.count >= Self.pendingLimit { try flushScales(workplace) }
+        }
+    }
+
+    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
+        try flushScales(workplace)
+        if let shape = placement.shape {
+            let extents = entry.shape.map { Int64($0) }
+            try workplace.write(extents.span, at: shape.offset)
+        }
+        return EncodedTensor(quality: TensorQuality(sums: sums, p99Error: histogram.quantile(0.99)))
+    }
+
+    private mutating func scale(
+        _ x: RawSpan, _ group: Int, _ kernels: Kernels
+    ) throws(QuantizationError) -> GroupScale {
+        let part = x.extracting(group * elements * 4..<(group + 1) * elements * 4)
+        let absmax = kernels.absmax(part, count: elements)
+        guard absmax.isFinite else {
+            let first = kernels.firstNonFinite(part, count: elements) ?? 0
+            throw .nonFinite(tensor: entry.name, index: (groupsDone + group) * elements + first)
+        }
+        sums.maximumSignal = max(sums.maximumSignal, Double(absmax))
+        guard case .affine(let bits) = code else {
+            return GroupScale(symmetric: code, absmax: absmax, type: restored)
+        }
+        let (least, greatest) = kernels.range(part, count: elements)
+        return GroupScale(affine: bits, least: least, greatest: greatest, type: restored)
+    }
+
+    /// Codes the groups of a batch: all at once, or a large one in pieces.
+    private mutating func encode(_ x: RawSpan, _ groups: Int, _ kernels: Kernels) throws(QuantizationError) {
+        let together = elements <= Self.pieceElements ? groups : 1
+        for group in stride(from: 0, to: groups, by: together) {
+            for start in stride(from: 0, to: elements, by: Self.pieceElements) {
+                let length = min(Self.pieceElements, elements - start)
+                let first = group * elements + start
+                kernels.groups(
+                    x.extracting(first * 4..<(first + together * length) * 4), groups: together, elements: length,
+                    code: code, scales: scales, firstScale: group, restored: restored, codes: &codes,
+                    at: group * groupBytes + code.bytes(of: start), groupBytes: code.bytes(of: length),
+                    sums: &pieces, histogram: &histogram.recent)
+                for index in 0..<together {
+                    // A finite F16 weight can have a restored value that is not.
+                    if restored == .f16, !pieces[index].maximumError.isFinite {
+                        throw overflow(x, first: first + index * length, count: length, kernels)
+                    }
+                    sums.add(pieces[index], count: length)
+                }
+            }
+        }
+    }
+
+    private func overflow(_ x: RawSpan, first: Int, count: Int, _ kernels: Kernels) -> QuantizationError {
+        let part = x.extracting(first * 4..<(first + count) * 4)
+        let (index, value) = kernels.firstBeyond(part, count: count, limit: code.largestFloat16)
+        return .outOfRange(
+            tensor: entry.name, index: groupsDone * elements + first + index, value: value,
+            limit: code.largestFloat16)
+    }
+
+    private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {
+        guard !pending.isEmpty else { return }
+        let offset = (groupsDone - pending.count) * restored.width
+        let values = pending.map { $0.storedValue }
+        try write(values, at: placement.scales.offset + offset, workplace)
+        if let place = placement.biases {
+            let biases = pending.map { $0.storedBias }
+            try write(biases, at: place.offset + offset, workplace)
+        }
+        pending.removeAll(keepingCapacity: true)
+    }
+
+    /// Writes values that the weight's type holds exactly.
+    private func write(_ values: [Float], at offset: Int, _ workplace: Workplace) throws(QuantizationError) {
+        guard restored != .f32 else { return try workplace.write(values.span, at: offset) }
+        let halves = values.map { value in
+            restored == .f16 ? HalfOctets.bits(value) : UInt16(truncatingIfNeeded: value.bitPattern >> 16)
+        }
+        try workplace.write(halves.span, at: offset)
+    }
+}
