@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 METHODS = {
     "NF4, double quantization": "method=nf4",
     "NF4": "method=nf4&double_quant=false",
+    "NF4, reference, double quantization": "method=nf4&mode=reference",
+    "NF4, reference": "method=nf4&mode=reference&double_quant=false",
     "INT8": "method=int8",
 }
 BITSANDBYTES = """

@@ -24,6 +24,7 @@ from pathlib import Path
 OPEN, CLOSE = "<!-- scoreboard -->", "<!-- /scoreboard -->"
 EXAMPLES = Path(__file__).resolve().parent.parent / "Examples"
 RAW = "&dtype=float32&shape=512,512"
+LIKE_LIBRARY, PLAIN = "method=nf4&mode=reference", "&double_quant=false"
 TITLES = [
     "weights",
     "method",
@@ -53,11 +54,15 @@ def cases() -> list:
     normal, layer = gaussian(), (EXAMPLES / "minilm-layer0.safetensors").read_bytes()
     rows = [
         ("512x512 N(0, 0.3)", "INT8", "method=int8" + RAW, normal, "4.0x 19.98 dB"),
-        ("512x512 N(0, 0.3)", "NF4", "method=nf4&double_quant=false" + RAW, normal, "7.53x 19.98 dB"),
+        ("512x512 N(0, 0.3)", "NF4, as bitsandbytes", LIKE_LIBRARY + PLAIN + RAW, normal, "7.53x 19.98 dB"),
+        ("512x512 N(0, 0.3)", "NF4", "method=nf4" + PLAIN + RAW, normal, "7.53x 19.98 dB"),
+        ("512x512 N(0, 0.3)", "NF4, as bitsandbytes, double quantization", LIKE_LIBRARY + RAW, normal, "7.53x 19.98 dB"),
         ("512x512 N(0, 0.3)", "NF4, double quantization", "method=nf4" + RAW, normal, "7.53x 19.98 dB"),
         ("512x512 N(0, 0.3)", "AWQ, no activations", "method=awq&calibration=none" + RAW, normal, "7.70x 13.72 dB"),
         ("MiniLM layer 0", "INT8", "method=int8", layer, ""),
-        ("MiniLM layer 0", "NF4", "method=nf4&double_quant=false", layer, ""),
+        ("MiniLM layer 0", "NF4, as bitsandbytes", LIKE_LIBRARY + PLAIN, layer, ""),
+        ("MiniLM layer 0", "NF4", "method=nf4" + PLAIN, layer, ""),
+        ("MiniLM layer 0", "NF4, as bitsandbytes, double quantization", LIKE_LIBRARY, layer, ""),
         ("MiniLM layer 0", "NF4, double quantization", "method=nf4", layer, ""),
     ]
     awq = EXAMPLES / "awq-layer.safetensors"

@@ -42,6 +42,9 @@ INLINE v16f nf4_values(v16u codes) {
     return (v16f)_mm512_permutexvar_ps((__m512i)codes, _mm512_loadu_ps(code_values));
 }
 
+// The smaller magnitude of v and 1, with the sign of v: beyond [-1, 1] the cells would wrap.
+INLINE v16f nf4_domain(v16f v) { return (v16f)_mm512_range_ps((__m512)v, _mm512_set1_ps(1.0f), 2); }
+
 INLINE void store_nibbles(v16u codes, uint8_t *out) {
     const __m512i pairs = (__m512i)codes;
     const __m512i bytes = _mm512_or_si512(_mm512_slli_epi64(pairs, 4), _mm512_srli_epi64(pairs, 32));
@@ -59,5 +62,5 @@ INLINE v16f round_f16(v16f v) {
 
 #pragma clang attribute pop
 
-const ck_table ck_avx512 = {nf4, absmax, int8, widen_f16, widen_bf16};
+const ck_table ck_avx512 = {nf4, nf4_search, nf4_assign, absmax, int8, widen_f16, widen_bf16};
 #endif

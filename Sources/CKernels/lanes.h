@@ -59,6 +59,15 @@ INLINE void reduce8(const v16f s[8], float *out) {
     memcpy(out, &total, 8 * sizeof(float));
 }
 
+/// Reduces two sums of 16 lanes by the same tree.
+INLINE void reduce2(const v16f s[2], float *out) {
+    v16f eights = fold8(s[0], s[1]);
+    v16f fours = fold4(eights, eights);
+    v16f pairs = fold2(fours, fours);
+    v16f total = fold1(pairs, pairs);
+    memcpy(out, &total, 2 * sizeof(float));
+}
+
 /// The largest of 16 magnitudes, as a float.
 INLINE float reduce_magnitude(v16u bits) {
     uint32_t largest = __builtin_reduce_max(bits);

@@ -26,7 +26,7 @@ struct Quantize: ParsableCommand {
     @Option(name: .shortAndLong, help: "The artifact to write; it appears whole or not at all.")
     var output: String
 
-    @Option(help: "reference: byte-identical to the library that the format is named after.")
+    @Option(help: "NF4: best (default, less error in the same format) or reference (the library's own bytes).")
     var mode: String?
 
     @Option(help: "NF4: weights that share a scale, 32 to 4096 (default 64).")

@@ -6,7 +6,7 @@ import VivaService
 struct Viva: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "viva",
-        abstract: "Turns model weights into INT8, INT4, FP8, NF4 and AWQ artifacts that the ecosystem loads as they are.",
+        abstract: "Turns model weights into INT8, INT4, FP8, NF4 and AWQ artifacts that the ecosystem loads.",
         discussion: """
             Serve, then send weights with curl:
               viva serve --listen 127.0.0.1:8080 --data ./viva-data

@@ -46,7 +46,8 @@ import Testing
         Case(
             name: "unknown option", query: "method=nf4&blocksize=64", body: { good }, status: 400,
             code: "recipe.unknown_option"),
-        Case(name: "best", query: "method=nf4&mode=best", body: { good }, status: 422, code: "recipe.mode_unavailable"),
+        Case(
+            name: "best", query: "method=int8&mode=best", body: { good }, status: 422, code: "recipe.mode_unavailable"),
         Case(
             name: "dtype alone", query: "method=nf4&dtype=float32", body: { good }, status: 400,
             code: "request.invalid_option"),

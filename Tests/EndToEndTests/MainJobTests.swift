@@ -3,7 +3,7 @@ import Testing
 
 /// The main job as a user does it: curl against the release executable.
 @Suite struct MainJobTests {
-    @Test(arguments: ["nf4", "nf4&double_quant=false", "int8", "awq&calibration=none"])
+    @Test(arguments: ["nf4", "nf4&double_quant=false", "nf4&mode=reference", "int8", "awq&calibration=none"])
     func weightsInArtifactOut(_ recipe: String) throws {
         let service = try LiveService()
         let made = try service.post(Repository.example, "method=\(recipe)")

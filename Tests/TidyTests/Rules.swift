@@ -59,9 +59,11 @@ enum Rules {
         "Sources/Quantization/Kernels/KernelSpans.swift",
         "Sources/Quantization/Kernels/Kernels.swift",
         "Sources/Quantization/Kernels/Lanes.swift",
+        "Sources/Quantization/Kernels/NF4SearchKernels.swift",
         "Sources/Quantization/Kernels/PortableGroups.swift",
         "Sources/Quantization/Kernels/PortableINT8.swift",
         "Sources/Quantization/Kernels/PortableNF4.swift",
+        "Sources/Quantization/Kernels/PortableNF4Search.swift",
         "Sources/Quantization/Kernels/Widening.swift",
         // Page-aligned memory, allocated once and reused.
         "Sources/Quantization/Session/TransferBuffer.swift",

@@ -16,6 +16,11 @@ typedef struct {
     /// Quantizes `blocks` full blocks; `sums` takes 8 floats a block or is null, `histogram` has 4096 bins or is null.
     void (*nf4)(const void *x, size_t blocks, size_t block_size, int restored, uint8_t *packed, float *absmax,
                 float *sums, uint32_t *histogram);
+    /// Searches the scales of `blocks` full blocks; `choices` takes 6 floats a block.
+    void (*nf4_search)(const void *x, size_t blocks, size_t block_size, int restored, float *choices);
+    /// Quantizes `blocks` full blocks with the given scales; `sums` takes 8 floats a block, `histogram` has 4096 bins.
+    void (*nf4_assign)(const void *x, size_t blocks, size_t block_size, int restored, const float *scales,
+                       uint8_t *packed, float *sums, uint32_t *histogram);
     /// The largest magnitude of `count` elements; not finite if one of them is not.
     float (*absmax)(const void *x, size_t count);
     /// Quantizes `count` elements of a row; `sums` takes 5 floats, `histogram` has 4096 bins or is null.

@@ -111,7 +111,7 @@ struct Kernels: Sendable {
 
     private init(portable: Void) { level = .portable }
 
-    private static func table(of level: KernelLevel) -> UnsafePointer<ck_table>? {
+    static func table(of level: KernelLevel) -> UnsafePointer<ck_table>? {
         unsafe ck_kernels(Int32(truncatingIfNeeded: level.rawValue))
     }
 

@@ -84,7 +84,7 @@ enum PortableNF4 {
 
     /// Sixteen codes as eight bytes, the even element in the high nibble.
     @inline(__always)
-    private static func store(_ codes: SIMD16<UInt32>, at packed: UnsafeMutablePointer<UInt8>) {
+    static func store(_ codes: SIMD16<UInt32>, at packed: UnsafeMutablePointer<UInt8>) {
         let bytes = SIMD8<UInt8>(truncatingIfNeeded: codes.evenHalf &<< 4 | codes.oddHalf)
         unsafe UnsafeMutableRawPointer(packed).storeBytes(of: bytes, as: SIMD8<UInt8>.self)
     }

@@ -30,6 +30,8 @@ package enum ArtifactFormat: String, Sendable, Hashable, CaseIterable {
 package enum Mode: String, Sendable, Hashable, CaseIterable {
     /// Byte-identical to the library that the format is named after.
     case reference
+    /// The same format with less error: codes and scales are chosen by what a reader restores.
+    case best
 }
 
 /// Where AWQ's channel scales go.
@@ -103,12 +105,12 @@ package struct Recipe: Sendable, Hashable {
                 detail: "Method \(method.rawValue) is not written as \(format.rawValue).")
         }
         self.format = format
-        if try reader.peek("mode") == "best" {
+        mode = try reader.choice("mode", Mode.self) ?? method.defaultMode
+        guard method.modes.contains(mode) else {
             throw .recipe(
                 code: "recipe.mode_unavailable",
-                detail: "mode=best is not built yet; leave it out or say mode=reference.")
+                detail: "Method \(method.rawValue) has no mode=\(mode.rawValue); leave it out or say mode=reference.")
         }
-        mode = try reader.choice("mode", Mode.self) ?? .reference
         blockSize = method == .nf4 ? try reader.member("block_size", of: Self.blockSizes) ?? 64 : 64
         doubleQuant = method == .nf4 ? try reader.flag("double_quant") ?? true : false
         scheme = method.takesScheme(in: format) ? try reader.choice("scheme", Scheme.self) ?? .w8a16 : .w8a16
@@ -168,6 +170,22 @@ extension Method {
         case .int4: [.compressedTensors, .awq, .mlx]
         case .fp8: [.compressedTensors]
         case .awq: [.awq]
+        }
+    }
+
+    /// The encoder that runs when a request names none.
+    package var defaultMode: Mode {
+        switch self {
+        case .nf4: .best
+        case .int8, .int4, .fp8, .awq: .reference
+        }
+    }
+
+    /// The encoders that the method has, the default first.
+    package var modes: [Mode] {
+        switch self {
+        case .nf4: [defaultMode] + Mode.allCases.filter { $0 != defaultMode }
+        case .int8, .int4, .fp8, .awq: [.reference]
         }
     }
 

@@ -46,11 +46,11 @@ package struct TensorQuality: Sendable, Equatable {
     package var sums: QualitySums
     /// 99 of 100 weights have at most this error: interpolated in a histogram with 16 bins an octave.
     package var p99Error: Double
-    /// Whether mean, largest and p99 absolute error are upper bounds: so with double quantization, whose offset only
-    /// the end of the tensor knows. The squared errors are exact all the same.
+    /// Whether mean, largest and p99 absolute error are upper bounds: so in the reference's double quantization, whose
+    /// offset only the end of the tensor knows. The squared errors are exact all the same.
     package var absoluteErrorsAreBounds = false
     /// Whether the cast of the restored weight to F16 / BF16 is left out of the squared error (below 0.005 dB): so
-    /// with double quantization of such weights.
+    /// in the reference's double quantization of such weights.
     package var excludesCast = false
 }
 
@@ -87,6 +87,14 @@ struct ErrorCounts: Sendable {
     /// Adds counts that were made elsewhere.
     mutating func add(_ other: [UInt64]) {
         for (bin, count) in other.enumerated() { counts[bin] += count }
+    }
+
+    /// Takes back counts of this announcement that are not to stand, and leaves `rejected` at zero.
+    mutating func withdraw(_ rejected: inout [UInt32]) {
+        for bin in 0..<ErrorHistogram.bins {
+            recent[bin] &-= rejected[bin]
+            rejected[bin] = 0
+        }
     }
 
     private mutating func flush() {

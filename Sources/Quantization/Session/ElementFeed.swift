@@ -53,6 +53,14 @@ final class ElementFeed {
         }
     }
 
+    /// The same for bytes that the caller has held.
+    func feed(
+        _ held: Span<UInt8>, _ kernels: Kernels,
+        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        try feed(unsafe held.bytes, kernels, body)
+    }
+
     /// Calls `body` with the elements of the unfinished last unit and their number, if there are any.
     func flush(
         _ kernels: Kernels, _ body: (RawSpan, Int) throws(QuantizationError) -> Void

@@ -66,7 +66,11 @@ extension PlannedTensor {
     /// Bytes that encoding a tensor holds, as far as its shape decides.
     func workingBytes(of entry: TensorEntry) -> Int {
         switch self {
-        case .copy, .calibration, .nf4: 0
+        case .copy, .calibration: 0
+        // A nested group of `NF4BestEncoder`: what the offset is chosen from, what is carried over, float32, codes.
+        case .nf4(let parts):
+            (entry.elementCount / max(1, parts.absmax.bytes / (parts.nestedAbsmax == nil ? 4 : 1)) + 1)
+                * min(NestedQuantizer.blockSize, parts.absmax.bytes) * (2 * entry.type.bitWidth / 8 + 5)
         // The tensor as it came, as float32 and as float16.
         case .castToF16: entry.bytes.count + entry.elementCount * 6
         // A row as it came, as float32, and its codes.

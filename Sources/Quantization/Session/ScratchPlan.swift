@@ -23,7 +23,7 @@ struct ScratchPlan: Sendable {
             case .castToF16: stages = false
             }
             switch tensor {
-            case .nf4 where recipe.doubleQuant:
+            case .nf4 where recipe.doubleQuant && recipe.mode == .reference:
                 let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize
                 needed = max(needed, blocks * NestedPass.recordBytes)
             case .awq(let placement, _):

@@ -69,6 +69,7 @@ struct TensorStage {
         case .copy(let place): return CopyEncoder(place: place)
         case .castToF16(let place): return CastEncoder(entry: entry, place: place)
         case .nf4(let placement):
+            if recipe.mode == .best { return NF4BestEncoder(entry: entry, recipe: recipe, placement: placement) }
             return NF4Encoder(entry: entry, recipe: recipe, placement: placement, scratchBase: scratch.base)
         case .int8(let codes, let scales, let format):
             return Int8Encoder(entry: entry, places: (codes, scales, format))

@@ -67,7 +67,7 @@ enum PlanHandlers {
         let items = Method.allCases.map { method in
             JSON.object([
                 ("method", .string(method.rawValue)), ("formats", .strings(method.formats.map(\.rawValue))),
-                ("modes", .strings(Mode.allCases.map(\.rawValue))), ("streaming", .bool(method.streams)),
+                ("modes", .strings(method.modes.map(\.rawValue))), ("streaming", .bool(method.streams)),
                 ("bits_per_weight", .number(method.nominalBits)), ("options", options(of: method)),
             ])
         }

@@ -11,7 +11,7 @@ import Testing
         let run = try SessionRun(
             golden.input(),
             [
-                ("method", "nf4"), ("block_size", "\(golden.params.blocksize ?? 64)"),
+                ("method", "nf4"), ("mode", "reference"), ("block_size", "\(golden.params.blocksize ?? 64)"),
                 ("double_quant", "\(golden.params.double_quant ?? false)"),
             ], pieceBytes: pieceBytes)
         try expectGolden(golden, run)
@@ -42,7 +42,7 @@ import Testing
         let options =
             nf4
             ? [
-                ("method", "nf4"), ("block_size", "\(golden.params.blocksize ?? 64)"),
+                ("method", "nf4"), ("mode", "reference"), ("block_size", "\(golden.params.blocksize ?? 64)"),
                 ("double_quant", "\(golden.params.double_quant ?? false)"),
             ] : [("method", "int8")]
         let run = try SessionRun(golden.input(), options)

@@ -178,7 +178,8 @@ import Testing
         #expect(code([("method", "nf4"), ("block_size", "48")]) == "recipe.invalid_option")
         #expect(code([("method", "nf4"), ("block_size", "8192")]) == "recipe.invalid_option")
         #expect(code([("method", "nf4"), ("double_quant", "maybe")]) == "recipe.invalid_option")
-        #expect(code([("method", "nf4"), ("mode", "best")]) == "recipe.mode_unavailable")
+        #expect(code([("method", "int8"), ("mode", "best")]) == "recipe.mode_unavailable")
+        #expect(code([("method", "awq"), ("mode", "best")]) == "recipe.mode_unavailable")
         #expect(code([("method", "nf4"), ("mode", "worst")]) == "recipe.invalid_option")
         #expect(code([("method", "nf4"), ("method", "nf4")]) == "recipe.duplicate_option")
         #expect(code([("method", "nf4"), ("format", "awq")]) == "recipe.format_mismatch")
@@ -194,7 +195,7 @@ import Testing
         #expect(one.canonical == other.canonical)
         #expect(
             one.canonical
-                == #"{"block_size":64,"double_quant":true,"format":"bitsandbytes","method":"nf4","mode":"reference"}"#)
+                == #"{"block_size":64,"double_quant":true,"format":"bitsandbytes","method":"nf4","mode":"best"}"#)
         let third = try Recipe(options: [RecipeOption("method", "nf4"), RecipeOption("exclude", "a\"b")])
         #expect(third.canonical.contains(#""exclude":["a\"b"]"#))
     }

@@ -1,0 +1,86 @@
+/// The nested groups of one weight in `mode=best`: their offset, the two rivals of the group at hand, what is not yet
+/// written.
+struct NestedGroups {
+    /// What the differences are taken from, which the format lets an encoder choose.
+    var offset: Float = 0
+    /// The searched scales of the group at hand.
+    private(set) var searched = NestedFit()
+    /// Its absmax values.
+    private(set) var plain = NestedFit()
+    /// Whether the group at hand keeps its absmax values.
+    var keepsPlain = false
+
+    private let codes: Place
+    private let nestedAbsmax: Place
+    private var pendingCodes: [UInt8] = []
+    private var pendingAbsmax: [Float] = []
+    private var written = 0
+    private var writtenGroups = 0
+    private var weights = [Float](repeating: 0, count: NestedQuantizer.blockSize)
+    private var tolerance = 0.0
+    private var absmax = [Float](repeating: 0, count: NestedQuantizer.blockSize)
+
+    /// Codes are written this many at a time.
+    private static let pendingLimit = 1 << 14
+    /// A fit whose cost is below this share of the error, 0.02 dB, is good enough.
+    private static let negligible = 0x1p-8
+
+    init(codes: Place, nestedAbsmax: Place) {
+        self.codes = codes
+        self.nestedAbsmax = nestedAbsmax
+    }
+
+    /// Fits the searched scales of a group and returns the least squared error that the reference's codes could have
+    /// with any scales at all: Σe² − (Σe·c)² / Σc² for each block, where e = x − c·absmax.
+    mutating func fit(_ choices: [NF4Choice], _ scales: [Float], blocks: Int) -> Double {
+        keepsPlain = false
+        var (error, bound) = (0.0, 0.0)
+        for block in 0..<blocks {
+            let choice = choices[block]
+            weights[block] = choice.chosenCodeSquared
+            error += Double(choice.squaredError)
+            guard choice.codeSquared > 0 else { continue }
+            let product = Double(choice.errorTimesCode)
+            bound += Double(choice.squaredError) - product * product / Double(choice.codeSquared)
+        }
+        tolerance = error * Self.negligible
+        searched.fit(scales, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
+        return bound
+    }
+
+    /// Fits the group's absmax values and returns their squared error with the codes that the reference gives them,
+    /// before they follow the restored scale: Σ(x − c·a')² = Σe² − 2(a' − a)·Σe·c + (a' − a)²·Σc².
+    mutating func fitPlain(_ choices: [NF4Choice], blocks: Int) -> Double {
+        var error = 0.0
+        for block in 0..<blocks {
+            weights[block] = choices[block].codeSquared
+            absmax[block] = choices[block].absmax
+            error += Double(choices[block].squaredError)
+        }
+        plain.fit(absmax, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
+        for block in 0..<blocks {
+            let shift = Double(plain.restored[block]) - Double(absmax[block])
+            let perShift = shift * Double(choices[block].codeSquared) - 2 * Double(choices[block].errorTimesCode)
+            error += shift * perShift
+        }
+        return error
+    }
+
+    /// Takes over the rival that the group keeps.
+    mutating func append(blocks: Int, _ workplace: Workplace) throws(QuantizationError) {
+        pendingCodes += keepsPlain ? plain.codes[..<blocks] : searched.codes[..<blocks]
+        pendingAbsmax.append(keepsPlain ? plain.nestedAbsmax : searched.nestedAbsmax)
+        if pendingCodes.count >= Self.pendingLimit { try flush(workplace) }
+    }
+
+    /// Writes what is pending.
+    mutating func flush(_ workplace: Workplace) throws(QuantizationError) {
+        guard !pendingCodes.isEmpty else { return }
+        try workplace.write(pendingCodes.span, at: codes.offset + written)
+        try workplace.write(pendingAbsmax.span, at: nestedAbsmax.offset + writtenGroups * 4)
+        written += pendingCodes.count
+        writtenGroups += pendingAbsmax.count
+        pendingCodes.removeAll(keepingCapacity: true)
+        pendingAbsmax.removeAll(keepingCapacity: true)
+    }
+}

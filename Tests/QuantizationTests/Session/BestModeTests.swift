@@ -1,0 +1,163 @@
+import Tensors
+import Testing
+
+@testable import Quantization
+
+/// `mode=best` of NF4: the same format, never more error, and figures that are those of the restored weight.
+@Suite struct BestModeTests {
+    @Test(arguments: Weights.allCases, [false, true])
+    func isNeverWorseThanTheReference(_ weights: Weights, _ nested: Bool) throws {
+        // Three nested groups and a short one with a short block.
+        let x = weights.values(37 * 1500)
+        for blockSize in [64, 4096] {
+            let best = try run(x, "best", nested: nested, blockSize: blockSize)
+            let reference: SessionRun
+            do {
+                reference = try run(x, "reference", nested: nested, blockSize: blockSize)
+            } catch QuantizationError.outOfRange {
+                continue  // The mean of the reference overflows; best has an answer.
+            }
+            let error = try RestoredWeight(best).squaredError(x)
+            let limit = try RestoredWeight(reference).squaredError(x)
+            #expect(error <= limit * (1 + 1e-7), "\(weights) \(blockSize): \(error) against \(limit)")
+        }
+    }
+
+    @Test(arguments: [(false, 0.6), (true, 0.6)])
+    func gaussianWeightsGain(_ nested: Bool, _ least: Double) throws {
+        let x = gaussian(512 * 1024, seed: 5)
+        let figures = try ["best", "reference"].map {
+            try #require(QualityFigures(run(x, $0, nested: nested).result.report.pooled).sqnr)
+        }
+        #expect(figures[0] >= figures[1] + least, "\(figures)")
+    }
+
+    @Test(arguments: Weights.allCases, [ElementType.f32, .f16, .bf16])
+    func reportIsThatOfTheRestoredWeight(_ weights: Weights, _ type: ElementType) throws {
+        // What overflows or underflows when squared is not measured in any mode.
+        if [.tiny, .subnormal, .huge, .nearLimit].contains(weights) { return }
+        let (bytes, x) = stored(weights.values(16384 + 100 * 37), type)
+        for nested in [false, true] {
+            let file = safetensors([("weight", type, [x.count / 4, 4], bytes)])
+            let run = try SessionRun(file, options("best", nested, 64))
+            let quality = try #require(run.result.report.tensors.first?.quality)
+            let restored = try RestoredWeight(run)
+            let errors = zip(x, restored.values).map { Double(abs($0 - $1)) }.sorted()
+            let squared = restored.squaredError(x)
+            #expect(abs(quality.sums.squaredError - squared) <= 1e-5 * squared)
+            #expect(abs(quality.sums.absoluteError - errors.reduce(0, +)) <= 1e-5 * quality.sums.absoluteError)
+            #expect(quality.sums.maximumError == errors.last)
+            let p99 = errors[Int(0.99 * Double(errors.count))]
+            #expect(abs(quality.p99Error - p99) <= 0.07 * p99 + 1e-30)
+            #expect(!quality.absoluteErrorsAreBounds && !quality.excludesCast)
+            #expect(quality.sums.count == x.count)
+        }
+    }
+
+    @Test(arguments: [false, true], [32, 64, 2048])
+    func piecesDoNotShow(_ nested: Bool, _ blockSize: Int) throws {
+        let x = Weights.spiky.values(37 * 601)
+        let whole = try run(x, "best", nested: nested, blockSize: blockSize)
+        #expect(whole.output.gaps == 0 && whole.output.overwritten == 0)
+        #expect(whole.output.bytes.count == whole.result.artifactBytes)
+        for piece in [1, 100, 4097, 65536] {
+            let cut = try run(x, "best", nested: nested, blockSize: blockSize, piece: piece)
+            #expect(cut.output.bytes == whole.output.bytes)
+            #expect(cut.result.report.tensors[0].quality == whole.result.report.tensors[0].quality)
+        }
+    }
+
+    @Test(arguments: Weights.allCases, [false, true])
+    func levelsDoNotShow(_ weights: Weights, _ nested: Bool) throws {
+        let x = weights.values(16384 + 37 * 111)
+        let made = try availableLevels.map { try encoded(x, nested: nested, level: $0) }
+        for other in made.dropFirst() {
+            #expect(other.bytes == made[0].bytes)
+            #expect(other.offset == made[0].offset)
+            // Sums of squares beyond float32 may be NaN, which equals nothing.
+            #expect(other.quality == made[0].quality || weights == .nearLimit)
+        }
+    }
+
+    @Test(arguments: [1, 2, 63, 64, 65, 16384, 16385])
+    func anyCountIsWhole(_ count: Int) throws {
+        let x = gaussian(count, seed: 3)
+        for nested in [false, true] {
+            let best = try run(x, "best", nested: nested)
+            let reference = try run(x, "reference", nested: nested)
+            #expect(best.output.gaps == 0)
+            let restored = try RestoredWeight(best)
+            #expect(restored.scales.allSatisfy { $0.isFinite && $0 > 0 })
+            #expect(try restored.squaredError(x) <= RestoredWeight(reference).squaredError(x) * (1 + 1e-7))
+            let packed = try #require(try best.tensors()["weight"])
+            #expect(count % 2 == 0 || packed[count / 2] & 15 == NF4Tables.zeroCode)
+        }
+    }
+
+    @Test(arguments: [0, 16383, 16384, 20000])
+    func refusesWhatIsNotFinite(_ place: Int) throws {
+        for nested in [false, true] {
+            var x = gaussian(20001, seed: 3)
+            x[place] = place % 2 == 0 ? .nan : .infinity
+            #expect(throws: QuantizationError.nonFinite(tensor: "weight", index: place)) {
+                _ = try run(x, "best", nested: nested)
+            }
+        }
+    }
+
+    @Test func needsNoScratch() throws {
+        let file = safetensors([("weight", .f32, [64, 64], bytes(of: gaussian(4096, seed: 1)))])
+        let input = try unsafe parseFile(file.span.bytes)
+        for (mode, scratch) in [("best", 0), ("reference", 64 * 20)] {
+            let recipe = try Recipe(options: options(mode, true, 64).map { RecipeOption($0.0, $0.1) })
+            #expect(try ArtifactLayout(input: input, recipe: recipe, engine: "test").scratchBytes == scratch)
+        }
+    }
+
+    private func options(_ mode: String, _ nested: Bool, _ blockSize: Int) -> [(String, String)] {
+        [("method", "nf4"), ("mode", mode), ("double_quant", "\(nested)"), ("block_size", "\(blockSize)")]
+    }
+
+    private func run(
+        _ x: [Float], _ mode: String, nested: Bool, blockSize: Int = 64, piece: Int = .max
+    ) throws -> SessionRun {
+        try SessionRun(
+            safetensors([("weight", .f32, [1, x.count], bytes(of: x))]), options(mode, nested, blockSize),
+            pieceBytes: piece)
+    }
+
+    /// `x` rounded to `type`: its bytes and its values.
+    private func stored(_ x: [Float], _ type: ElementType) -> ([UInt8], [Float]) {
+        switch type {
+        case .f16:
+            let halves = x.map { Float16($0) }
+            return (
+                halves.flatMap { [UInt8($0.bitPattern & 255), UInt8($0.bitPattern >> 8)] }, halves.map { Float($0) }
+            )
+        case .bf16:
+            let bits = x.map { UInt16($0.bitPattern >> 16) }
+            return (
+                bits.flatMap { [UInt8($0 & 255), UInt8($0 >> 8)] }, bits.map { Float(bitPattern: UInt32($0) << 16) }
+            )
+        default: return (bytes(of: x), x)
+        }
+    }
+
+    /// One weight through the encoder at one level.
+    private func encoded(
+        _ x: [Float], nested: Bool, level: KernelLevel
+    ) throws -> (bytes: [UInt8], offset: Float?, quality: TensorQuality?) {
+        let input = bytes(of: x)
+        let description = try describeRaw(type: .f32, shape: [1, x.count], totalBytes: input.count)
+        let recipe = try Recipe(options: options("best", nested, 64).map { RecipeOption($0.0, $0.1) })
+        let layout = try ArtifactLayout(input: description, recipe: recipe, engine: "test")
+        guard case .nf4(let placement) = layout.tensors[0] else { throw MissingLevel(level: level) }
+        let output = MemoryStorage()
+        let workplace = Workplace(
+            output: output, scratch: MemoryStorage(), kernels: try #require(Kernels(level: level)))
+        var encoder = NF4BestEncoder(entry: description.entries[0], recipe: recipe, placement: placement)
+        try encoder.consume(unsafe input.span.bytes, workplace)
+        let made = try encoder.finish(workplace)
+        return (Array(output.bytes[layout.dataStart...]), made.nestedOffset, made.quality)
+    }
+}
