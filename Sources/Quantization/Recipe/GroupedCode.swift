@@ -104,7 +104,7 @@ extension GroupedCode {
 
     /// The same for weights of any type: the share of the type's range is that of float16.
     func largest(of type: RestoredType) -> Float {
-        type == .f16 ? largestFloat16 : largestFloat16 / HalfOctets.limit * .greatestFiniteMagnitude
+        type == .f16 ? largestFloat16 : largestFloat16 / HalfOctets.limit * type.largest
     }
 
     /// F16 weights up to this magnitude are all restored to finite values, whatever the others of their group are: a

@@ -60,6 +60,7 @@ struct FuzzInput {
         case "nf4":
             options.append(("block_size", generator.pick(["32", "64", "64", "256", "4096"])))
             options.append(("double_quant", generator.pick(["true", "false"])))
+            options.append(("mode", generator.pick(["best", "reference"])))
         case "awq":
             options.append(("group_size", generator.pick(["32", "64", "128", "-1"])))
             if generator.chance(40) {

@@ -129,6 +129,27 @@ import Testing
         #expect(refusal(input, keep, limits: limits) == nil)
     }
 
+    /// A scale that is searched, or restored from 8 bits, may lie beyond the largest weight that the type holds.
+    @Test(arguments: ["best", "reference"], ["true", "false"])
+    func nothingIsRestoredAsInfinite(_ mode: String, _ doubleQuant: String) throws {
+        for seed in 0..<40 as Range<UInt64> {
+            var generator = FuzzGenerator(state: seed)
+            let stored = (0..<64 * 64).flatMap { index -> [UInt8] in
+                let magnitude = Float.random(in: 50000...65504, using: &generator)
+                let value = Float16(generator.chance(50) ? magnitude : -magnitude) / (index / 64 % 3 == 0 ? 4 : 1)
+                return [UInt8(truncatingIfNeeded: value.bitPattern), UInt8(value.bitPattern >> 8)]
+            }
+            let input = safetensors([("weight", .f16, [64, 64], stored)])
+            let options = [("method", "nf4"), ("mode", mode), ("double_quant", doubleQuant)]
+            do {
+                let run = try SessionRun(input, options)
+                let values = try RestoredWeight(run).values
+                #expect(values.allSatisfy { $0.isFinite }, "seed \(seed)")
+                #expect(run.result.report.pooled.maximumError.isFinite, "seed \(seed)")
+            } catch QuantizationError.outOfRange("weight", _, _, _) {}
+        }
+    }
+
     /// Half a step beyond the largest weight there may be no number left: the artifact would restore an infinity.
     @Test(
         arguments: [("int4", "compressed-tensors"), ("int4", "mlx"), ("int8", "mlx")],
