@@ -147,7 +147,7 @@ struct GoldenFileTests {
 
     static let types: [String: ElementType] = [
         "float32": .f32, "float16": .f16, "bfloat16": .bf16, "float64": .f64, "uint8": .u8, "int8": .i8,
-        "int16": .i16, "int32": .i32, "int64": .i64, "bool": .bool, "float8_e4m3fn": .f8E4M3,
+        "int16": .i16, "int32": .i32, "int64": .i64, "bool": .bool, "float8_e4m3fn": .f8E4M3, "uint32": .u32,
     ]
 
     @Test func everyGoldenFileIsReadAsItsIndexSays() throws {

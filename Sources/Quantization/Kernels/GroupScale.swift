@@ -58,6 +58,15 @@ extension RestoredType {
         }
     }
 
+    /// The largest finite value of the type.
+    var largest: Float {
+        switch self {
+        case .f32: .greatestFiniteMagnitude
+        case .f16: 65504
+        case .bf16: 0x1.fep127
+        }
+    }
+
     /// Bytes of one element.
     var width: Int { self == .f32 ? 4 : 2 }
 }

@@ -80,7 +80,7 @@ package struct ArtifactLayout: Sendable {
         guard selected.treatments.contains(.quantize) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
-        try Self.checkCalibration(input.entries, selected.treatments, recipe)
+        try Self.checkCalibration(input.entries, selected.treatments, recipe, limits)
         var builder = LayoutBuilder(recipe: recipe)
         for (entry, treatment) in zip(input.entries, selected.treatments) {
             try limits.check(entry, treatment, recipe)
@@ -173,7 +173,7 @@ package struct ArtifactLayout: Sendable {
 
     /// Every weight that AWQ quantizes needs activations [tokens, in]: known from the header alone.
     private static func checkCalibration(
-        _ entries: [TensorEntry], _ treatments: [Treatment], _ recipe: Recipe
+        _ entries: [TensorEntry], _ treatments: [Treatment], _ recipe: Recipe, _ limits: SessionLimits
     ) throws(QuantizationError) {
         guard recipe.method == .awq, recipe.calibration == .activations else { return }
         let byName = Dictionary(entries.map { (ExactName($0.name), $0) }, uniquingKeysWith: { first, _ in first })
@@ -195,6 +195,7 @@ package struct ArtifactLayout: Sendable {
             guard activations.shape[0] > 0 else {
                 throw .calibration(code: "calibration.empty", detail: "'\(name)' holds no tokens.")
             }
+            if recipe.scaling == .keep { try limits.checkSearch(entry, tokens: activations.shape[0]) }
         }
     }
 

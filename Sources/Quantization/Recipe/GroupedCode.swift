@@ -102,6 +102,11 @@ extension GroupedCode {
         }
     }
 
+    /// The same for weights of any type: the share of the type's range is that of float16.
+    func largest(of type: RestoredType) -> Float {
+        type == .f16 ? largestFloat16 : largestFloat16 / HalfOctets.limit * type.largest
+    }
+
     /// F16 weights up to this magnitude are all restored to finite values, whatever the others of their group are: a
     /// code may lie half a step outside of the range, and MLX's product of code and scale spans all of it.
     var largestFloat16: Float {

@@ -92,8 +92,8 @@ struct GroupEncoder: TensorEncoder {
                     at: group * groupBytes + code.bytes(of: start), groupBytes: code.bytes(of: length),
                     sums: &pieces, histogram: &histogram.recent)
                 for index in 0..<together {
-                    // A finite F16 weight can have a restored value that is not.
-                    if restored == .f16, !pieces[index].maximumError.isFinite {
+                    // A finite weight can have a restored value that is not.
+                    if !pieces[index].maximumError.isFinite {
                         throw overflow(x, first: first + index * length, count: length, kernels)
                     }
                     sums.add(pieces[index], count: length)
@@ -104,10 +104,10 @@ struct GroupEncoder: TensorEncoder {
 
     private func overflow(_ x: RawSpan, first: Int, count: Int, _ kernels: Kernels) -> QuantizationError {
         let part = x.extracting(first * 4..<(first + count) * 4)
-        let (index, value) = kernels.firstBeyond(part, count: count, limit: code.largestFloat16)
+        let (index, value) = kernels.firstBeyond(part, count: count, limit: code.largest(of: restored))
         return .outOfRange(
             tensor: entry.name, index: groupsDone * elements + first + index, value: value,
-            limit: code.largestFloat16)
+            limit: code.largest(of: restored))
     }
 
     private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {

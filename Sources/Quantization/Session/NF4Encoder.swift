@@ -39,8 +39,8 @@ struct NF4Encoder: TensorEncoder {
         if let codes = placement.nestedAbsmax {
             let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize
             nested = NestedPass(
-                name: entry.name, blocks: blocks, scratchBase: scratchBase, codes: placement.absmax, nestedAbsmax: codes
-            )
+                name: entry.name, blocks: blocks, blockSize: recipe.blockSize, type: type, scratchBase: scratchBase,
+                codes: placement.absmax, nestedAbsmax: codes)
         }
     }
 

@@ -16,12 +16,19 @@ struct NestedPass {
     private let codes: Place
     private let nestedAbsmax: Place
     private let name: String
+    private let blockSize: Int
+    private let type: RestoredType
     private var mean: TorchMean
     private var records: [Float] = []
     private var staged = 0
 
-    init(name: String, blocks: Int, scratchBase: Int, codes: Place, nestedAbsmax: Place) {
+    init(
+        name: String, blocks: Int, blockSize: Int, type: RestoredType, scratchBase: Int, codes: Place,
+        nestedAbsmax: Place
+    ) {
         self.name = name
+        self.blockSize = blockSize
+        self.type = type
         self.blocks = blocks
         self.scratchBase = scratchBase
         self.codes = codes
@@ -89,6 +96,11 @@ struct NestedPass {
             nestedValues.append(nested)
             for (index, code) in zip(start..<end, blockCodes) {
                 let restored = Self.quantizer.reconstruct(code, nestedAbsmax: nested, offset: offset)
+                // The largest weight of a block is restored as its scale, which may lie beyond what the type holds.
+                guard HalfPrecision.rounded(restored, to: type).isFinite else {
+                    throw .outOfRange(
+                        tensor: name, index: (first + index) * blockSize, value: restored, limit: type.largest)
+                }
                 correction.add(records[(index * Self.recordFields)...].prefix(Self.recordFields), restored)
             }
         }

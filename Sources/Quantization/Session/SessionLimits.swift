@@ -10,16 +10,17 @@ package struct SessionLimits: Sendable, Equatable {
     package var maximumRowElements = 8 << 20
     /// Input columns of a Linear that AWQ searches.
     package var maximumAWQColumns = 1 << 16
+    /// Products of one pass of AWQ's scale search over a Linear, tokens · rows · columns: an hour on two cores for
+    /// its 20 candidates. Unlike all other work this grows with the square of the input.
+    package var maximumSearchProducts = 1 << 40
     /// Bytes of one bias that AWQ casts to F16; it is held whole.
     package var maximumBiasBytes = 8 << 20
-
     /// Comparisons of characters that `include` and `exclude` may take over all names: about two seconds.
     package var maximumGlobSteps = 1 << 30
     /// Bytes of the artifact's own header: the format's limit, beyond which no reader opens the file.
     package var maximumArtifactHeaderBytes = 100_000_000
     /// Warnings about single tensors that a report tells in full.
     package var maximumWarnings = 100
-
     /// Bytes of memory that all sessions of a service share; see `MemoryBudget`.
     package var maximumWorkingBytes = 1 << 30
 
@@ -33,6 +34,12 @@ package struct SessionLimits: Sendable, Equatable {
         case .castToF16: try check(entry.bytes.count, maximumBiasBytes, "bias_bytes", entry)
         case .copy, .calibration: return
         }
+    }
+
+    /// Refuses a scale search that would go on for days.
+    func checkSearch(_ entry: TensorEntry, tokens: Int) throws(QuantizationError) {
+        let (products, overflow) = entry.elementCount.multipliedReportingOverflow(by: tokens)
+        try check(overflow ? Int.max : products, maximumSearchProducts, "awq_products", entry)
     }
 
     private func check(_ entry: TensorEntry, _ recipe: Recipe) throws(QuantizationError) {

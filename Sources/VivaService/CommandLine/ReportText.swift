@@ -12,7 +12,7 @@ struct ReportText {
         var rows = [["tensor", "shape", "dtype", "SQNR dB", "MSE", "max error"]]
         for tensor in report.tensors {
             let shape = tensor.entry.shape.map(String.init).joined(separator: "x")
-            var row = [tensor.entry.name, shape, tensor.entry.type.rawValue]
+            var row = [TerminalText.plain(tensor.entry.name), shape, tensor.entry.type.rawValue]
             if let quality = tensor.quality {
                 let figures = QualityFigures(quality.sums)
                 row += [
@@ -33,7 +33,7 @@ struct ReportText {
             "\(inputBytes) bytes in, \(result.artifactBytes) bytes out; \(Self.fixed(report.bitsPerWeight, 3)) bits a "
                 + "weight; SQNR \(sqnr) dB of at most "
                 + "\(Self.fixed(report.limits.gaussian, 2)) dB at this rate")
-        lines += report.warnings.map { "warning: \($0)" }
+        lines += report.warnings.map { "warning: \(TerminalText.plain($0))" }
         return lines.joined(separator: "\n")
     }
 
@@ -87,5 +87,19 @@ enum ProblemText {
         return "\(error)"
     }
 
-    private static func detail(_ problem: Problem) -> String { "\(problem.detail) (\(problem.code))" }
+    private static func detail(_ problem: Problem) -> String {
+        TerminalText.plain("\(problem.detail) (\(problem.code))")
+    }
+}
+
+/// Text from a file for a terminal.
+enum TerminalText {
+    /// The text with control characters replaced: a tensor's name must not move the cursor or write a line of its own.
+    static func plain(_ text: String) -> String {
+        var plain = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            plain.append(scalar.properties.generalCategory == .control ? "\u{FFFD}" : scalar)
+        }
+        return String(plain)
+    }
 }

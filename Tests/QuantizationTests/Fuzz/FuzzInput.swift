@@ -54,18 +54,28 @@ struct FuzzInput {
     }
 
     private static func recipe(_ generator: inout FuzzGenerator) -> [(String, String)] {
-        let method = generator.pick(["nf4", "nf4", "int8", "awq"])
+        let method = generator.pick(["nf4", "nf4", "int8", "int8", "awq", "int4", "fp8"])
         var options = [("method", method)]
         switch method {
         case "nf4":
             options.append(("block_size", generator.pick(["32", "64", "64", "256", "4096"])))
             options.append(("double_quant", generator.pick(["true", "false"])))
+            options.append(("mode", generator.pick(["best", "reference"])))
         case "awq":
             options.append(("group_size", generator.pick(["32", "64", "128", "-1"])))
             if generator.chance(40) {
                 options.append(("calibration", "none"))
             } else {
                 options.append(("scaling", generator.pick(["none", "keep"])))
+            }
+        case "int8", "int4":
+            let formats = method == "int8" ? ["bitsandbytes"] : ["awq"]
+            let format = generator.pick(formats + ["compressed-tensors", "mlx"])
+            options.append(("format", format))
+            if format == "compressed-tensors", method == "int8", generator.chance(50) {
+                options.append(("scheme", "W8A8"))
+            } else if format != "bitsandbytes" {
+                options.append(("group_size", generator.pick(["32", "64", format == "mlx" ? "128" : "-1"])))
             }
         default: break
         }

@@ -83,7 +83,7 @@ struct FuzzOutcome {
             complaints.append("the artifact does not parse")
             return
         }
-        let scales = [".absmax", ".nested_absmax", "SCB", "scales"]
+        let scales = [".absmax", ".nested_absmax", "SCB", "scales", "_scale", "biases"]
         for entry in (try? unsafe parseFile(bytes.span.bytes))?.entries ?? [] {
             guard scales.contains(where: { entry.name.hasSuffix($0) }), let held = made[entry.name],
                 !result.input.entries.contains(where: { ExactName($0.name) == ExactName(entry.name) })
@@ -97,6 +97,7 @@ struct FuzzOutcome {
             for figure in [figures.sqnr, figures.psnr, figures.cosine, figures.relativeError] {
                 if let figure, !figure.isFinite { complaints.append("a figure is no number") }
             }
+            if !quality.sums.maximumError.isFinite { complaints.append("a weight is restored as no number") }
             if quality.sums.count != tensor.entry.elementCount { complaints.append("weights were not counted") }
         }
     }

@@ -113,6 +113,60 @@ import Testing
         #expect(try run.tensors().count == 120)
     }
 
+    @Test func aScaleSearchThatWouldTakeDaysIsRefusedAtTheHeader() {
+        let input = safetensors([
+            ("weight", .f32, [8, 32], bytes(of: gaussian(256, seed: 7))),
+            ("activations", .f32, [5, 32], bytes(of: gaussian(160, seed: 8))),
+        ])
+        var limits = SessionLimits()
+        #expect(limits.maximumSearchProducts == 1 << 40)
+        limits.maximumSearchProducts = 5 * 256 - 1
+        let keep = [("method", "awq"), ("group_size", "32"), ("scaling", "keep")]
+        let expected = QuantizationError.limit(name: "awq_products", value: 1280, limit: 1279, tensor: "weight")
+        #expect(refusal(input, keep, limits: limits) == expected)
+        #expect(refusal(input, Array(keep.dropLast()), limits: limits) == nil)
+        limits.maximumSearchProducts = 5 * 256
+        #expect(refusal(input, keep, limits: limits) == nil)
+    }
+
+    /// A scale that is searched, or restored from 8 bits, may lie beyond the largest weight that the type holds.
+    @Test(arguments: ["best", "reference"], ["true", "false"])
+    func nothingIsRestoredAsInfinite(_ mode: String, _ doubleQuant: String) throws {
+        for seed in 0..<40 as Range<UInt64> {
+            var generator = FuzzGenerator(state: seed)
+            let stored = (0..<64 * 64).flatMap { index -> [UInt8] in
+                let magnitude = Float.random(in: 50000...65504, using: &generator)
+                let value = Float16(generator.chance(50) ? magnitude : -magnitude) / (index / 64 % 3 == 0 ? 4 : 1)
+                return [UInt8(truncatingIfNeeded: value.bitPattern), UInt8(value.bitPattern >> 8)]
+            }
+            let input = safetensors([("weight", .f16, [64, 64], stored)])
+            let options = [("method", "nf4"), ("mode", mode), ("double_quant", doubleQuant)]
+            do {
+                let run = try SessionRun(input, options)
+                let values = try RestoredWeight(run).values
+                #expect(values.allSatisfy { $0.isFinite }, "seed \(seed)")
+                #expect(run.result.report.pooled.maximumError.isFinite, "seed \(seed)")
+            } catch QuantizationError.outOfRange("weight", _, _, _) {}
+        }
+    }
+
+    /// Half a step beyond the largest weight there may be no number left: the artifact would restore an infinity.
+    @Test(
+        arguments: [("int4", "compressed-tensors"), ("int4", "mlx"), ("int8", "mlx")],
+        [ElementType.f32, .bf16])
+    func whatWouldBeRestoredAsInfiniteIsRefused(_ choice: (String, String), _ type: ElementType) {
+        let largest: [Float] = [-3.38e38, 3.38e38]
+        let elements = largest + [Float](repeating: 1e30, count: 62)
+        let stored = elements.flatMap { value in
+            (type == .f32 ? 0..<4 : 2..<4).map { UInt8(truncatingIfNeeded: value.bitPattern >> (8 * $0)) }
+        }
+        let options = [("method", choice.0), ("format", choice.1), ("group_size", "64")]
+        switch refusal(safetensors([("weight", type, [1, 64], stored)]), options) {
+        case .outOfRange("weight", 0, let value, let limit): #expect(value < -limit)
+        case let other: Issue.record("\(String(describing: other))")
+        }
+    }
+
     @Test func warningsAreBounded() throws {
         let input = safetensors(
             (0..<7).map { ("m\($0).weight", .f32, [2, 33], bytes(of: gaussian(66, seed: UInt64($0)))) })
