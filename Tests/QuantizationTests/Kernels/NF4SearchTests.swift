@@ -7,9 +7,9 @@ import Testing
 @Suite struct NF4SearchTests {
     @Test(arguments: Adversary.allCases, RestoredType.allCases)
     func levelsAgree(_ input: Adversary, _ restored: RestoredType) throws {
-        for blockSize in [32, 64, 256] {
+        for blockSize in restored == .f32 ? [32, 64, 256] : [64] {
             let expected = try SearchRun(input.values, blockSize: blockSize, restored: restored, level: .portable)
-            for level in availableLevels {
+            for level in availableLevels where level != .portable {
                 for misalignment in [0, 1, 6] {
                     let run = try SearchRun(
                         input.values, blockSize: blockSize, restored: restored, level: level,
