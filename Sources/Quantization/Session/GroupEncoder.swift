@@ -42,7 +42,15 @@ struct GroupEncoder: TensorEncoder {
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try feed.feed(bytes, workplace.kernels) { (x, groups) throws(QuantizationError) in
             histogram.willCount(groups * elements)
-            for group in 0..<groups { scales[group] = try scale(x, group, workplace.kernels) }
+            for group in 0..<groups {
+                do throws(QuantizationError) {
+                    scales[group] = try scale(x, group, workplace.kernels)
+                } catch {
+                    // The first refusal of the tensor is told, however its bytes were cut.
+                    if group > 0 { try encode(x, group, workplace.kernels) }
+                    throw error
+                }
+            }
             try encode(x, groups, workplace.kernels)
             try workplace.write(
                 codes.span.extracting(first: groups * groupBytes),

@@ -10,8 +10,8 @@ package struct SessionLimits: Sendable, Equatable {
     package var maximumRowElements = 8 << 20
     /// Input columns of a Linear that AWQ searches.
     package var maximumAWQColumns = 1 << 16
-    /// Products of one pass of AWQ's scale search over a Linear, tokens · rows · columns: half an hour for two cores and
-    /// 20 candidates. Unlike all other work this grows with the square of the input.
+    /// Products of one pass of AWQ's scale search over a Linear, tokens · rows · columns: half an hour for two cores
+    /// and 20 candidates. Unlike all other work this grows with the square of the input.
     package var maximumSearchProducts = 1 << 40
     /// Bytes of one bias that AWQ casts to F16; it is held whole.
     package var maximumBiasBytes = 8 << 20

@@ -167,6 +167,21 @@ import Testing
         }
     }
 
+    @Test(arguments: [Int.max, 100])
+    func theFirstRefusalIsToldHoweverTheBytesAreCut(_ pieceBytes: Int) {
+        var values = [Float](repeating: 1, count: 256)
+        values[70] = -3.4e38
+        values[200] = .nan
+        let options = [("method", "int4"), ("format", "compressed-tensors"), ("group_size", "64")]
+        let input = safetensors([("weight", .f32, [2, 128], bytes(of: values))])
+        #expect {
+            _ = try SessionRun(input, options, pieceBytes: pieceBytes)
+        } throws: { error in
+            guard case .outOfRange("weight", 70, -3.4e38, _)? = error as? QuantizationError else { return false }
+            return true
+        }
+    }
+
     @Test func warningsAreBounded() throws {
         let input = safetensors(
             (0..<7).map { ("m\($0).weight", .f32, [2, 33], bytes(of: gaussian(66, seed: UInt64($0)))) })
