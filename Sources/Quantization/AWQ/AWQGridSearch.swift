@@ -21,11 +21,13 @@ enum AWQGridSearch {
         let (ours, theirs) = (
             error(found, halves, original, from: start), error(reference, halves, original, from: start)
         )
+        var (scale, zero) = (reference.scale, reference.zero)
         // NaN, from a group of zeros or a scale that float16 does not hold, is not less.
-        let isLess = SIMDMask<SIMD8<Int32>>(ours .< theirs)
-        return AWQGrid(
-            scale: reference.scale.replacing(with: found.scale, where: isLess),
-            zero: reference.zero.replacing(with: found.zero, where: isLess))
+        for lane in 0..<8 where ours[lane] < theirs[lane] {
+            scale[lane] = found.scale[lane]
+            zero[lane] = found.zero[lane]
+        }
+        return AWQGrid(scale: scale, zero: zero)
     }
 
     private static func grid(_ halves: [RowOctet], minimum: RowOctet, maximum: RowOctet) -> AWQGrid {
@@ -57,7 +59,8 @@ enum AWQGridSearch {
     ) -> SIMD8<Double> {
         var sum = SIMD8<Double>()
         for (index, half) in halves.enumerated() {
-            let error = SIMD8<Double>(original[start + index] - grid.halfRestored(grid.halfCodes(half)))
+            let restored = grid.halfRestored(grid.halfCodes(half))
+            let error = SIMD8<Double>(original[start + index]) - SIMD8<Double>(restored)
             sum += error * error
         }
         return sum

@@ -15,6 +15,9 @@ struct GroupSearch {
     private var proposals: [GroupScale]
     private var pieces: [ErrorSums]
     private var errors: [Double]
+    private var reference: [Double]
+    /// Groups that are searched together.
+    private let batch: Int
 
     /// What a piece's grid sums add up to over a group.
     private struct GridTotals {
@@ -38,6 +41,8 @@ struct GroupSearch {
     /// Weights of other magnitudes have no grid: its inverse step or the sums would leave float32.
     private static let magnitudes: ClosedRange<Float> = 0x1p-100...0x1p100
 
+    /// About this many weights are searched together, 32 KiB, which the first cache holds.
+    private static let batchElements = 1 << 13
     /// The lowest code of 4 bits around zero; affine codes are stored with 8 added.
     private static let lowestCode: Float = -8
 
@@ -69,12 +74,14 @@ struct GroupSearch {
         self.code = code
         self.restored = restored
         self.elements = elements
-        grids = [CodeGrid](repeating: CodeGrid(), count: groups * candidates.count)
-        gridSums = [GridSums](repeating: GridSums(), count: groups * candidates.count)
-        totals = [GridTotals](repeating: GridTotals(), count: groups * candidates.count)
-        proposals = [GroupScale](repeating: GroupScale(), count: groups)
-        pieces = [ErrorSums](repeating: ErrorSums(), count: groups)
-        errors = [Double](repeating: 0, count: groups)
+        batch = max(1, min(groups, Self.batchElements / elements))
+        grids = [CodeGrid](repeating: CodeGrid(), count: batch * candidates.count)
+        gridSums = [GridSums](repeating: GridSums(), count: batch * candidates.count)
+        totals = [GridTotals](repeating: GridTotals(), count: batch * candidates.count)
+        proposals = [GroupScale](repeating: GroupScale(), count: batch)
+        pieces = [ErrorSums](repeating: ErrorSums(), count: batch)
+        errors = [Double](repeating: 0, count: batch)
+        reference = errors
     }
 
     /// Puts better scales in the place of the reference's where there are any; `codes` is overwritten.
@@ -82,15 +89,23 @@ struct GroupSearch {
         _ scales: inout [GroupScale], _ x: RawSpan, groups: Int, ranges: [GroupRange], codes: inout [UInt8],
         _ kernels: Kernels
     ) {
-        explain(x, groups: groups, ranges: ranges, kernels)
-        for group in 0..<groups { proposals[group] = proposal(group) ?? scales[group] }
-        measure(scales, x, groups: groups, codes: &codes, kernels)
-        let reference = errors
-        measure(proposals, x, groups: groups, codes: &codes, kernels)
-        for group in 0..<groups where errors[group].isFinite && !(reference[group] < Self.smallestError) {
-            // A reference whose error is no number, because a restored weight is none, is worse than any other.
-            if !(errors[group] >= reference[group] * Self.decisive) { scales[group] = proposals[group] }
+        for first in stride(from: 0, to: groups, by: batch) {
+            let count = min(batch, groups - first)
+            let part = x.extracting(first * elements * 4..<(first + count) * elements * 4)
+            explain(part, groups: count, ranges: ranges, first: first, kernels)
+            for group in 0..<count { proposals[group] = proposal(group) ?? scales[first + group] }
+            measure(scales, first: first, part, groups: count, codes: &codes, kernels)
+            for group in 0..<count { reference[group] = errors[group] }
+            measure(proposals, first: 0, part, groups: count, codes: &codes, kernels)
+            for group in 0..<count where isBetter(errors[group], than: reference[group]) {
+                scales[first + group] = proposals[group]
+            }
         }
+    }
+
+    private func isBetter(_ error: Double, than reference: Double) -> Bool {
+        // A reference whose error is no number, because a restored weight is none, is worse than any other.
+        error.isFinite && !(reference < Self.smallestError) && !(error >= reference * Self.decisive)
     }
 
     /// Calls `body` with the parts that the kernels take at once: some groups, and some elements of each.
@@ -110,11 +125,13 @@ struct GroupSearch {
     }
 
     /// The sums of every candidate of every group.
-    private mutating func explain(_ x: RawSpan, groups: Int, ranges: [GroupRange], _ kernels: Kernels) {
+    private mutating func explain(
+        _ x: RawSpan, groups: Int, ranges: [GroupRange], first: Int, _ kernels: Kernels
+    ) {
         let count = candidates.count
         for group in 0..<groups {
             for index in 0..<count {
-                grids[group * count + index] = grid(candidates[index], ranges[group])
+                grids[group * count + index] = grid(candidates[index], ranges[first + group])
                 totals[group * count + index] = GridTotals()
             }
         }
@@ -130,14 +147,15 @@ struct GroupSearch {
 
     /// Σ(x − x̂)² of every group with its scale, x̂ being what a reader restores; infinite where it is no number.
     private mutating func measure(
-        _ scales: [GroupScale], _ x: RawSpan, groups: Int, codes: inout [UInt8], _ kernels: Kernels
+        _ scales: [GroupScale], first: Int, _ x: RawSpan, groups: Int, codes: inout [UInt8], _ kernels: Kernels
     ) {
         var uncounted: [UInt32] = []
         for group in 0..<groups { errors[group] = 0 }
         forEachPart(of: groups) { groups, part in
             kernels.groups(
-                x.extracting(bytes(of: part, groups)), groups: groups.count, elements: part.count, code: code, scales: scales,
-                firstScale: groups.lowerBound, restored: restored, codes: &codes, at: 0,
+                x.extracting(bytes(of: part, groups)), groups: groups.count, elements: part.count, code: code,
+                scales: scales,
+                firstScale: first + groups.lowerBound, restored: restored, codes: &codes, at: 0,
                 groupBytes: code.bytes(of: part.count), sums: &pieces, histogram: &uncounted)
             for (index, group) in groups.enumerated() {
                 let piece = pieces[index]
