@@ -1,8 +1,9 @@
 /// Finds grids of less error than the library's for groups of weights: `mode=best` of int4 in the format AWQ.
 ///
-/// The range includes zero, as the format wants it, and is shrunk in steps: beyond it weights take an end code. For each
-/// share the least-squares scale of the nearest codes explains some part of Σw²; the one that explains most is stored as
-/// float16. Each row keeps it only where the weights that a reader restores have less error than the reference's.
+/// The range includes zero, as the format wants it, and is shrunk in steps: beyond it weights take an end code. For
+/// each share the nearest codes have a least-squares scale, which explains some part of Σw². The one that explains
+/// most is stored as float16. Each row keeps it only where the weights that a reader restores have less error than
+/// the reference's.
 enum AWQGridSearch {
     /// Shares of the range that the 16 codes span.
     ///

@@ -3,9 +3,9 @@
 // Everything above this folder decides what is quantized and where the bytes go; here is the arithmetic that touches
 // every weight. What it must not know: tensors, files, recipes, threads.
 //
-// Where to start: `PortableNF4`, `PortableINT8` and `PortableGroups` read like their formulas. They are the documentation, the oracle of
-// the tests and the fallback of every processor. `CKernels` holds the same loops for AVX2 and AVX-512, where NF4's
-// search and the float16 rounding pay for intrinsics. `Kernels` picks one level, once.
+// Where to start: `PortableNF4`, `PortableINT8` and `PortableGroups` read like their formulas. They are the
+// documentation, the oracle of the tests and the fallback of every processor. `CKernels` holds the same loops for AVX2
+// and AVX-512, where NF4's search and the float16 rounding pay for intrinsics. `Kernels` picks one level, once.
 //
 // The promise: **all levels write identical bytes and identical error sums.** It holds because
 // * every operation is one IEEE float32 operation, rounded to nearest even: no fused multiply-add, no reciprocal
