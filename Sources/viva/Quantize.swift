@@ -6,7 +6,7 @@ struct Quantize: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a file without a server.",
         discussion: """
-            Reads safetensors or npy; raw bytes with --dtype and --shape; '-' is standard input.
+            Reads safetensors, npy or npz; raw bytes with --dtype and --shape; '-' is standard input.
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
               viva quantize w.bin --dtype float32 --shape 4096,4096 --method int8 -o w.int8.safetensors
             """)
@@ -63,7 +63,7 @@ struct Quantize: ParsableCommand {
     @Option(help: "Fail if a tensor's largest error is more than this share of its largest weight.")
     var maxRelError: String?
 
-    @Option(help: "Element type of raw bytes: float64, float32, float16 or bfloat16.")
+    @Option(help: "Element type of raw bytes: float64, float32, float16, bfloat16, float8_e4m3fn or float8_e5m2.")
     var dtype: String?
 
     @Option(help: "Shape of raw bytes, for instance 4096,4096.")

@@ -55,6 +55,7 @@ enum Rules {
         // The hot loops: pointers into spans that the caller holds, casts between vectors of one size.
         "Sources/Quantization/AWQ/HalfOctets.swift",
         "Sources/Quantization/AWQ/RowProducts.swift",
+        "Sources/Quantization/Kernels/FP8Widening.swift",
         "Sources/Quantization/Kernels/GroupSpans.swift",
         "Sources/Quantization/Kernels/KernelSpans.swift",
         "Sources/Quantization/Kernels/Kernels.swift",
@@ -82,11 +83,16 @@ enum Rules {
         "Sources/Quantization/AWQ/AWQMoments.swift",
         "Sources/Quantization/AWQ/StagedRows.swift",
         "Sources/Quantization/AWQ/TransposedPlane.swift",
+        "Sources/Quantization/Session/ArchiveIntake.swift",
+        "Sources/Quantization/Session/DeferredPass.swift",
         "Sources/Quantization/Session/ElementFeed.swift",
+        "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",
+        "Sources/Quantization/Session/MemberReader.swift",
+        "Sources/Quantization/Session/NpzReader.swift",
         "Sources/Quantization/Session/QuantizingSession.swift",
+        "Sources/Quantization/Session/SwappingEncoder.swift",
         "Sources/Quantization/Session/TensorEncoder.swift",
-        "Sources/Quantization/Session/TensorStage.swift",
         "Sources/Tensors/JSONValue.swift",
     ]
 

@@ -31,7 +31,10 @@ package struct CommandLineQuantizer {
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 output: StagedStorage(staged),
                 scratch: StagedStorage(try StagedFile.anonymous(in: Self.folder(of: output))))
-            let pump = try InputPump(sessions: [session], inputBytes: file.length, pool: BufferPool())
+            let pump = try InputPump(
+                sessions: [session],
+                intake: declaration == .recognise ? Self.intake(file.length, beside: output) : nil,
+                inputBytes: file.length, pool: BufferPool())
             outcome = try pump.run { (span) throws(StoreError) in try file.read(into: &span) }
         } catch {
             throw Self.explain(error)
@@ -50,6 +53,19 @@ package struct CommandLineQuantizer {
             throw Self.explain(error)
         }
         return ReportText(result: outcome.results[0], inputBytes: outcome.inputBytes).text
+    }
+
+    /// Where an archive waits until it is whole.
+    private static func intake(_ declaredBytes: Int?, beside output: String) -> ArchiveIntake {
+        ArchiveIntake(
+            codec: ZlibArchiveCodec(), declaredBytes: declaredBytes,
+            openScratch: { () throws(StorageFailure) in
+                do throws(StoreError) {
+                    return StagedStorage(try StagedFile.anonymous(in: folder(of: output)))
+                } catch {
+                    throw StagedStorage.failure("open", error)
+                }
+            })
     }
 
     private static func folder(of path: String) -> String {
