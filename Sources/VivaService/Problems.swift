@@ -91,6 +91,10 @@ extension Problem {
     init(_ error: StoreError) {
         if error.isDiskFull {
             self = .diskFull
+        } else if error.isOutOfDescriptors {
+            self.init(
+                .serviceUnavailable, code: "server.descriptors", title: "Too many files are open",
+                detail: "The server has no file descriptor left; send it again later.", fields: [.retryAfter: "5"])
         } else {
             self.init(.internalServerError, code: "storage.failed", detail: "The disk refused: \(error).")
         }

@@ -14,7 +14,7 @@ enum Rules {
         "Compression": ["CZlib"],
         "Sockets": ["OpenSSL", "CPlatform", "Glibc"],
         "HTTPServer": ["HTTPWire", "Sockets", "Compression", "OpenSSL", "HTTPTypes", "Logging"],
-        "ArtifactStore": ["OpenSSL", "Glibc"],
+        "ArtifactStore": ["OpenSSL", "CPlatform", "Glibc"],
         "Catalogue": ["ArtifactStore", "CSQLite"],
         "Observability": ["Logging"],
         "VivaService": [
