@@ -22,6 +22,8 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case nothingToQuantize(detail: String)
     /// The method needs calibration data that the input does not hold, or that does not fit.
     case calibration(code: String, detail: String)
+    /// An artifact that is to be restored is of no known format, or contradicts itself.
+    case artifact(code: String, detail: String, tensor: String?)
     /// Storage under the session failed.
     case storage(StorageFailure)
 }
