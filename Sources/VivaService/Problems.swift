@@ -63,6 +63,10 @@ extension Problem {
                 ])
         case .calibration(let code, let detail):
             self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
+        case .artifact(let code, let detail, let tensor):
+            self.init(
+                .unprocessableContent, code: code, title: "The artifact cannot be restored", detail: detail,
+                members: [("tensor", tensor.map { .string($0) } ?? .null)])
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }

@@ -5,11 +5,10 @@
 /// Source: `WQLinear_GEMM` and `dequantize_gemm` of AutoAWQ 0.2.9. The words lie transposed: bands of rows are gathered
 /// from all columns.
 struct AWQDecoder: WeightDecoder {
-    /// Bytes of words, zeros and scales that a band of rows may take; at least eight rows are held.
-    static let bandBytes = 4 << 20
-
     private let weight: QuantizedWeight
     private let coding: AWQCoding
+    /// Bytes of words, zeros and scales that are held, or those of eight rows.
+    private let bandBytes: Int
     private var inputScales: [Float] = []
     /// The octets of rows that are held.
     private var octets = 0..<0
@@ -22,7 +21,8 @@ struct AWQDecoder: WeightDecoder {
     private var groupZeros: [UInt32]
     private var groupScales: [Float]
 
-    init(_ weight: QuantizedWeight, _ coding: AWQCoding) {
+    init(_ weight: QuantizedWeight, _ coding: AWQCoding, bandBytes: Int) {
+        self.bandBytes = bandBytes
         self.weight = weight
         self.coding = coding
         octetWords = [UInt32](repeating: 0, count: coding.columns)
@@ -87,7 +87,7 @@ struct AWQDecoder: WeightDecoder {
 
     private mutating func readBand(from first: Int, _ reader: ArtifactReader) throws(QuantizationError) {
         let octetBytes = coding.columns * 4 + coding.groups * (4 + 16)
-        let count = max(1, min(coding.rows / 8 - first, Self.bandBytes / octetBytes))
+        let count = max(1, min(coding.rows / 8 - first, bandBytes / octetBytes))
         octets = first..<first + count
         try read(coding.words, rows: coding.columns, octetBytes: 4, into: &words, reader)
         try read(coding.zeros, rows: coding.groups, octetBytes: 4, into: &zeros, reader)

@@ -51,6 +51,8 @@ package struct RestoreLimits: Sendable, Equatable {
     package var maximumStateBytes = 4096
     /// Input columns of an AWQ weight, of which eight rows are held.
     package var maximumAWQColumns = 1 << 16
+    /// Bytes of AWQ's transposed words, zeros and scales that are held at once, or those of eight rows.
+    package var maximumBandBytes = 4 << 20
     /// Comparisons of characters that finding the widths of codes may take over all names.
     package var maximumGlobSteps = 1 << 28
 

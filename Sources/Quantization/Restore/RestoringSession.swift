@@ -12,6 +12,7 @@ package final class RestoringSession {
     package let byteCount: Int
     private let plan: RestorePlan
     private let reader: ArtifactReader
+    private let limits: RestoreLimits
     private let memory: MemoryShare?
     /// Bytes of the header that have left.
     private var prefixSent = 0
@@ -44,6 +45,7 @@ package final class RestoringSession {
             throw .limit(
                 name: "artifact_bytes", value: source.byteCount, limit: limits.maximumArtifactBytes, tensor: nil)
         }
+        self.limits = limits
         reader = ArtifactReader(source: source, kernels: kernels)
         self.memory = memory.map { MemoryShare($0) }
         let input = try Self.header(reader, limits, self.memory)
@@ -114,7 +116,7 @@ package final class RestoringSession {
         var current = band ?? RestoredBand(stored: type)
         band = nil
         if current.isEmpty {
-            var working = decoder ?? weight.decoder
+            var working = decoder ?? weight.decoder(limits)
             decoder = nil
             try working.restore(from: elementsRestored, into: &current, reader)
             elementsRestored += current.count
@@ -154,11 +156,11 @@ package final class RestoringSession {
 
 extension QuantizedWeight {
     /// What restores the weight.
-    fileprivate var decoder: any WeightDecoder {
+    fileprivate func decoder(_ limits: RestoreLimits) -> any WeightDecoder {
         switch coding {
         case .blocks(let coding): BlockDecoder(self, coding)
         case .groups(let coding): GroupDecoder(self, coding)
-        case .awq(let coding): AWQDecoder(self, coding)
+        case .awq(let coding): AWQDecoder(self, coding, bandBytes: limits.maximumBandBytes)
         }
     }
 }
