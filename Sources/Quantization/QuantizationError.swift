@@ -26,6 +26,8 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case calibration(code: String, detail: String)
     /// The scales that belong to an FP8 weight cannot be used.
     case scales(code: String, tensor: String, detail: String)
+    /// An artifact that is to be restored is of no known format, or contradicts itself.
+    case artifact(code: String, detail: String, tensor: String?)
     /// Storage under the session failed.
     case storage(StorageFailure)
 }

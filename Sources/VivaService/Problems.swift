@@ -67,6 +67,10 @@ extension Problem {
             self.init(
                 .unprocessableContent, code: code, title: "The scales of an FP8 weight cannot be used", detail: detail,
                 members: [("tensor", .string(tensor))])
+        case .artifact(let code, let detail, let tensor):
+            self.init(
+                .unprocessableContent, code: code, title: "The artifact cannot be restored", detail: detail,
+                members: [("tensor", tensor.map { .string($0) } ?? .null)])
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }

@@ -66,6 +66,9 @@ enum Rules {
         "Sources/Quantization/Kernels/PortableNF4.swift",
         "Sources/Quantization/Kernels/PortableNF4Search.swift",
         "Sources/Quantization/Kernels/Widening.swift",
+        "Sources/Quantization/Restore/CodeLoops.swift",
+        "Sources/Quantization/Restore/Narrowing.swift",
+        "Sources/Quantization/Restore/NibbleKernels.swift",
         // Page-aligned memory, allocated once and reused.
         "Sources/Quantization/Session/TransferBuffer.swift",
     ]
@@ -74,6 +77,7 @@ enum Rules {
     /// `span.bytes` and `span.mutableBytes`. The compiler calls the view unsafe because other types have padding;
     /// bounds and lifetime stay checked.
     static let byteViews = [
+        "Sources/HTTPServer/BodyProducer.swift",
         "Sources/HTTPServer/Connection.swift",
         "Sources/HTTPServer/Engine.swift",
         "Sources/HTTPServer/InputBuffer.swift",
@@ -85,6 +89,11 @@ enum Rules {
         "Sources/Quantization/AWQ/TransposedPlane.swift",
         "Sources/Quantization/Session/ArchiveIntake.swift",
         "Sources/Quantization/Session/DeferredPass.swift",
+        "Sources/Quantization/Restore/AWQDecoder.swift",
+        "Sources/Quantization/Restore/ArtifactSource.swift",
+        "Sources/Quantization/Restore/BitsandbytesParts.swift",
+        "Sources/Quantization/Restore/RestoredBand.swift",
+        "Sources/Quantization/Restore/RestoringSession.swift",
         "Sources/Quantization/Session/ElementFeed.swift",
         "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",

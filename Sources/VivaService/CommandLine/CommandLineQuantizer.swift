@@ -73,7 +73,8 @@ package struct CommandLineQuantizer {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
-    private static func explain(_ error: any Error) -> ServiceError {
+    /// What a person reads of a failure.
+    static func explain(_ error: any Error) -> ServiceError {
         switch error {
         case let error as InputPump.Failure<StoreError>:
             switch error {
