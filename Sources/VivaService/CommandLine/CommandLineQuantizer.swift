@@ -40,8 +40,8 @@ package struct CommandLineQuantizer {
                 file, declaration, isShard: false, into: staged,
                 scratch: StagedFile.anonymous(in: Self.folder(of: output)))
             let description = ArtifactDescription(
-                id: outcome.inputDigest.hex, name: nil, recipe: recipe,
-                inputDigest: "sha256:\(outcome.inputDigest.hex)", inputBytes: outcome.inputBytes,
+                id: outcome.digest.hex, name: nil, recipe: recipe,
+                inputDigest: "sha256:\(outcome.digest.hex)", inputBytes: outcome.bytes,
                 result: outcome.result)
             try staged.commit(to: output)
             if let reportPath {
@@ -49,7 +49,7 @@ package struct CommandLineQuantizer {
                 try report.write(description.report().bytes())
                 try report.commit(to: reportPath)
             }
-            return ReportText(result: outcome.result, inputBytes: outcome.inputBytes).text
+            return ReportText(result: outcome.result, inputBytes: outcome.bytes).text
         } catch {
             throw Self.explain(error)
         }

@@ -27,13 +27,14 @@ struct LocalRun {
     func quantize(
         _ file: borrowing InputFile, _ declaration: InputDeclaration, isShard: Bool, into staged: StagedFile,
         scratch: StagedFile
-    ) throws(ServiceError) -> InputPump.Outcome {
+    ) throws(ServiceError) -> (result: SessionResult, bytes: Int, digest: Digest) {
         do {
             let session = try QuantizingSession(
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 isShard: isShard, output: StagedStorage(staged), scratch: StagedStorage(scratch))
-            let pump = try InputPump(session: session, inputBytes: file.length, pool: pool)
-            return try pump.run { (span) throws(ReadFailure) in try read(file, &span) }
+            let pump = try InputPump(sessions: [session], inputBytes: file.length, pool: pool)
+            let outcome = try pump.run { (span) throws(ReadFailure) in try read(file, &span) }
+            return (outcome.results[0], outcome.inputBytes, outcome.inputDigest)
         } catch let error as InputPump.Failure<ReadFailure> {
             switch error {
             case .receive(.interrupted): throw .interrupted
