@@ -102,6 +102,7 @@ enum Rules {
         "Sources/Quantization/Session/QuantizingSession.swift",
         "Sources/Quantization/Session/SwappingEncoder.swift",
         "Sources/Quantization/Session/TensorEncoder.swift",
+        "Sources/Tensors/JSONObjectText.swift",
         "Sources/Tensors/JSONValue.swift",
     ]
 

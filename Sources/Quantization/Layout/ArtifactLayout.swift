@@ -74,8 +74,10 @@ package struct ArtifactLayout: Sendable {
     /// The stand-in for the input's digest until the end of the input is known.
     static let unknownDigest = "sha256:" + String(repeating: "0", count: 64)
 
+    /// Places every tensor of `input`; one that has nothing to quantize is refused unless it is a shard of a model.
     package init(
-        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits()
+        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits(),
+        isShard: Bool = false
     ) throws(QuantizationError) {
         guard input.dataBytes <= limits.maximumInputBytes else {
             throw .limit(
@@ -83,7 +85,7 @@ package struct ArtifactLayout: Sendable {
         }
         var selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
         scaling = try BlockScaling(input.entries, &selected.treatments)
-        guard selected.treatments.contains(where: { $0.variant != nil }) else {
+        guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
         let variants = recipe.variants

@@ -14,9 +14,6 @@ struct ReportBuilder {
     /// Σ of the code bits of all quantized weights.
     private var codeBits = 0
 
-    /// Under this share of quantized weights the report warns.
-    static let expectedFraction = 0.8
-
     init(warnings: [String]) {
         self.warnings = warnings
     }
@@ -46,14 +43,9 @@ struct ReportBuilder {
 
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
-        var all = warnings
-        if Double(pooled.count) < Self.expectedFraction * Double(totalWeights) {
-            let percent = Int(100 * Double(pooled.count) / Double(totalWeights))
-            all.append("Only \(percent) % of the elements are quantized; the rest is copied as it is.")
-        }
         return QualityReport(
             tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), warnings: all)
+            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), findings: warnings)
     }
 }
 
