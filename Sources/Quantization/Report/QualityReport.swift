@@ -80,6 +80,8 @@ package struct QualityReport: Sendable {
     package let tensors: [TensorReport]
     /// Sums pooled over the quantized tensors.
     package let pooled: QualitySums
+    /// Errors of all quantized weights, in quarter octaves.
+    package let errors: ErrorDistribution
     /// Weights that were quantized.
     package let quantizedWeights: Int
     /// All elements of the input, calibration data excepted.

@@ -4,6 +4,7 @@ import Tensors
 struct ReportBuilder {
     private let recipe: Recipe
     private let warnings: [String]
+    private let errors: ErrorCounts
     private var tensors: [TensorReport] = []
     private var pooled = QualitySums()
     private var totalWeights = 0
@@ -14,9 +15,10 @@ struct ReportBuilder {
     /// Under this share of quantized weights the report warns.
     static let expectedFraction = 0.8
 
-    init(recipe: Recipe, warnings: [String]) {
+    init(recipe: Recipe, warnings: [String], errors: ErrorCounts) {
         self.recipe = recipe
         self.warnings = warnings
+        self.errors = errors
     }
 
     mutating func add(_ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor) {
@@ -43,7 +45,8 @@ struct ReportBuilder {
             all.append("Only \(percent) % of the elements are quantized; the rest is copied as it is.")
         }
         return QualityReport(
-            tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
+            tensors: tensors, pooled: pooled, errors: errors.quarterOctaves, quantizedWeights: pooled.count,
+            totalWeights: totalWeights,
             bitsPerWeight: bits, codeBits: recipe.method.codeBits, warnings: all)
     }
 }

@@ -12,6 +12,8 @@ struct TensorStage {
     private var taken = 0
     private var encoder: (any TensorEncoder)?
     private var encoded: [EncodedTensor]
+    /// The errors of all tensors so far.
+    private var errors = ErrorCounts()
 
     init(input: InputDescription, layout: ArtifactLayout, recipe: Recipe) {
         self.input = input
@@ -49,7 +51,7 @@ struct TensorStage {
     private mutating func skipFinished(_ workplace: Workplace) throws(QuantizationError) {
         while current < input.entries.count, taken == input.entries[current].bytes.count {
             var finished = encoder ?? makeEncoder(current)
-            encoded[current] = try finished.finish(workplace)
+            keep(try finished.finish(workplace), at: current)
             encoder = nil
             current += 1
             taken = 0
@@ -92,8 +94,7 @@ struct TensorStage {
         for index in input.entries.indices {
             if input.isFortranOrder { try transpose(index, workplace) }
             if case .awq(let placement, _) = layout.tensors[index] {
-                // Only the figures are kept: the rest of a result is 32 KiB and more, and the layers may be many.
-                encoded[index] = try search(index, placement, activations, workplace)
+                keep(try search(index, placement, activations, workplace), at: index)
             }
         }
         try writePrefix(digest, workplace)
@@ -109,7 +110,14 @@ struct TensorStage {
             encoder = makeFinalEncoder(index)
         }
         try FortranPass(entry: input.entries[index], offset: offset).run(&encoder, workplace)
-        encoded[index] = try encoder.finish(workplace)
+        keep(try encoder.finish(workplace), at: index)
+    }
+
+    /// Keeps the figures of a tensor only: the counts of its errors are 48 KiB, and the tensors may be many.
+    private mutating func keep(_ tensor: EncodedTensor, at index: Int) {
+        encoded[index] = tensor
+        guard let counts = encoded[index].counts.take() else { return }
+        errors.add(counts)
     }
 
     /// Where the calibration tensors of the modules lie in the input.
@@ -138,8 +146,10 @@ struct TensorStage {
             name: entry.name, weight: weight, activations: activations, options: AWQOptions(recipe),
             placement: placement, scratchBase: scratch.base)
         let result = try layer.run(scratch: workplace.scratch, output: workplace.output)
+        var counts = ErrorCounts()
+        counts.add(result.errors.histogram)
         return EncodedTensor(
-            quality: TensorQuality(result.errors), scaleRatio: result.chosenRatio,
+            quality: TensorQuality(result.errors, counts: counts), counts: counts, scaleRatio: result.chosenRatio,
             outputError: result.outputErrorRelative)
     }
 
@@ -161,7 +171,7 @@ struct TensorStage {
     }
 
     private func result(_ memory: MemoryShare?) -> SessionResult {
-        var builder = ReportBuilder(recipe: recipe, warnings: layout.warnings)
+        var builder = ReportBuilder(recipe: recipe, warnings: layout.warnings, errors: errors)
         for (index, entry) in input.entries.enumerated() {
             builder.add(entry, layout.tensors[index], encoded[index])
         }

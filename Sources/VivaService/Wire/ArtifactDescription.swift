@@ -81,6 +81,14 @@ struct ArtifactDescription {
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
             ("options", options), ("totals", totals()),
             (
+                "error_histogram",
+                ErrorHistogramJSON.json(
+                    report.errors,
+                    isBeforeDoubleQuantization: report.tensors.contains {
+                        $0.quality?.absoluteErrorsAreBounds == true
+                    })
+            ),
+            (
                 "worst_tensors",
                 .array(worst.map { .object([("name", .string($0.0)), ("sqnr_db", .number($0.1))]) })
             ),
