@@ -81,6 +81,11 @@ struct ArtifactDescription {
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
             ("options", options), ("totals", totals()),
             (
+                "worst_tensors",
+                .array(worst.map { .object([("name", .string($0.0)), ("sqnr_db", .number($0.1))]) })
+            ),
+            ("warnings", .strings(report.warnings)),
+            (
                 "error_histogram",
                 ErrorHistogramJSON.json(
                     report.errors,
@@ -88,11 +93,6 @@ struct ArtifactDescription {
                         $0.quality?.absoluteErrorsAreBounds == true
                     })
             ),
-            (
-                "worst_tensors",
-                .array(worst.map { .object([("name", .string($0.0)), ("sqnr_db", .number($0.1))]) })
-            ),
-            ("warnings", .strings(report.warnings)),
             ("tensors", .array(report.tensors.map { TensorJSON(tensor: $0, limits: report.limits).json })),
             ("engine_version", .string(Engine.version)),
         ])
