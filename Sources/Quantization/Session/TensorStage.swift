@@ -19,7 +19,7 @@ struct TensorStage {
         self.input = input
         self.layout = layout
         self.recipe = recipe
-        scratch = ScratchPlan(input: input, tensors: layout.tensors, recipe: recipe)
+        scratch = ScratchPlan(input: input, tensors: layout.tensors, recipe: { layout.recipe(of: $0) })
         encoded = [EncodedTensor](repeating: EncodedTensor(), count: input.entries.count)
         if input.isBigEndian { swap = ByteSwap(width: (input.entries.first?.type.bitWidth ?? 8) / 8) }
     }
@@ -51,7 +51,7 @@ struct TensorStage {
     private mutating func skipFinished(_ workplace: Workplace) throws(QuantizationError) {
         while current < input.entries.count, taken == input.entries[current].bytes.count {
             var finished = encoder ?? makeEncoder(current)
-            keep(try finished.finish(workplace), at: current)
+            try keep(finished.finish(workplace), at: current)
             encoder = nil
             current += 1
             taken = 0
@@ -66,7 +66,7 @@ struct TensorStage {
     }
 
     private func makeFinalEncoder(_ index: Int) -> any TensorEncoder {
-        let entry = input.entries[index]
+        let (entry, recipe) = (input.entries[index], layout.recipe(of: index))
         switch layout.tensors[index] {
         case .copy(let place): return CopyEncoder(place: place)
         case .castToF16(let place): return CastEncoder(entry: entry, place: place)
@@ -90,11 +90,11 @@ struct TensorStage {
             let received = input.dataOffset + (input.entries[current].bytes.lowerBound) + taken
             throw .truncated(expected: input.totalBytes, received: received)
         }
-        let activations = recipe.calibration == .activations ? positionsOfActivations : [:]
+        let activations = positionsOfActivations
         for index in input.entries.indices {
             if input.isFortranOrder { try transpose(index, workplace) }
             if case .awq(let placement, _) = layout.tensors[index] {
-                keep(try search(index, placement, activations, workplace), at: index)
+                try keep(search(index, placement, activations, workplace), at: index)
             }
         }
         try writePrefix(digest, workplace)
@@ -110,11 +110,13 @@ struct TensorStage {
             encoder = makeFinalEncoder(index)
         }
         try FortranPass(entry: input.entries[index], offset: offset).run(&encoder, workplace)
-        keep(try encoder.finish(workplace), at: index)
+        try keep(encoder.finish(workplace), at: index)
     }
 
-    /// Keeps the figures of a tensor only: the counts of its errors are 48 KiB, and the tensors may be many.
-    private mutating func keep(_ tensor: EncodedTensor, at index: Int) {
+    /// Keeps the figures of a tensor only, if they pass the gates: the counts of its errors are 48 KiB, and the tensors
+    /// may be many.
+    private mutating func keep(_ tensor: EncodedTensor, at index: Int) throws(QuantizationError) {
+        try recipe.gates.check(tensor.quality, tensor: input.entries[index].name)
         encoded[index] = tensor
         guard let counts = encoded[index].counts.take() else { return }
         errors.add(counts)
@@ -132,9 +134,9 @@ struct TensorStage {
     private func search(
         _ index: Int, _ placement: AWQPlacement, _ positions: [ExactName: Int], _ workplace: Workplace
     ) throws(QuantizationError) -> EncodedTensor {
-        let entry = input.entries[index]
+        let (entry, recipe) = (input.entries[index], layout.recipe(of: index))
         var activations: StagedTensor?
-        if recipe.calibration == .activations {
+        if recipe.needsActivations {
             let wanted = (entry.name.before(suffix: "weight") ?? entry.name) + "activations"
             guard let found = positions[ExactName(wanted)] else {
                 throw .calibration(code: "calibration.missing", detail: "There is no tensor '\(wanted)'.")
@@ -171,12 +173,14 @@ struct TensorStage {
     }
 
     private func result(_ memory: MemoryShare?) -> SessionResult {
-        var builder = ReportBuilder(recipe: recipe, warnings: layout.warnings, errors: errors)
+        var builder = ReportBuilder(warnings: layout.warnings, errors: errors)
         for (index, entry) in input.entries.enumerated() {
-            builder.add(entry, layout.tensors[index], encoded[index])
+            builder.add(
+                entry, layout.tensors[index], encoded[index], layout.recipe(of: index),
+                isVaried: layout.isVaried(index))
         }
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),
-            skippedModules: builder.skippedModules, memory: memory)
+            skippedModules: builder.skippedModules, variedModules: builder.variedModules, memory: memory)
     }
 }

@@ -32,14 +32,14 @@ package struct CommandLineQuantizer {
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 output: StagedStorage(staged),
                 scratch: StagedStorage(try StagedFile.anonymous(in: Self.folder(of: output))))
-            let pump = try InputPump(session: session, inputBytes: file.length, pool: BufferPool())
+            let pump = try InputPump(sessions: [session], inputBytes: file.length, pool: BufferPool())
             outcome = try pump.run { (span) throws(StoreError) in try file.read(into: &span) }
         } catch {
             throw Self.explain(error)
         }
         let description = ArtifactDescription(
             id: outcome.inputDigest.hex, name: nil, recipe: recipe, inputDigest: "sha256:\(outcome.inputDigest.hex)",
-            inputBytes: outcome.inputBytes, result: outcome.result)
+            inputBytes: outcome.inputBytes, result: outcome.results[0])
         do {
             let isPage = reportPath?.lowercased().hasSuffix(".html") == true
             let digest = isPage ? "sha256:\(try staged.digest().hex)" : ""
@@ -52,7 +52,7 @@ package struct CommandLineQuantizer {
         } catch {
             throw Self.explain(error)
         }
-        return ReportText(result: outcome.result, inputBytes: outcome.inputBytes).text
+        return ReportText(result: outcome.results[0], inputBytes: outcome.inputBytes).text
     }
 
     /// The same page as the service's, from the same JSON.
