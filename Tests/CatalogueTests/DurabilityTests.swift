@@ -80,7 +80,8 @@ import Testing
         do { _ = try Database(path).rows("PRAGMA user_version = \(later)") }
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
         #expect(throws: CatalogueError.newerSchema(found: later, supported: Schema.version)) {
-            _ = try Catalogue(path: path) }
+            _ = try Catalogue(path: path)
+        }
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 

@@ -72,7 +72,7 @@ struct ErrorCounts: Sendable {
 
 /// How many weights have which absolute error |x - x̂|.
 ///
-/// `edges` and `counts` are what `numpy.histogram` returns: bin `i` holds the errors from `edges[i]` up to, and without,
+/// `edges` and `counts` as `numpy.histogram` returns them: bin `i` holds errors from `edges[i]` up to, and without,
 /// `edges[i + 1]`. The edges are powers of two, or those and 1.25, 1.5 and 1.75 of them.
 package struct ErrorDistribution: Sendable, Equatable {
     /// The most bins of one tensor; what is smaller than all of them stands in the first.

@@ -1,7 +1,7 @@
 /// Markup that is safe to send: literals stand as this program spells them, all other text is escaped.
 ///
-/// `"<td>\(name)</td>"` escapes `name`; markup inside markup stays markup. A literal is a `StaticString`, so no text from
-/// outside can become markup by mistake. It is written as XML would have it too, which a test parses it as.
+/// `"<td>\(name)</td>"` escapes `name`; markup inside markup stays markup. A literal is a `StaticString`, so no text
+/// from outside can become markup by mistake. It is written as XML would have it too, which a test parses it as.
 struct HTML: Sendable, Equatable, ExpressibleByStringInterpolation {
     private(set) var text: String
 

@@ -63,45 +63,30 @@ struct HistogramChart {
     }
 
     private func grid(_ x: Axis, _ y: Axis) -> HTML {
-        let up = Axis(
-            range: y.range.lowerBound * 100...y.range.upperBound * 100, from: Self.bottom, to: Self.top
-        )
-        .ticks(atMost: 5)
-        let rows: [HTML] = up.map { tick in
-            let place = y.place(tick / 100)
-            return """
-                <line class="grid" x1="\(at: Self.left)" x2="\(at: Self.right)" y1="\(at: place)" y2="\(at: place)"/>\
-                <text x="29" y="\(at: place + 4)" text-anchor="end">\(Axis.label(tick, among: up))</text>
-                """
-        }
+        let percent = Axis(
+            range: y.range.lowerBound * 100...y.range.upperBound * 100, from: Self.bottom, to: Self.top)
         let octavesPerDecade = Axis.log2(10)
         let first = (x.range.lowerBound / octavesPerDecade).rounded(.up)
         let last = (x.range.upperBound / octavesPerDecade).rounded(.down)
         let decades = last >= first ? Array(stride(from: first, through: last, by: 1)) : []
-        let columns: [HTML] = decades.map { decade in
+        let columns = decades.map { decade in
             let place = x.place(decade * octavesPerDecade)
-            return """
-                <line class="tick" x1="\(at: place)" x2="\(at: place)" y1="\(at: Self.bottom)" y2="\(at: Self.bottom + 4)"/>\
-                <text x="\(at: place)" y="\(at: Self.bottom + 17)" text-anchor="middle">\
-                \(Quantity.power(ofTen: Int(decade)))</text>
-                """
+            return Drawing.line("tick", (place, Self.bottom), (place, Self.bottom + 4))
+                + Drawing.text(Quantity.power(ofTen: Int(decade)), (place, Self.bottom + 17), .middle)
         }
-        return """
-            \(rows)\(columns)\
-            <text class="axis" x="350" y="258" text-anchor="end">|error|, log →</text>\
-            <text class="axis" x="2" y="258">↑ % of weights an octave</text>
-            """
+        return Drawing.levels(percent, atMost: 5, from: Self.left, to: Self.right) + columns.joined()
+            + Drawing.text("|error|, log →", (Self.right, Self.bottom + 36), .end, kind: "axis")
+            + Drawing.text("↑ % of weights an octave", (2, Self.bottom + 36), kind: "axis")
     }
 
     private func mark(_ x: Axis) -> HTML {
         guard let rmse, rmse > 0, x.range.contains(Axis.log2(rmse)) else { return .empty }
         let place = x.place(Axis.log2(rmse))
-        let isRight = place < 260
-        return """
-            <line class="mark" x1="\(at: place)" x2="\(at: place)" y1="\(at: Self.top - 6)" y2="\(at: Self.bottom)"/>\
-            <text class="label" x="\(at: place + (isRight ? 5 : -5))" y="\(at: Self.top)" \
-            text-anchor="\(isRight ? "start" : "end")">RMSE \(Quantity.figure(rmse))</text>
-            """
+        let isRight = place < (Self.left + Self.right) / 2
+        return Drawing.line("mark", (place, Self.top - 6), (place, Self.bottom))
+            + Drawing.text(
+                "RMSE \(Quantity.figure(rmse))", (place + (isRight ? 5 : -5), Self.top), isRight ? .start : .end,
+                kind: "label")
     }
 
     private func tail(_ smaller: Double) -> HTML {

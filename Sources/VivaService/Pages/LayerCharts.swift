@@ -35,9 +35,9 @@ struct LayerStrip {
             + "\(Quantity.decibels(high)) dB; the table of all tensors has every value."
         return """
             <svg class="chart strip" viewBox="0 0 720 156" role="img" aria-label="\(summary)">
-            \(grid(y))\(line(y))\(marks)
-            <text class="axis" x="712" y="151" text-anchor="end">\(Quantity.count(layers.count)) tensors in file order →</text>
-            <text class="axis" x="2" y="151">↑ SQNR, dB</text>
+            \(Drawing.levels(y, atMost: 5, from: Self.left, to: Self.right))\(line(y))\(marks)
+            \(Drawing.text("\(layers.count) tensors in file order →", (Self.right, 151), .end, kind: "axis"))
+            \(Drawing.text("↑ SQNR, dB", (2, 151), kind: "axis"))
             </svg>
             """
     }
@@ -48,34 +48,18 @@ struct LayerStrip {
         }
         let title: HTML = "\(first). \(HTML.shortened(worst.name)) \(Quantity.decibels(worst.sqnr)) dB"
         if part.count == 1 {
-            return """
-                <circle class="dot" cx="\(at: place)" cy="\(at: y.place(worst.sqnr))" r="2.6"><title>\(title)</title></circle>
-                """
+            return Drawing.dot("dot", (place, y.place(worst.sqnr)), radius: 2.6, title: title)
         }
-        return """
-            <line class="span" x1="\(at: place)" x2="\(at: place)" y1="\(at: y.place(best.sqnr) - 1)" \
-            y2="\(at: y.place(worst.sqnr) + 1)"><title>\(title) is the worst of \(part.count)</title></line>
-            """
-    }
-
-    private func grid(_ y: Axis) -> HTML {
-        let up = y.ticks(atMost: 5)
-        let rows: [HTML] = up.map { tick in
-            let place = y.place(tick)
-            return """
-                <line class="grid" x1="\(at: Self.left)" x2="\(at: Self.right)" y1="\(at: place)" y2="\(at: place)"/>\
-                <text x="50" y="\(at: place + 4)" text-anchor="end">\(Axis.label(tick, among: up))</text>
-                """
-        }
-        return rows.joined()
+        return Drawing.line(
+            "span", (place, y.place(best.sqnr) - 1), (place, y.place(worst.sqnr) + 1),
+            title: "\(title) is the worst of \(part.count)")
     }
 
     private func line(_ y: Axis) -> HTML {
         guard let pooled, y.range.contains(pooled) else { return .empty }
-        return """
-            <line class="mark" x1="\(at: Self.left)" x2="\(at: Self.right)" y1="\(at: y.place(pooled))" \
-            y2="\(at: y.place(pooled))"><title>all tensors together: \(Quantity.decibels(pooled)) dB</title></line>
-            """
+        return Drawing.line(
+            "mark", (Self.left, y.place(pooled)), (Self.right, y.place(pooled)),
+            title: "all tensors together: \(Quantity.decibels(pooled)) dB")
     }
 }
 

@@ -67,38 +67,24 @@ struct ParetoChart {
     }
 
     private func grid(_ x: Axis, _ y: Axis) -> HTML {
-        let across = x.ticks(atMost: 8)
-        let up = y.ticks(atMost: 7)
-        let columns: [HTML] = across.map { tick in
+        let ticks = x.ticks(atMost: 8)
+        let columns = ticks.map { tick in
             let place = x.place(tick)
-            return """
-                <line class="grid" x1="\(at: place)" x2="\(at: place)" y1="\(at: Self.top)" y2="\(at: Self.bottom)"/>\
-                <text x="\(at: place)" y="246" text-anchor="middle">\(Axis.label(tick, among: across))</text>
-                """
+            return Drawing.line("grid", (place, Self.top), (place, Self.bottom))
+                + Drawing.text(Axis.label(tick, among: ticks), (place, Self.bottom + 14), .middle)
         }
-        let rows: [HTML] = up.map { tick in
-            let place = y.place(tick)
-            return """
-                <line class="grid" x1="\(at: Self.left)" x2="\(at: Self.right)" y1="\(at: place)" y2="\(at: place)"/>\
-                <text x="29" y="\(at: place + 4)" text-anchor="end">\(Axis.label(tick, among: up))</text>
-                """
-        }
-        return """
-            \(columns)\(rows)\
-            <text class="axis" x="350" y="263" text-anchor="end">bits a weight →</text>\
-            <text class="axis" x="2" y="263">↑ SQNR, dB</text>
-            """
+        return columns.joined() + Drawing.levels(y, atMost: 7, from: Self.left, to: Self.right)
+            + Drawing.text("bits a weight →", (Self.right, Self.height - 7), .end, kind: "axis")
+            + Drawing.text("↑ SQNR, dB", (2, Self.height - 7), kind: "axis")
     }
 
     private func limits(_ x: Axis, _ y: Axis) -> HTML {
         var lines = HTML.empty
         if let limit = uniformLimit {
             let place = y.place(limit)
-            lines += """
-                <line class="uniform" x1="\(at: Self.left)" x2="\(at: Self.right)" y1="\(at: place)" y2="\(at: place)"/>\
-                <text class="uniform-label" x="\(at: Self.right)" y="\(at: place - 4)" text-anchor="end">\
-                uniform codes: \(ReportText.fixed(limit, 1)) dB</text>
-                """
+            let label = "uniform codes: \(ReportText.fixed(limit, 1)) dB"
+            lines += Drawing.line("uniform", (Self.left, place), (Self.right, place))
+            lines += Drawing.text(label, (Self.right, place - 4), .end, kind: "uniform-label")
         }
         // Where the line 6.02·R enters and leaves the drawing.
         let start = max(x.range.lowerBound, y.range.lowerBound / Self.decibelsPerBit)
@@ -108,12 +94,8 @@ struct ParetoChart {
         let to = (x: x.place(end), y: y.place(end * Self.decibelsPerBit))
         // The label ends where the line is a line of text lower.
         let middle = to.x - (to.x - from.x) / (from.y - to.y) * 12
-        lines += """
-            <line class="bound" x1="\(at: from.x)" y1="\(at: from.y)" x2="\(at: to.x)" y2="\(at: to.y)"/>\
-            <text class="bound-label" x="\(at: middle - 6)" y="\(at: to.y + 10)" text-anchor="end">\
-            rate-distortion bound</text>
-            """
-        return lines
+        return lines + Drawing.line("bound", from, to)
+            + Drawing.text("rate-distortion bound", (max(middle - 6, 0), to.y + 10), .end, kind: "bound-label")
     }
 
     /// Steps along the points that no other beats.
@@ -128,11 +110,9 @@ struct ParetoChart {
     }
 
     private func dot(_ point: Point, _ x: Axis, _ y: Axis) -> HTML {
-        let kind = point.isSubject ? "subject" : "other"
-        return """
-            <circle class="\(kind)" cx="\(at: x.place(point.bitsPerWeight))" cy="\(at: y.place(point.sqnr))" \
-            r="\(at: point.isSubject ? 5.5 : 4)"><title>\(Self.sentence(point))</title></circle>
-            """
+        Drawing.dot(
+            point.isSubject ? "subject" : "other", (x.place(point.bitsPerWeight), y.place(point.sqnr)),
+            radius: point.isSubject ? 5.5 : 4, title: HTML(text: Self.sentence(point)))
     }
 
     /// Labels beside their points, moved where they would cover another label or a point.
@@ -147,18 +127,13 @@ struct ParetoChart {
             let spot = (x: x.place(point.bitsPerWeight), y: y.place(point.sqnr))
             guard let box = Self.place(label, beside: spot, around: taken) else { continue }
             taken.append(box)
-            let line = box.y + Self.labelHeight - 4
             let isLeft = box.x < spot.x
-            if abs(line - 4 - spot.y) > 5 {
-                all += """
-                    <line class="leader" x1="\(at: spot.x)" y1="\(at: spot.y)" x2="\(at: isLeft ? box.x + box.width : box.x)" \
-                    y2="\(at: line - 4)"/>
-                    """
-            }
-            all += """
-                <text class="\(point.isSubject ? "label subject-label" : "label")" x="\(at: isLeft ? box.x + box.width : box.x)" \
-                y="\(at: line)" text-anchor="\(isLeft ? "end" : "start")">\(label)</text>
-                """
+            let end = isLeft ? box.x + box.width : box.x
+            let middle = box.y + Self.labelHeight / 2
+            if abs(middle - spot.y) > 5 { all += Drawing.line("leader", spot, (end, middle)) }
+            all += Drawing.text(
+                label, (end, middle + 4), isLeft ? .end : .start,
+                kind: point.isSubject ? "label subject-label" : "label")
         }
         return all
     }
@@ -176,7 +151,7 @@ struct ParetoChart {
     }
 
     /// The nearest free place for a label, nil where there is none.
-    private static func place(_ label: String, beside spot: (x: Double, y: Double), around taken: [Box]) -> Box? {
+    private static func place(_ label: String, beside spot: Drawing.Place, around taken: [Box]) -> Box? {
         let width = Double(label.count) * characterWidth
         for step in 0..<12 {
             // 0, then up and down by turns.

@@ -109,12 +109,14 @@ struct ReportDocument: Decodable, Sendable {
         let bytesBefore: Int
         let bytesAfter: Int
         let isQuantized: Bool
+        /// The method of an override; nil where the tensor went by the artifact's own.
+        let method: String?
         let upperBounds: [String]
         let outputError: Double?
         let figures: Figures
 
         private enum CodingKeys: String, CodingKey {
-            case name, shape
+            case name, shape, method
             case type = "dtype"
             case bytesBefore = "bytes_before"
             case bytesAfter = "bytes_after"
@@ -131,6 +133,7 @@ struct ReportDocument: Decodable, Sendable {
             bytesBefore = try members.decode(Int.self, forKey: .bytesBefore)
             bytesAfter = try members.decode(Int.self, forKey: .bytesAfter)
             isQuantized = try members.decode(Bool.self, forKey: .isQuantized)
+            method = try members.decodeIfPresent(String.self, forKey: .method)
             upperBounds = try members.decodeIfPresent([String].self, forKey: .upperBounds) ?? []
             outputError = try members.decodeIfPresent(Double.self, forKey: .outputError)
             figures = try Figures(from: decoder)

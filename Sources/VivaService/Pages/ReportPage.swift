@@ -33,15 +33,15 @@ struct ReportPage {
                 \(warnings)
                 \(charts)
                 \(comparison)
-                \(TensorTables(report: report, cardID: loading.isServed ? card.id : nil).html)
+                \(TensorTables(report: report).html)
                 \(loading.html)
                 </main>
                 <footer>
                 <p>Input <code class="digest">\(card.input.digest)</code>, \(Quantity.bytes(card.input.bytes)). \
                 Made by viva-tensor \(card.engineVersion)\(machineReadable)</p>
-                <p>SQNR is 10 log₁₀ Σx² / Σ(x−x̂)² over the weights x and what a reader restores, x̂. Of Gaussian weights no \
-                code keeps more than 6.02 dB for each stored bit (rate-distortion, Shannon 1959); uniform codes of b bits \
-                reach 6.02 b + 1.76 dB for a full-scale sine.</p>
+                <p>SQNR is 10 log₁₀ Σx² / Σ(x−x̂)² over the weights x and what a reader restores, x̂. Of Gaussian \
+                weights no code keeps more than 6.02 dB for each stored bit (rate-distortion, Shannon 1959); uniform \
+                codes of b bits reach 6.02 b + 1.76 dB for a full-scale sine.</p>
                 </footer>
                 """)
     }
@@ -95,8 +95,9 @@ struct ReportPage {
     }
 
     private var quantized: String {
-        "\(Quantity.count(report.totals.quantizedWeights)) weights in \(Quantity.count(report.totals.quantizedTensors)) "
-            + "of \(Quantity.count(report.totals.tensors)) tensors"
+        let totals = report.totals
+        return "\(Quantity.count(totals.quantizedWeights)) weights in \(Quantity.count(totals.quantizedTensors)) of "
+            + "\(Quantity.count(totals.tensors)) tensors"
     }
 
     private var warnings: HTML {
@@ -166,8 +167,8 @@ struct ReportPage {
         return """
             <section><h2>Artifacts of the same input</h2>
             <div class="scroll" tabindex="0" role="region" aria-label="Artifacts of the same input"><table>
-            <thead><tr><th>recipe</th><th class="wide">options</th><th class="n">bits a weight</th><th class="n">SQNR, dB</th>\
-            <th class="n">size</th><th>unbeaten</th></tr></thead>
+            <thead><tr><th>recipe</th><th class="wide">options</th><th class="n">bits a weight</th>\
+            <th class="n">SQNR, dB</th><th class="n">size</th><th>unbeaten</th></tr></thead>
             <tbody>
             \(rows)</tbody></table></div></section>
             """

@@ -1,9 +1,6 @@
 /// The tensors of a report: along the file, the worst of them, and all.
 struct TensorTables {
     let report: ReportDocument
-    /// Where the whole report is; nil outside of a service.
-    let cardID: String?
-
     /// Rows of the table of all tensors.
     static let maximumRows = 1000
 
@@ -61,7 +58,8 @@ struct TensorTables {
             """
         }
         return """
-            <p class="note">The \(Quantity.count(report.totals.tensors)) tensors are too many for a page: the JSON has them.</p>
+            <p class="note">The \(Quantity.count(report.totals.tensors)) tensors are too many for a page: the JSON has \
+            them.</p>
             <table class="worst"><thead><tr><th>worst tensors</th><th class="n">SQNR, dB</th></tr></thead>
             <tbody>
             \(rows)</tbody></table>
@@ -78,8 +76,8 @@ struct TensorTables {
             <details><summary>All \(Quantity.count(report.tensors.count)) tensors</summary>
             <div class="scroll" tabindex="0" role="region" aria-label="All tensors"><table>
             <thead><tr><th>tensor</th><th>shape</th><th>dtype</th><th class="n">before</th><th class="n">after</th>\
-            <th class="n">SQNR, dB</th><th class="n">RMSE</th><th class="n">mean error</th><th class="n">largest error</th>\
-            </tr></thead>
+            <th class="n">SQNR, dB</th><th class="n">RMSE</th><th class="n">mean error</th>\
+            <th class="n">largest error</th></tr></thead>
             <tbody>
             \(rows)</tbody></table></div>\(rest)</details>
             """
@@ -88,8 +86,10 @@ struct TensorTables {
     private func row(_ tensor: ReportDocument.Tensor) -> HTML {
         let figures = tensor.figures
         let lead: HTML = """
-            <tr><th scope="row">\(HTML(name: tensor.name))</th><td>\(Self.shape(tensor))</td><td>\(tensor.type)</td>\
-            <td class="n">\(Quantity.bytes(tensor.bytesBefore))</td><td class="n">\(Quantity.bytes(tensor.bytesAfter))</td>
+            <tr><th scope="row">\(HTML(name: tensor.name))</th><td>\(Self.shape(tensor))</td>\
+            <td>\(tensor.type)\(tensor.method.map { " → \($0)" } ?? "")</td>\
+            <td class="n">\(Quantity.bytes(tensor.bytesBefore))</td>\
+            <td class="n">\(Quantity.bytes(tensor.bytesAfter))</td>
             """
         guard tensor.isQuantized else { return "\(lead)<td colspan=\"4\">as it came</td></tr>\n" }
         func bound(_ name: String) -> String { tensor.upperBounds.contains(name) ? "≤ " : "" }
@@ -102,7 +102,7 @@ struct TensorTables {
             """
     }
 
-    /// `4096×4096 BF16`-like: the dimensions, of which a hostile file may state many, and the type.
+    /// `4096×4096`; a hostile file may state many dimensions.
     private static func shape(_ tensor: ReportDocument.Tensor) -> String {
         HTML.shortened(tensor.shape.map(String.init).joined(separator: "×"), limit: 40)
     }
