@@ -1,8 +1,8 @@
 # What a person types. Every target sets up what it needs by itself (scripts/setup.sh); the work is in scripts/.
 VIVA := .build/release/viva
-FORMATTED := Sources Tests Package.swift
+FORMATTED := Sources Tests Benchmarks/Kernels Package.swift
 
-.PHONY: help setup build run demo test lint bench conformance scoreboard image-replay clean
+.PHONY: help setup build run demo test lint bench bench-kernels check-arm64 conformance scoreboard image-replay clean
 .NOTPARALLEL:
 
 help:
@@ -11,6 +11,8 @@ help:
 	@echo "make test          lint, build and every test"
 	@echo "make conformance   load our artifacts with the real libraries (downloads torch once)"
 	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make bench-kernels the kernels and sessions in memory beside the libraries, written into docs/PERFORMANCE.md"
+	@echo "make check-arm64   compile the C kernels for 64-bit ARM"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
 	@echo "make build lint clean"
@@ -37,6 +39,12 @@ test: setup lint build
 
 bench: build
 	scripts/with-server.sh python3 Benchmarks/bench.py
+
+bench-kernels: setup
+	scripts/bench-kernels.sh
+
+check-arm64: setup
+	scripts/check-arm64.sh
 
 conformance: build
 	tools/conformance/run.sh
