@@ -30,7 +30,7 @@ final class StagedStorage: ScratchStorage {
         }
     }
 
-    /// What a session is told of a failure of the disk.
+    /// What a failure of the store means to a session.
     static func failure(_ operation: String, _ error: StoreError) -> StorageFailure {
         if error.isDiskFull { return StorageFailure(operation: operation, code: diskFull) }
         if case .system(_, _, let code) = error { return StorageFailure(operation: operation, code: code) }

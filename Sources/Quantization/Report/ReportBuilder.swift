@@ -3,6 +3,7 @@ import Tensors
 /// Gathers the report tensor by tensor.
 struct ReportBuilder {
     private let warnings: [String]
+    private let errors: ErrorCounts
     private var tensors: [TensorReport] = []
     private var pooled = QualitySums()
     private var totalWeights = 0
@@ -14,11 +15,9 @@ struct ReportBuilder {
     /// Σ of the code bits of all quantized weights.
     private var codeBits = 0
 
-    /// Under this share of quantized weights the report warns.
-    static let expectedFraction = 0.8
-
-    init(warnings: [String]) {
+    init(warnings: [String], errors: ErrorCounts) {
         self.warnings = warnings
+        self.errors = errors
     }
 
     /// Adds one tensor; `recipe` is that of its variant, `isVaried` says whether it is an override's.
@@ -46,14 +45,10 @@ struct ReportBuilder {
 
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
-        var all = warnings
-        if Double(pooled.count) < Self.expectedFraction * Double(totalWeights) {
-            let percent = Int(100 * Double(pooled.count) / Double(totalWeights))
-            all.append("Only \(percent) % of the elements are quantized; the rest is copied as it is.")
-        }
         return QualityReport(
-            tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), warnings: all)
+            tensors: tensors, pooled: pooled, errorCounts: errors, quantizedWeights: pooled.count,
+            totalWeights: totalWeights, bitsPerWeight: bits,
+            codeBits: Double(codeBits) / Double(max(1, pooled.count)), findings: warnings)
     }
 }
 
