@@ -28,23 +28,6 @@ struct Version: ParsableCommand {
     }
 }
 
-/// `viva plan`.
-struct Plan: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Say how large a model becomes, and which graphics cards hold it.",
-        discussion: "Example: viva plan 13B --gpu rtx-4090")
-
-    @Argument(help: "A size: 7B, 13B, 30B, 70B (the LLaMA family's shapes), or any number of parameters.")
-    var parameters: String
-
-    @Option(help: "Only this card, for instance rtx-4090.")
-    var gpu: String?
-
-    func run() throws {
-        print(try PlanText.text(parameters: parameters, gpu: gpu))
-    }
-}
-
 /// `viva healthcheck`.
 struct HealthcheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(

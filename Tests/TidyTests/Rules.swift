@@ -84,6 +84,7 @@ enum Rules {
         "Sources/Quantization/AWQ/TransposedPlane.swift",
         "Sources/Quantization/Session/ElementFeed.swift",
         "Sources/Quantization/Session/FortranPass.swift",
+        "Sources/Quantization/Session/HeaderCollector.swift",
         "Sources/Quantization/Session/QuantizingSession.swift",
         "Sources/Quantization/Session/TensorEncoder.swift",
         "Sources/Quantization/Session/TensorStage.swift",

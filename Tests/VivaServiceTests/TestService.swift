@@ -22,6 +22,7 @@ struct TestService {
                 memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(),
                 freeBytesFloor: 0),
             artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
+            plan: FilePlanHandler(memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits()),
             operations: OperationsHandlers(
                 store: store, catalogue: catalogue, metrics: metrics, freeBytesFloor: 0, isDraining: { false }))
     }

@@ -35,13 +35,17 @@ struct ReportBuilder {
                 outputError: encoded.outputError))
     }
 
+    /// What to tell where less than the expected share of the elements is quantized; nil where it is enough.
+    static func fractionWarning(quantized: Int, of total: Int) -> String? {
+        guard Double(quantized) < expectedFraction * Double(total) else { return nil }
+        let percent = Int(100 * Double(quantized) / Double(total))
+        return "Only \(percent) % of the elements are quantized; the rest is copied as it is."
+    }
+
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
         var all = warnings
-        if Double(pooled.count) < Self.expectedFraction * Double(totalWeights) {
-            let percent = Int(100 * Double(pooled.count) / Double(totalWeights))
-            all.append("Only \(percent) % of the elements are quantized; the rest is copied as it is.")
-        }
+        if let few = Self.fractionWarning(quantized: pooled.count, of: totalWeights) { all.append(few) }
         return QualityReport(
             tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
             bitsPerWeight: bits, codeBits: recipe.method.codeBits, warnings: all)
