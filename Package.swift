@@ -32,7 +32,7 @@ let rooms: [Target] = [
         name: "HTTPServer",
         dependencies: ["HTTPWire", "Sockets", "Compression", "OpenSSL", httpTypes, logging],
         swiftSettings: rules),
-    .target(name: "ArtifactStore", dependencies: ["OpenSSL"], swiftSettings: rules),
+    .target(name: "ArtifactStore", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
     .target(name: "Catalogue", dependencies: ["ArtifactStore", "CSQLite"], swiftSettings: rules),
     .target(name: "Observability", dependencies: [logging], swiftSettings: rules),
     .target(

@@ -20,6 +20,8 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case busy(wantedBytes: Int)
     /// No tensor of the input can be quantized by the recipe.
     case nothingToQuantize(detail: String)
+    /// A tensor lost more than a gate of the request allows.
+    case gate(name: String, value: Double, bound: Double, tensor: String)
     /// The method needs calibration data that the input does not hold, or that does not fit.
     case calibration(code: String, detail: String)
     /// Storage under the session failed.

@@ -54,6 +54,13 @@ extension Problem {
         case .nothingToQuantize(let detail):
             self.init(
                 .unprocessableContent, code: "input.nothing_to_quantize", title: "Nothing to quantize", detail: detail)
+        case .gate(let name, let value, let bound, let tensor):
+            self.init(
+                .unprocessableContent, code: "gate.\(name)", title: "A tensor loses more than the request allows",
+                detail: "\(name) is \(bound); '\(tensor)' has \(value), \((value - bound).magnitude) short of it.",
+                members: [
+                    ("tensor", .string(tensor)), ("value", .double(value)), ("bound", .double(bound)),
+                ])
         case .calibration(let code, let detail):
             self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
         case .storage(let failure): self.init(storage: failure.code, failure.operation)

@@ -52,6 +52,17 @@ struct Quantize: ParsableCommand {
     @Option(help: "Leave the tensors of this glob as they are (repeatable).")
     var exclude: [String] = []
 
+    @Option(
+        help: "Tensors with options of their own, as JSON: '[{\"match\": \"*.down_proj.weight\", \"group_size\": 32}]'."
+    )
+    var overrides: String?
+
+    @Option(help: "Fail if a tensor keeps less signal to quantization noise than this, in dB.")
+    var minSqnrDb: String?
+
+    @Option(help: "Fail if a tensor's largest error is more than this share of its largest weight.")
+    var maxRelError: String?
+
     @Option(help: "Element type of raw bytes: float64, float32, float16 or bfloat16.")
     var dtype: String?
 
@@ -67,6 +78,7 @@ struct Quantize: ParsableCommand {
             ("format", format), ("scheme", scheme), ("mode", mode), ("block_size", blockSize.map(String.init)),
             ("double_quant", doubleQuant),
             ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
+            ("overrides", overrides), ("min_sqnr_db", minSqnrDb), ("max_rel_error", maxRelError),
         ]
         options += given.compactMap { name, value in value.map { (name, $0) } }
         options += include.map { ("include", $0) } + exclude.map { ("exclude", $0) }

@@ -14,7 +14,7 @@ enum Rules {
         "Compression": ["CZlib"],
         "Sockets": ["OpenSSL", "CPlatform", "Glibc"],
         "HTTPServer": ["HTTPWire", "Sockets", "Compression", "OpenSSL", "HTTPTypes", "Logging"],
-        "ArtifactStore": ["OpenSSL", "Glibc"],
+        "ArtifactStore": ["OpenSSL", "CPlatform", "Glibc"],
         "Catalogue": ["ArtifactStore", "CSQLite"],
         "Observability": ["Logging"],
         "VivaService": [
@@ -88,6 +88,7 @@ enum Rules {
         "Sources/Quantization/Session/QuantizingSession.swift",
         "Sources/Quantization/Session/TensorEncoder.swift",
         "Sources/Quantization/Session/TensorStage.swift",
+        "Sources/Tensors/JSONValue.swift",
     ]
 
     /// Never in Sources: traps that a client could reach, promises instead of work, casts that lie.
@@ -105,7 +106,7 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 15_000
+    static let maximumSourceLines = 20_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 4_000
     static let maximumTrackedBytes = 9 * 1_048_576

@@ -2,21 +2,27 @@ import Tensors
 
 /// What happens to one tensor of the input.
 enum Treatment: Sendable, Equatable {
-    /// Quantized by the recipe's method.
-    case quantize
+    /// Quantized by one of the recipe's variants.
+    case quantize(variant: Int)
     /// Copied byte for byte.
     case copy
     /// The bias of a Linear that AWQ quantizes: cast to F16, as AutoAWQ stores it.
     case castToF16
     /// Calibration data: read, never written.
     case calibration
+
+    /// Which of the recipe's variants codes the tensor; nil when none does.
+    var variant: Int? {
+        guard case .quantize(let variant) = self else { return nil }
+        return variant
+    }
 }
 
 /// Decides which tensors a recipe quantizes.
 ///
 /// Without a model's `config.json` the rule is: 2-D floating tensors named `weight` or `*.weight` (or a lone tensor
 /// whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
-/// always wins.
+/// always wins. An override selects the tensors that it matches, whatever the rule about names says.
 struct TensorSelection: Sendable {
     /// Names that hold embeddings or the output head, which the libraries leave in the model's type.
     static let leftOut = ["*embed*", "*wte*", "*wpe*", "*lm_head*"].map { Glob($0) }
@@ -26,9 +32,13 @@ struct TensorSelection: Sendable {
     private let recipe: Recipe
     private let include: [Glob]
     private let exclude: [Glob]
+    private let variants: [Recipe]
+    private let overrides: OverrideTable
 
     init(_ recipe: Recipe) {
         self.recipe = recipe
+        variants = recipe.variants
+        overrides = OverrideTable(recipe.overrides, variants: variants)
         include = recipe.include.map { Glob($0) }
         exclude = recipe.exclude.map { Glob($0) }
     }
@@ -47,13 +57,15 @@ struct TensorSelection: Sendable {
         for (entry, calibration) in zip(entries, isCalibration) {
             if calibration {
                 treatments.append(.calibration)
-            } else if !isWanted(entry, isLone: weights == 1, &steps) {
-                treatments.append(.copy)
-            } else if let problem = shapeProblem(entry) {
-                warnings.append("\(entry.name) is copied as it is: \(problem)")
-                treatments.append(.copy)
+            } else if let variant = variant(of: entry, isLone: weights == 1, &steps) {
+                if let problem = shapeProblem(entry, variants[variant]) {
+                    warnings.append("\(entry.name) is copied as it is: \(problem)")
+                    treatments.append(.copy)
+                } else {
+                    treatments.append(.quantize(variant: variant))
+                }
             } else {
-                treatments.append(.quantize)
+                treatments.append(.copy)
             }
             guard steps <= limits.maximumGlobSteps else {
                 throw .limit(name: "glob_steps", value: steps, limit: limits.maximumGlobSteps, tensor: entry.name)
@@ -63,9 +75,15 @@ struct TensorSelection: Sendable {
         return (treatments, warnings)
     }
 
+    /// The variant that codes a tensor, nil when it is copied.
+    private func variant(of entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Int? {
+        guard entry.shape.count == 2, entry.type.isQuantizable else { return nil }
+        for glob in exclude where glob.matches(entry.name, steps: &steps) { return nil }
+        if let meaning = overrides.meaning(of: entry.name, steps: &steps) { return meaning }
+        return isWanted(entry, isLone: isLone, &steps) ? 0 : nil
+    }
+
     private func isWanted(_ entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Bool {
-        guard entry.shape.count == 2, entry.type.isQuantizable else { return false }
-        for glob in exclude where glob.matches(entry.name, steps: &steps) { return false }
         for glob in include where glob.matches(entry.name, steps: &steps) { return true }
         if !include.isEmpty { return false }
         if isLone { return true }
@@ -73,7 +91,7 @@ struct TensorSelection: Sendable {
         return !Self.leftOut.contains { $0.matches(entry.name) }
     }
 
-    private func shapeProblem(_ entry: TensorEntry) -> String? {
+    private func shapeProblem(_ entry: TensorEntry, _ recipe: Recipe) -> String? {
         if entry.elementCount == 0 { return "it holds no elements." }
         if recipe.groupedCode != nil {
             return GroupedParts.shapeProblem(columns: entry.shape[1], groupSize: recipe.groupSize)
@@ -90,7 +108,7 @@ struct TensorSelection: Sendable {
     }
 
     private func castBiases(_ entries: [TensorEntry], _ treatments: inout [Treatment]) {
-        let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { ExactName($0.0.name) })
+        let quantized = Set(zip(entries, treatments).filter { $0.1.variant != nil }.map { ExactName($0.0.name) })
         for (index, entry) in entries.enumerated() {
             guard entry.type.isQuantizable, let module = entry.name.module(ofLeaf: "bias") else { continue }
             if quantized.contains(ExactName(module + "weight")) { treatments[index] = .castToF16 }

@@ -2,7 +2,6 @@ import Tensors
 
 /// Gathers the report tensor by tensor.
 struct ReportBuilder {
-    private let recipe: Recipe
     private let warnings: [String]
     private var tensors: [TensorReport] = []
     private var pooled = QualitySums()
@@ -10,29 +9,39 @@ struct ReportBuilder {
     private var codedBytes = 0
     /// 2-D weights that stay as they are: modules a loader must skip.
     private(set) var skippedModules: [String] = []
+    /// Modules that an override codes otherwise, with their recipes.
+    private(set) var variedModules: [VariedModule] = []
+    /// Σ of the code bits of all quantized weights.
+    private var codeBits = 0
 
     /// Under this share of quantized weights the report warns.
     static let expectedFraction = 0.8
 
-    init(recipe: Recipe, warnings: [String]) {
-        self.recipe = recipe
+    init(warnings: [String]) {
         self.warnings = warnings
     }
 
-    mutating func add(_ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor) {
+    /// Adds one tensor; `recipe` is that of its variant, `isVaried` says whether it is an override's.
+    mutating func add(
+        _ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor, _ recipe: Recipe, isVaried: Bool
+    ) {
         guard plan != .calibration else { return }
         let bytes = plan.artifactBytes
         totalWeights += entry.elementCount
         if let quality = encoded.quality {
             pooled.add(quality.sums)
             codedBytes += plan.codedBytes
+            codeBits += quality.sums.count * recipe.method.codeBits
+            if isVaried, let module = entry.name.before(suffix: ".weight") {
+                variedModules.append(VariedModule(name: module, recipe: recipe))
+            }
         } else if entry.shape.count == 2, let module = entry.name.before(suffix: ".weight") {
             skippedModules.append(module)
         }
         tensors.append(
             TensorReport(
                 entry: entry, artifactBytes: bytes, quality: encoded.quality, scaleRatio: encoded.scaleRatio,
-                outputError: encoded.outputError))
+                outputError: encoded.outputError, variant: isVaried ? recipe : nil, codedBytes: plan.codedBytes))
     }
 
     /// What to tell where less than the expected share of the elements is quantized; nil where it is enough.
@@ -48,7 +57,7 @@ struct ReportBuilder {
         if let few = Self.fractionWarning(quantized: pooled.count, of: totalWeights) { all.append(few) }
         return QualityReport(
             tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: recipe.method.codeBits, warnings: all)
+            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), warnings: all)
     }
 }
 

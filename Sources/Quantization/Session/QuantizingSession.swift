@@ -29,6 +29,8 @@ package struct SessionResult: Sendable {
     package let report: QualityReport
     /// Names of the Linear modules that were left as they are: the skip list of a `quantization_config`.
     package let skippedModules: [String]
+    /// Modules that overrides coded otherwise.
+    package let variedModules: [VariedModule]
     /// Held until the report has been written.
     let memory: MemoryShare?
 }

@@ -11,14 +11,17 @@ struct ScratchPlan: Sendable {
     /// All of the scratch that the session may touch.
     let bytes: Int
 
-    init(input: InputDescription, tensors: [PlannedTensor], recipe: Recipe) {
+    /// The scratch for `tensors` of `input`; `recipe` gives the recipe of the tensor at an index.
+    init(input: InputDescription, tensors: [PlannedTensor], recipe: (Int) -> Recipe) {
         var position = 0
         var needed = 0
-        staged = zip(input.entries, tensors).map { entry, tensor in
+        let usesActivations = tensors.indices.contains { recipe($0).needsActivations }
+        staged = input.entries.indices.map { index in
+            let (entry, tensor, recipe) = (input.entries[index], tensors[index], recipe(index))
             let stages: Bool
             switch tensor {
             case .awq: stages = true
-            case .calibration: stages = recipe.calibration == .activations
+            case .calibration: stages = usesActivations
             case .nf4, .int8, .grouped, .copy: stages = input.isFortranOrder
             case .castToF16: stages = false
             }

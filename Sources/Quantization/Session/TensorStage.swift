@@ -17,7 +17,7 @@ struct TensorStage {
         self.input = input
         self.layout = layout
         self.recipe = recipe
-        scratch = ScratchPlan(input: input, tensors: layout.tensors, recipe: recipe)
+        scratch = ScratchPlan(input: input, tensors: layout.tensors, recipe: { layout.recipe(of: $0) })
         encoded = [EncodedTensor](repeating: EncodedTensor(), count: input.entries.count)
         if input.isBigEndian { swap = ByteSwap(width: (input.entries.first?.type.bitWidth ?? 8) / 8) }
     }
@@ -50,6 +50,7 @@ struct TensorStage {
         while current < input.entries.count, taken == input.entries[current].bytes.count {
             var finished = encoder ?? makeEncoder(current)
             encoded[current] = try finished.finish(workplace)
+            try recipe.gates.check(encoded[current].quality, tensor: input.entries[current].name)
             encoder = nil
             current += 1
             taken = 0
@@ -64,7 +65,7 @@ struct TensorStage {
     }
 
     private func makeFinalEncoder(_ index: Int) -> any TensorEncoder {
-        let entry = input.entries[index]
+        let (entry, recipe) = (input.entries[index], layout.recipe(of: index))
         switch layout.tensors[index] {
         case .copy(let place): return CopyEncoder(place: place)
         case .castToF16(let place): return CastEncoder(entry: entry, place: place)
@@ -88,12 +89,13 @@ struct TensorStage {
             let received = input.dataOffset + (input.entries[current].bytes.lowerBound) + taken
             throw .truncated(expected: input.totalBytes, received: received)
         }
-        let activations = recipe.calibration == .activations ? positionsOfActivations : [:]
+        let activations = positionsOfActivations
         for index in input.entries.indices {
             if input.isFortranOrder { try transpose(index, workplace) }
             if case .awq(let placement, _) = layout.tensors[index] {
                 // Only the figures are kept: the rest of a result is 32 KiB and more, and the layers may be many.
                 encoded[index] = try search(index, placement, activations, workplace)
+                try recipe.gates.check(encoded[index].quality, tensor: input.entries[index].name)
             }
         }
         try writePrefix(digest, workplace)
@@ -110,6 +112,7 @@ struct TensorStage {
         }
         try FortranPass(entry: input.entries[index], offset: offset).run(&encoder, workplace)
         encoded[index] = try encoder.finish(workplace)
+        try recipe.gates.check(encoded[index].quality, tensor: input.entries[index].name)
     }
 
     /// Where the calibration tensors of the modules lie in the input.
@@ -124,9 +127,9 @@ struct TensorStage {
     private func search(
         _ index: Int, _ placement: AWQPlacement, _ positions: [ExactName: Int], _ workplace: Workplace
     ) throws(QuantizationError) -> EncodedTensor {
-        let entry = input.entries[index]
+        let (entry, recipe) = (input.entries[index], layout.recipe(of: index))
         var activations: StagedTensor?
-        if recipe.calibration == .activations {
+        if recipe.needsActivations {
             let wanted = (entry.name.before(suffix: "weight") ?? entry.name) + "activations"
             guard let found = positions[ExactName(wanted)] else {
                 throw .calibration(code: "calibration.missing", detail: "There is no tensor '\(wanted)'.")
@@ -161,12 +164,14 @@ struct TensorStage {
     }
 
     private func result(_ memory: MemoryShare?) -> SessionResult {
-        var builder = ReportBuilder(recipe: recipe, warnings: layout.warnings)
+        var builder = ReportBuilder(warnings: layout.warnings)
         for (index, entry) in input.entries.enumerated() {
-            builder.add(entry, layout.tensors[index], encoded[index])
+            builder.add(
+                entry, layout.tensors[index], encoded[index], layout.recipe(of: index),
+                isVaried: layout.isVaried(index))
         }
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),
-            skippedModules: builder.skippedModules, memory: memory)
+            skippedModules: builder.skippedModules, variedModules: builder.variedModules, memory: memory)
     }
 }

@@ -31,14 +31,14 @@ package struct CommandLineQuantizer {
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 output: StagedStorage(staged),
                 scratch: StagedStorage(try StagedFile.anonymous(in: Self.folder(of: output))))
-            let pump = try InputPump(session: session, inputBytes: file.length, pool: BufferPool())
+            let pump = try InputPump(sessions: [session], inputBytes: file.length, pool: BufferPool())
             outcome = try pump.run { (span) throws(StoreError) in try file.read(into: &span) }
         } catch {
             throw Self.explain(error)
         }
         let description = ArtifactDescription(
             id: outcome.inputDigest.hex, name: nil, recipe: recipe, inputDigest: "sha256:\(outcome.inputDigest.hex)",
-            inputBytes: outcome.inputBytes, result: outcome.result)
+            inputBytes: outcome.inputBytes, result: outcome.results[0])
         do {
             try staged.commit(to: output)
             if let reportPath {
@@ -49,7 +49,7 @@ package struct CommandLineQuantizer {
         } catch {
             throw Self.explain(error)
         }
-        return ReportText(result: outcome.result, inputBytes: outcome.inputBytes).text
+        return ReportText(result: outcome.results[0], inputBytes: outcome.inputBytes).text
     }
 
     private static func folder(of path: String) -> String {

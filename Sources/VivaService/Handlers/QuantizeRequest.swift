@@ -6,7 +6,8 @@ import Tensors
 
 /// What `POST /v1/quantize` asks for, read from the head alone.
 struct QuantizeRequest {
-    let recipe: Recipe
+    /// One for each format.
+    let recipes: [Recipe]
     let declaration: InputDeclaration
     let name: String?
     /// Whether the answer's body is the artifact itself.
@@ -30,7 +31,7 @@ struct QuantizeRequest {
             }
         }
         do {
-            recipe = try Recipe(options: options)
+            recipes = try Recipe.list(options: options)
         } catch {
             throw Problem(error)
         }
@@ -47,6 +48,9 @@ struct QuantizeRequest {
         case "1", "true": isInline = true
         case "0", "false": isInline = false
         case let text?: throw Query.invalid("download='\(text)' is neither 1 nor 0.")
+        }
+        guard recipes.count == 1 || !isInline else {
+            throw Query.invalid("Several formats are answered with a list; download each from its link.")
         }
     }
 
