@@ -66,6 +66,13 @@ package struct InputDescription: Sendable, Equatable {
 
     /// The length of the whole input in bytes: header and data.
     package var totalBytes: Int { dataOffset + dataBytes }
+
+    /// An input without a header that holds only `entries`, in the same order and endianness; they cover its data.
+    package func holding(only entries: [TensorEntry]) -> InputDescription {
+        InputDescription(
+            container: container, entries: entries, metadata: [], dataOffset: 0,
+            dataBytes: entries.last?.bytes.upperBound ?? 0, isFortranOrder: isFortranOrder, isBigEndian: isBigEndian)
+    }
 }
 
 /// How far a header could be read.

@@ -100,6 +100,9 @@ package final class Service: Sendable {
                 memory: memory, limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor),
             artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
             plan: FilePlanHandler(memory: memory, limits: configuration.sessionLimits),
+            compare: CompareHandler(
+                store: store, memory: memory, limits: configuration.sessionLimits,
+                freeBytesFloor: configuration.freeBytesFloor),
             operations: OperationsHandlers(
                 store: store, catalogue: catalogue, metrics: metrics,
                 freeBytesFloor: configuration.freeBytesFloor, isDraining: { draining.isSet }))

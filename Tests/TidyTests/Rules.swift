@@ -82,6 +82,8 @@ enum Rules {
         "Sources/Quantization/AWQ/AWQMoments.swift",
         "Sources/Quantization/AWQ/StagedRows.swift",
         "Sources/Quantization/AWQ/TransposedPlane.swift",
+        "Sources/Quantization/Compare/ComparisonSession.swift",
+        "Sources/Quantization/Compare/Sample.swift",
         "Sources/Quantization/Session/ElementFeed.swift",
         "Sources/Quantization/Session/FortranPass.swift",
         "Sources/Quantization/Session/HeaderCollector.swift",

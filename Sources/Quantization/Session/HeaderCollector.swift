@@ -70,23 +70,35 @@ extension InputDescription {
         limits: ContainerLimits, memory: MemoryShare?, _ receive: (inout MutableRawSpan) throws(Failure) -> Int
     ) throws(TransferError<Failure>) -> InputDescription {
         var header = HeaderCollector(declaredBytes: nil, limits: limits, memory: memory)
-        var buffer = [UInt8](repeating: 0, count: 64 << 10)
-        while true {
-            let count: Int
-            do throws(Failure) {
-                var span = buffer.mutableSpan
-                var bytes = unsafe span.mutableBytes
-                count = try receive(&bytes)
-            } catch {
-                throw .receive(error)
-            }
-            do throws(QuantizationError) {
-                guard count > 0 else { throw header.endedEarly }
-                _ = try header.take(unsafe buffer.span.bytes.extracting(first: count))
-            } catch {
-                throw .session(error)
-            }
-            if let finished = header.finished() { return finished.input }
+        var found: InputDescription?
+        try transfer(receive) { (bytes) throws(QuantizationError) in
+            _ = try header.take(bytes)
+            found = header.finished()?.input
+            return found == nil
+        }
+        guard let found else { throw .session(header.endedEarly) }
+        return found
+    }
+}
+
+/// Gives what `receive` fills the start of a buffer with to `take`, until `receive` returns 0 or `take` wants no more.
+package func transfer<Failure: Error>(
+    _ receive: (inout MutableRawSpan) throws(Failure) -> Int, to take: (RawSpan) throws(QuantizationError) -> Bool
+) throws(TransferError<Failure>) {
+    var buffer = [UInt8](repeating: 0, count: 64 << 10)
+    while true {
+        let count: Int
+        do throws(Failure) {
+            var span = buffer.mutableSpan
+            var bytes = unsafe span.mutableBytes
+            count = try receive(&bytes)
+        } catch {
+            throw .receive(error)
+        }
+        do throws(QuantizationError) {
+            guard count > 0, try take(unsafe buffer.span.bytes.extracting(first: count)) else { return }
+        } catch {
+            throw .session(error)
         }
     }
 }

@@ -6,15 +6,21 @@ package enum InputDeclaration: Sendable, Equatable {
     case recognise
     /// Raw little-endian elements in row-major order; the tensor is called `weight`.
     case raw(type: ElementType, shape: [Int])
+    /// Bytes without a header, which is known already.
+    case described(InputDescription)
 
     /// What raw bytes hold, of which there are `totalBytes` where that is known; nil for a file that says it itself.
     package func described(totalBytes: Int? = nil, limits: SessionLimits) throws(QuantizationError) -> InputDescription?
     {
-        guard case .raw(let type, let shape) = self else { return nil }
-        do {
-            return try describeRaw(type: type, shape: shape, totalBytes: totalBytes, limits: limits.container)
-        } catch {
-            throw .container(error)
+        switch self {
+        case .recognise: return nil
+        case .described(let input): return input
+        case .raw(let type, let shape):
+            do {
+                return try describeRaw(type: type, shape: shape, totalBytes: totalBytes, limits: limits.container)
+            } catch {
+                throw .container(error)
+            }
         }
     }
 }

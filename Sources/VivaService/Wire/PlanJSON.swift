@@ -29,13 +29,7 @@ enum PlanJSON {
     /// The plan of a file, or of the shards of a model.
     static func file(_ plan: FilePlan, gpus: [GPU], cache: CacheNeed?) -> JSON {
         let methods = plan.choices.map { choice in
-            let start: [(String, JSON)] = [
-                ("method", .string(choice.recipe.method.rawValue)), ("format", .string(choice.recipe.format.rawValue)),
-                ("mode", .string(choice.recipe.mode.rawValue)),
-                ("options", .object(choice.recipe.optionMembers.map { ($0.0, .raw($0.1)) })),
-                ("query", .string(choice.recipe.query)),
-            ]
-            return JSON.object(start + outcome(choice.outcome, plan, gpus, cache))
+            JSON.object(members(of: choice.recipe) + outcome(choice.outcome, plan, gpus, cache))
         }
         let input: [(String, JSON)] = [
             ("files", .integer(plan.inputs.count)), ("bytes", .integer(plan.inputBytes)),
@@ -47,16 +41,31 @@ enum PlanJSON {
             [("input", .object(input))] + shared(gpus, cache) + [("methods", .array(methods)), cards(gpus)])
     }
 
+    /// What a recipe is, and the query that makes it.
+    static func members(of recipe: Recipe) -> [(String, JSON)] {
+        [
+            ("method", .string(recipe.method.rawValue)), ("format", .string(recipe.format.rawValue)),
+            ("mode", .string(recipe.mode.rawValue)),
+            ("options", .object(recipe.optionMembers.map { ($0.0, .raw($0.1)) })), ("query", .string(recipe.query)),
+        ]
+    }
+
+    /// The size of an artifact, and what it is against the input and against FP32.
+    static func sizes(of artifact: PlannedArtifact, inputBytes: Int) -> [(String, JSON)] {
+        [
+            ("bytes", .integer(artifact.bytes)), ("bits_per_weight", .number(artifact.bitsPerWeight)),
+            ("quantized_fraction", .number(artifact.quantizedFraction)),
+            ("compression_ratio", .number(Double(inputBytes) / Double(max(1, artifact.bytes)))),
+            ("compression_ratio_fp32", .number(32 / artifact.bitsPerWeight)),
+        ]
+    }
+
     private static func outcome(
         _ outcome: Result<PlannedArtifact, QuantizationError>, _ plan: FilePlan, _ gpus: [GPU], _ cache: CacheNeed?
     ) -> [(String, JSON)] {
         switch outcome {
         case .success(let artifact):
-            [
-                ("bytes", .integer(artifact.bytes)), ("bits_per_weight", .number(artifact.bitsPerWeight)),
-                ("quantized_fraction", .number(artifact.quantizedFraction)),
-                ("compression_ratio", .number(Double(plan.inputBytes) / Double(max(1, artifact.bytes)))),
-                ("compression_ratio_fp32", .number(32 / artifact.bitsPerWeight)),
+            sizes(of: artifact, inputBytes: plan.inputBytes) + [
                 ("scratch_bytes", .integer(artifact.scratchBytes)),
                 ("working_bytes", .integer(artifact.workingBytes)), ("fits", fits(artifact.bytes, gpus, cache)),
                 ("warnings", .strings(artifact.allWarnings)),
