@@ -15,8 +15,22 @@ package enum StoreError: Error, Sendable, Equatable {
     case invalidIdentifier(String)
     /// A file ended before the bytes that were asked for.
     case truncated(path: String, offset: Int, missing: Int)
+    /// A link leads to a file that is not part of the folder.
+    case escapes(path: String, to: String)
+    /// What was to be made is there already.
+    case exists(path: String)
+    /// A result was to be made inside the folder that it is made from.
+    case insideSource(path: String, source: String)
     /// OpenSSL could not compute the digest of a file.
     case digest(path: String, OpenSSLError)
+
+    /// True when the process or the machine has no file descriptor left, which passes (EMFILE, ENFILE).
+    package var isOutOfDescriptors: Bool {
+        switch self {
+        case .system(_, _, EMFILE), .system(_, _, ENFILE): true
+        default: false
+        }
+    }
 
     /// True when the request failed for want of room, which a client sees as 507 and an operator can cure.
     package var isDiskFull: Bool {

@@ -98,7 +98,7 @@ package final class Service: Sendable {
             quantize: QuantizeHandler(
                 store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
                 memory: memory, limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor),
-            artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
+            artifacts: ArtifactHandlers(store: store, catalogue: catalogue, memory: memory),
             plan: FilePlanHandler(memory: memory, limits: configuration.sessionLimits),
             compare: CompareHandler(
                 store: store, memory: memory, limits: configuration.sessionLimits,

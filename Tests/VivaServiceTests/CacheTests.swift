@@ -1,6 +1,7 @@
 import Foundation
 import HTTPServer
 import Quantization
+import Tensors
 import Testing
 
 @testable import VivaService
@@ -8,7 +9,7 @@ import Testing
 /// KV caches against published figures.
 @Suite struct CacheTests {
     private func cache(_ json: String) throws -> KeyValueCache {
-        try CacheConfiguration(json: Array(json.utf8)).cache()
+        try CacheConfiguration(JSONValue.parse(text: json)).cache()
     }
 
     /// Bytes of one token as BF16 by table 1 of "Insights into DeepSeek-V3" (Zhao et al. 2025), and of Llama 2 by
@@ -89,7 +90,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "", "[]", "{}", #"{"num_hidden_layers": 4}"#, #"{"num_hidden_layers": 4, "num_attention_heads": 0}"#,
+        "[]", "{}", #"{"num_hidden_layers": 4}"#, #"{"num_hidden_layers": 4, "num_attention_heads": 0}"#,
         #"{"num_hidden_layers": -1, "num_attention_heads": 4, "hidden_size": 64}"#,
         #"{"num_hidden_layers": 9223372036854775807, "num_attention_heads": 4, "hidden_size": 64}"#,
         #"{"num_hidden_layers": 4, "num_attention_heads": 4, "head_dim": 9223372036854775807}"#,

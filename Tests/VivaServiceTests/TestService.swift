@@ -21,7 +21,8 @@ struct TestService {
                 store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
                 memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(),
                 freeBytesFloor: 0),
-            artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
+            artifacts: ArtifactHandlers(
+                store: store, catalogue: catalogue, memory: MemoryBudget(bytes: 1 << 30)),
             plan: FilePlanHandler(memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits()),
             compare: CompareHandler(
                 store: store, memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), freeBytesFloor: 0),

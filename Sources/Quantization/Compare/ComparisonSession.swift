@@ -119,8 +119,9 @@ package final class ComparisonSession {
         _ recipe: Recipe, _ plan: PlannedArtifact, _ sample: Sample
     ) throws(QuantizationError) -> ComparisonPoint {
         let session = try QuantizingSession(
-            recipe: recipe, declaration: .described(sample.input), declaredBytes: nil, engine: engine, limits: limits,
+            recipe: recipe, declaration: .recognise, declaredBytes: nil, engine: engine, limits: limits,
             output: DiscardingOutput(), scratch: scratch, memory: memory)
+        try session.begin(sample.input)
         let clock = ContinuousClock()
         var duration = Duration.zero
         try StagedInput(storage: staged, bytes: sample.input.dataBytes).forEach { (bytes) throws(QuantizationError) in
@@ -177,7 +178,7 @@ extension QuantizationError {
         switch self {
         case .recipe, .outOfRange, .limit, .nothingToQuantize, .calibration, .gate: true
         case .container(let error): error.code == "tensor.name_conflict"
-        case .truncated, .trailingBytes, .nonFinite, .busy, .storage: false
+        case .truncated, .trailingBytes, .nonFinite, .busy, .scales, .artifact, .storage: false
         }
     }
 }

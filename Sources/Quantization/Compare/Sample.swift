@@ -21,22 +21,37 @@ package struct SampleLimits: Sendable, Equatable {
 
 /// The weights of an input on which recipes are compared, and which of their rows.
 package struct Sample: Sendable {
-    /// One tensor of the input and how many of its rows are kept.
+    /// One tensor of the input and how much of it is kept: evenly spread bands of rows, mostly of one row each.
     struct Piece: Sendable {
         /// Its place among the input's entries.
         let index: Int
         let rows: Int
-        let kept: Int
         let rowBytes: Int
+        /// Rows of one band: 128 where blocks of 128x128 share a scale.
+        let bandRows: Int
+        /// Bands in all and kept; the last band may be short, and is kept.
+        let bands: Int
+        let kept: Int
 
-        /// Whether row `row` is one of the kept ones, which are spread evenly.
-        func keeps(_ row: Int) -> Bool {
-            kept == rows || (row + 1) * kept / rows > row * kept / rows
+        init(_ index: Int, _ entry: TensorEntry, bandRows: Int = 1, kept: Int? = nil) {
+            self.index = index
+            rows = entry.shape[0]
+            rowBytes = entry.bytes.count / entry.shape[0]
+            self.bandRows = bandRows
+            bands = (rows - 1) / bandRows + 1
+            self.kept = min(bands, kept ?? bands)
         }
+
+        /// Rows that are kept.
+        var keptRows: Int { kept * bandRows - (bands * bandRows - rows) }
+
+        /// Whether a band is one of the kept ones.
+        func keeps(_ band: Int) -> Bool { (band + 1) * kept / bands > band * kept / bands }
 
         /// The row of the input that became row `sampled`.
         func original(_ sampled: Int) -> Int {
-            kept == rows ? sampled : ((sampled + 1) * rows + kept - 1) / kept - 1
+            let band = ((sampled / bandRows + 1) * bands + kept - 1) / kept - 1
+            return band * bandRows + sampled % bandRows
         }
     }
 
@@ -79,7 +94,8 @@ package struct Sample: Sendable {
             pieces.append(try Self.piece(whole, index, share: share))
         }
         weights = chosen.map { whole.entries[$0] }
-        isWhole = count == candidates.count && pieces.allSatisfy { $0.kept == $0.rows }
+        isWhole = count == candidates.count && pieces.allSatisfy { $0.kept == $0.bands }
+        pieces += Self.scales(of: pieces, in: whole)
         if recipes.contains(where: \.needsActivations) {
             pieces += Self.activations(of: weights, in: whole, limits)
         }
@@ -102,20 +118,37 @@ package struct Sample: Sendable {
         _ whole: InputDescription, _ index: Int, share: Int
     ) throws(QuantizationError) -> Piece {
         let entry = whole.entries[index]
-        let rows = entry.shape[0]
-        let rowBytes = entry.bytes.count / rows
-        if entry.bytes.count <= share { return Piece(index: index, rows: rows, kept: rows, rowBytes: rowBytes) }
-        let least = whole.isFortranOrder ? entry.bytes.count : rowBytes
-        guard least <= share else {
-            throw .limit(name: "sample_bytes", value: least, limit: share, tensor: entry.name)
+        if entry.bytes.count <= share { return Piece(index, entry) }
+        let bandRows = entry.isFortranOrder ? entry.shape[0] : entry.isFP8 ? BlockScaling.side : 1
+        let bandBytes = min(entry.shape[0], bandRows) * (entry.bytes.count / entry.shape[0])
+        guard bandBytes <= share else {
+            throw .limit(name: "sample_bytes", value: bandBytes, limit: share, tensor: entry.name)
         }
-        var kept = share / rowBytes
+        var kept = share / bandBytes
         // Formats pack rows by eights, kernels tile them by 64.
-        for step in [64, 8] where kept >= step {
-            kept = kept / step * step
+        for step in [64, 8] where kept * bandRows >= step {
+            kept = kept / step * step == 0 ? kept : kept / step * step
             break
         }
-        return Piece(index: index, rows: rows, kept: kept, rowBytes: rowBytes)
+        return Piece(index, entry, bandRows: bandRows, kept: kept)
+    }
+
+    /// The block scales of FP8 weights: one row of them for each band of the weight.
+    private static func scales(of pieces: [Piece], in whole: InputDescription) -> [Piece] {
+        let names = BlockScaling.names(in: whole.entries)
+        var kept: [ExactName: Int] = [:]
+        for piece in pieces {
+            let entry = whole.entries[piece.index]
+            guard entry.isFP8 else { continue }
+            kept[ExactName(BlockScaling.scalesName(of: entry))] = piece.bandRows == 1 ? .max : piece.kept
+        }
+        return whole.entries.enumerated().compactMap { index, entry in
+            let name = ExactName(entry.name)
+            guard names.contains(name), let kept = kept[name], entry.shape.count == 2, entry.elementCount > 0 else {
+                return nil
+            }
+            return Piece(index, entry, kept: kept)
+        }
     }
 
     private static func activations(
@@ -126,9 +159,7 @@ package struct Sample: Sendable {
             guard wanted.contains(ExactName(entry.name)), entry.shape.count == 2, entry.elementCount > 0 else {
                 return nil
             }
-            let rows = entry.shape[0]
-            return Piece(
-                index: index, rows: rows, kept: min(rows, limits.maximumTokens), rowBytes: entry.bytes.count / rows)
+            return Piece(index, entry, kept: entry.isFortranOrder ? nil : limits.maximumTokens)
         }
     }
 
@@ -136,11 +167,12 @@ package struct Sample: Sendable {
         var position = 0
         let entries = pieces.map { piece in
             let entry = whole.entries[piece.index]
-            let bytes = piece.kept * piece.rowBytes
+            let bytes = piece.keptRows * piece.rowBytes
             defer { position += bytes }
             return TensorEntry(
-                name: entry.name, type: entry.type, shape: [piece.kept, entry.shape[1]],
-                elementCount: piece.kept * entry.shape[1], bytes: position..<position + bytes)
+                name: entry.name, type: entry.type, shape: [piece.keptRows, entry.shape[1]],
+                elementCount: piece.keptRows * entry.shape[1], bytes: position..<position + bytes,
+                isFortranOrder: entry.isFortranOrder, isBigEndian: entry.isBigEndian)
         }
         return whole.holding(only: entries)
     }
@@ -203,12 +235,13 @@ struct SampleStage {
     private mutating func keep(
         _ piece: Sample.Piece, _ range: Range<Int>, _ overlap: Range<Int>, _ bytes: RawSpan
     ) throws(QuantizationError) {
-        if piece.kept == piece.rows { return try append(bytes.extracting(local(overlap))) }
-        let first = (overlap.lowerBound - range.lowerBound) / piece.rowBytes
-        let last = (overlap.upperBound - 1 - range.lowerBound) / piece.rowBytes
-        for row in first...last where piece.keeps(row) {
-            let start = range.lowerBound + row * piece.rowBytes
-            try append(bytes.extracting(local((start..<start + piece.rowBytes).clamped(to: overlap))))
+        if piece.kept == piece.bands { return try append(bytes.extracting(local(overlap))) }
+        let bandBytes = piece.bandRows * piece.rowBytes
+        let first = (overlap.lowerBound - range.lowerBound) / bandBytes
+        let last = (overlap.upperBound - 1 - range.lowerBound) / bandBytes
+        for band in first...last where piece.keeps(band) {
+            let start = range.lowerBound + band * bandBytes
+            try append(bytes.extracting(local((start..<start + bandBytes).clamped(to: overlap))))
         }
     }
 

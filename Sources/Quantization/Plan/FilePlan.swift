@@ -17,13 +17,15 @@ package struct PlannedArtifact: Sendable, Equatable {
     /// All elements of the input, calibration data excepted.
     package private(set) var totalWeights = 0
     /// What the report would warn of.
-    package private(set) var warnings: [String]
+    package let warnings: [String]
 
     /// Plans one input; throws what a session would refuse from the header.
     package init(
-        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits()
+        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits(),
+        isShard: Bool = false
     ) throws(QuantizationError) {
-        let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits)
+        let layout = try ArtifactLayout(
+            input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
         self.recipe = recipe
         bytes = layout.fileBytes
         scratchBytes = layout.scratchBytes
@@ -46,24 +48,29 @@ package struct PlannedArtifact: Sendable, Equatable {
 
     /// The warnings, and one more where little is quantized.
     package var allWarnings: [String] {
-        warnings + (ReportBuilder.fractionWarning(quantized: quantizedWeights, of: totalWeights).map { [$0] } ?? [])
+        warnings + (QualityReport.fractionWarning(quantized: quantizedWeights, of: totalWeights).map { [$0] } ?? [])
     }
 
-    /// The plan of a further shard, worked on after this one.
-    fileprivate mutating func add(_ other: PlannedArtifact, limits: SessionLimits) {
-        bytes += other.bytes
-        scratchBytes = max(scratchBytes, other.scratchBytes)
-        workingBytes = max(workingBytes, other.workingBytes)
-        codedBytes += other.codedBytes
-        quantizedWeights += other.quantizedWeights
-        totalWeights += other.totalWeights
-        warnings = Array((warnings + other.warnings).prefix(limits.maximumWarnings + 1))
-    }
-
-    /// A shard that holds nothing to quantize stays as it is.
-    fileprivate mutating func add(copied input: InputDescription) {
-        bytes += input.totalBytes
-        totalWeights += input.entries.reduce(0) { $0 + $1.elementCount }
+    /// Plans the shards of a model, each an artifact of its own.
+    package init(
+        shards: [InputDescription], recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits()
+    ) throws(QuantizationError) {
+        let model = try ArtifactLayout(input: .joined(shards), recipe: recipe, engine: engine, limits: limits)
+        self.recipe = recipe
+        bytes = 0
+        scratchBytes = 0
+        workingBytes = 0
+        warnings = model.warnings
+        for shard in shards {
+            let plan = try PlannedArtifact(
+                input: shard, recipe: recipe, engine: engine, limits: limits, isShard: true)
+            bytes += plan.bytes
+            scratchBytes = max(scratchBytes, plan.scratchBytes)
+            workingBytes = max(workingBytes, plan.workingBytes)
+            codedBytes += plan.codedBytes
+            quantizedWeights += plan.quantizedWeights
+            totalWeights += plan.totalWeights
+        }
     }
 }
 
@@ -82,15 +89,25 @@ package struct FilePlan: Sendable {
     /// One for each recipe, in their order.
     package let choices: [Choice]
 
-    /// Plans `inputs`, at least one, with every recipe; the work that globs may take is shared among the recipes.
+    /// Plans one input with every recipe, or the shards of a model; the work that globs may take is shared among the
+    /// recipes.
     ///
     /// AWQ without activations in the input is planned with `calibration=none` alone.
-    package init(inputs: [InputDescription], recipes: [Recipe], engine: String, limits: SessionLimits) {
+    package init(
+        inputs: [InputDescription], isModel: Bool = false, recipes: [Recipe], engine: String, limits: SessionLimits
+    ) {
         self.inputs = inputs
         var limits = limits
         limits.maximumGlobSteps /= max(1, recipes.count * inputs.count)
         let all = recipes.map { recipe in
-            Choice(recipe: recipe, outcome: Self.outcome(inputs, recipe, engine, limits))
+            Choice(
+                recipe: recipe,
+                outcome: Result { () throws(QuantizationError) in
+                    if !isModel, inputs.count == 1 {
+                        return try PlannedArtifact(input: inputs[0], recipe: recipe, engine: engine, limits: limits)
+                    }
+                    return try PlannedArtifact(shards: inputs, recipe: recipe, engine: engine, limits: limits)
+                })
         }
         choices = all.filter { choice in
             guard case .failure(.calibration(code: "calibration.missing", _)) = choice.outcome else { return true }
@@ -103,25 +120,4 @@ package struct FilePlan: Sendable {
 
     /// Bytes of all inputs.
     package var inputBytes: Int { inputs.reduce(0) { $0 + $1.totalBytes } }
-
-    private static func outcome(
-        _ inputs: [InputDescription], _ recipe: Recipe, _ engine: String, _ limits: SessionLimits
-    ) -> Result<PlannedArtifact, QuantizationError> {
-        var sum: PlannedArtifact?
-        var copied: [InputDescription] = []
-        var refusal = QuantizationError.nothingToQuantize(detail: "There is no input.")
-        for input in inputs {
-            do throws(QuantizationError) {
-                let plan = try PlannedArtifact(input: input, recipe: recipe, engine: engine, limits: limits)
-                if sum == nil { sum = plan } else { sum?.add(plan, limits: limits) }
-            } catch {
-                refusal = error
-                guard case .nothingToQuantize = error else { return .failure(error) }
-                copied.append(input)
-            }
-        }
-        guard var sum else { return .failure(refusal) }
-        for input in copied { sum.add(copied: input) }
-        return .success(sum)
-    }
 }

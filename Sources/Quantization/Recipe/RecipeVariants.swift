@@ -123,7 +123,7 @@ extension QuantizationError {
         guard case .recipe(let code, _) = self else { return false }
         return [
             "recipe.unknown_option", "recipe.format_mismatch", "recipe.mode_unavailable", "recipe.scheme_mismatch",
-            "recipe.symmetry_mismatch",
+            "recipe.symmetry_mismatch", "recipe.target_mismatch",
         ].contains(code)
     }
 }

@@ -3,6 +3,7 @@ import Tensors
 /// Gathers the report tensor by tensor.
 struct ReportBuilder {
     private let warnings: [String]
+    private let errors: ErrorCounts
     private var tensors: [TensorReport] = []
     private var pooled = QualitySums()
     private var totalWeights = 0
@@ -14,11 +15,9 @@ struct ReportBuilder {
     /// Σ of the code bits of all quantized weights.
     private var codeBits = 0
 
-    /// Under this share of quantized weights the report warns.
-    static let expectedFraction = 0.8
-
-    init(warnings: [String]) {
+    init(warnings: [String], errors: ErrorCounts) {
         self.warnings = warnings
+        self.errors = errors
     }
 
     /// Adds one tensor; `recipe` is that of its variant, `isVaried` says whether it is an override's.
@@ -44,20 +43,12 @@ struct ReportBuilder {
                 outputError: encoded.outputError, variant: isVaried ? recipe : nil, codedBytes: plan.codedBytes))
     }
 
-    /// What to tell where less than the expected share of the elements is quantized; nil where it is enough.
-    static func fractionWarning(quantized: Int, of total: Int) -> String? {
-        guard Double(quantized) < expectedFraction * Double(total) else { return nil }
-        let percent = Int(100 * Double(quantized) / Double(total))
-        return "Only \(percent) % of the elements are quantized; the rest is copied as it is."
-    }
-
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
-        var all = warnings
-        if let few = Self.fractionWarning(quantized: pooled.count, of: totalWeights) { all.append(few) }
         return QualityReport(
-            tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), warnings: all)
+            tensors: tensors, pooled: pooled, errorCounts: errors, quantizedWeights: pooled.count,
+            totalWeights: totalWeights, bitsPerWeight: bits,
+            codeBits: Double(codeBits) / Double(max(1, pooled.count)), findings: warnings)
     }
 }
 

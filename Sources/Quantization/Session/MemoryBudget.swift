@@ -66,7 +66,7 @@ package final class MemoryShare: Sendable {
 extension ArtifactLayout {
     /// Bytes of the widest tensor's working set, as far as the input's header decides.
     func workingBytes(of input: InputDescription) -> Int {
-        zip(tensors, input.entries).map { $0.workingBytes(of: $1) }.max() ?? 0
+        zip(tensors, input.entries).map { $0.workingBytes(of: $1.widened) }.max() ?? 0
     }
 }
 

@@ -2,25 +2,19 @@ package import Tensors
 
 /// What a client says about bytes that do not describe themselves.
 package enum InputDeclaration: Sendable, Equatable {
-    /// safetensors or npy, recognised by content.
+    /// safetensors, npy or npz, recognised by content.
     case recognise
     /// Raw little-endian elements in row-major order; the tensor is called `weight`.
     case raw(type: ElementType, shape: [Int])
-    /// Bytes without a header, which is known already.
-    case described(InputDescription)
 
     /// What raw bytes hold, of which there are `totalBytes` where that is known; nil for a file that says it itself.
     package func described(totalBytes: Int? = nil, limits: SessionLimits) throws(QuantizationError) -> InputDescription?
     {
-        switch self {
-        case .recognise: return nil
-        case .described(let input): return input
-        case .raw(let type, let shape):
-            do {
-                return try describeRaw(type: type, shape: shape, totalBytes: totalBytes, limits: limits.container)
-            } catch {
-                throw .container(error)
-            }
+        guard case .raw(let type, let shape) = self else { return nil }
+        do {
+            return try describeRaw(type: type, shape: shape, totalBytes: totalBytes, limits: limits.container)
+        } catch {
+            throw .container(error)
         }
     }
 }
@@ -39,6 +33,18 @@ package struct SessionResult: Sendable {
     package let variedModules: [VariedModule]
     /// Held until the report has been written.
     let memory: MemoryShare?
+
+    /// The results of a model's shards as one; `model` describes their tensors together, and `warnings` were found
+    /// for all of them.
+    package static func joined(
+        _ shards: [SessionResult], model: InputDescription, warnings: [String]
+    ) -> SessionResult {
+        SessionResult(
+            input: model, artifactBytes: shards.reduce(0) { $0 + $1.artifactBytes },
+            report: QualityReport.joined(shards.map(\.report), warnings: warnings),
+            skippedModules: shards.flatMap(\.skippedModules), variedModules: shards.flatMap(\.variedModules),
+            memory: nil)
+    }
 }
 
 /// The heart: takes the bytes of an input in order, in pieces of any size, and writes the artifact to the storage it
@@ -53,6 +59,7 @@ package final class QuantizingSession {
     private let recipe: Recipe
     private let engine: String
     private let limits: SessionLimits
+    private let isShard: Bool
     private let workplace: Workplace
     private let memory: MemoryShare?
     /// Called once, when the header has been read and everything that can be refused from it was not.
@@ -61,16 +68,18 @@ package final class QuantizingSession {
     private var stage: TensorStage?
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
-    /// takes from `memory`, if there is one.
+    /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
-        limits: SessionLimits = SessionLimits(), output: any ArtifactOutput, scratch: any ScratchStorage,
+        limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput,
+        scratch: any ScratchStorage,
         memory: MemoryBudget? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
     ) throws(QuantizationError) {
         self.recipe = recipe
         self.engine = engine
         self.limits = limits
+        self.isShard = isShard
         self.onPlan = onPlan
         let share = memory.map { MemoryShare($0) }
         self.memory = share
@@ -100,8 +109,9 @@ package final class QuantizingSession {
         return try finished.finish(digest: inputDigest, memory: memory, workplace)
     }
 
-    private func begin(_ input: InputDescription) throws(QuantizationError) {
-        let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits)
+    /// Begins with an input that is described already: what is consumed next is its data buffer.
+    package func begin(_ input: InputDescription) throws(QuantizationError) {
+        let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
         try memory?.add(layout.workingBytes(of: input))
         try onPlan(layout)
         stage = TensorStage(input: input, layout: layout, recipe: recipe)

@@ -1,111 +1,170 @@
 import ArtifactStore
-import FoundationEssentials
-import HTTPServer
 import Quantization
 import Tensors
 
-/// The files of a model on this machine.
+/// A model's folder as transformers saves it: its weights, its configuration, and what else lies there.
+///
+/// Everything that headers and lists can show to be wrong is refused here, before a weight is read.
 struct Checkpoint {
-    /// The files with weights, in the order of their names.
-    let files: [String]
-    /// The model's `config.json`; nil where there is none.
-    let configuration: String?
+    /// One safetensors file of the model.
+    struct Shard {
+        let name: String
+        /// Bytes of the file.
+        let bytes: Int
+        let input: InputDescription
+    }
 
-    /// The most bytes of a `config.json` or of an index.
-    static let maximumTextBytes = 64 << 20
+    let config: ModelConfig
+    /// In the order of their names.
+    let shards: [Shard]
+    /// The index of shards; nil for a model in one file.
+    let index: JSONObjectText?
+    /// Files that the quantized model needs as well.
+    let others: [(name: String, bytes: Int)]
+    /// Entries that are not taken along: other kinds of weights, folders, links that lead elsewhere, huge files.
+    let leftOut: [String]
 
-    /// The file at `path`, or the weights of the folder; nil where there is nothing.
-    ///
-    /// Of a folder those that its index names count; then `model.safetensors`; then every safetensors file.
-    init?(path: String) throws(Problem) {
-        var isFolder = false
-        if path != "-" {
-            guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else { return nil }
-        }
-        let folder = isFolder ? path : path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-        let beside = "\(folder)/config.json"
-        configuration = FileManager.default.fileExists(atPath: beside) ? beside : nil
-        guard isFolder else {
-            files = [path]
-            return
-        }
-        do {
-            files = try Self.shards(of: path).map { "\(path)/\($0)" }
-        } catch let error as Problem {
-            throw error
+    static let singleFile = "model.safetensors"
+    static let indexFile = "model.safetensors.index.json"
+    /// Bytes of the longest index that is read: some 500,000 tensors.
+    static let maximumIndexBytes = 64 << 20
+    /// Values of the largest index: its tensors, and a few more.
+    static let maximumIndexValues = 1 << 20
+    /// Bytes of the longest file that is taken along: vocabularies reach some 40 MB.
+    static let maximumOtherBytes = 256 << 20
+    /// Endings of files that hold weights of the unquantized model, or point to them.
+    private static let weightEndings = [
+        ".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".onnx_data", ".gguf", ".tflite",
+        ".npz", ".npy", ".index.json",
+    ]
+
+    init(_ folder: borrowing SourceFolder, limits: SessionLimits = SessionLimits()) throws(CheckpointError) {
+        let entries: [(name: String, kind: SourceFolder.Kind)]
+        do throws(StoreError) {
+            entries = try folder.entries()
         } catch {
-            throw Query.invalid("'\(path)' cannot be listed: \(error)")
+            throw .store(error)
         }
-        guard !files.isEmpty else { throw Query.invalid("'\(path)' holds no safetensors file.") }
+        let names = Set(entries.map(\.name))
+        guard names.contains(ModelConfig.name) else { throw .noConfig(folder: folder.path) }
+        config = try ModelConfig(Self.read(ModelConfig.name, folder, limit: ModelConfig.maximumBytes))
+        // transformers prefers the single file where both are there.
+        if names.contains(Self.singleFile) {
+            index = nil
+            shards = [try Self.shard(Self.singleFile, folder, limits)]
+        } else if names.contains(Self.indexFile) {
+            let bytes = try Self.read(Self.indexFile, folder, limit: Self.maximumIndexBytes)
+            (index, shards) = try Self.indexed(bytes, names, folder, limits)
+        } else {
+            throw .noWeights(folder: folder.path)
+        }
+        (others, leftOut) = Self.sorted(entries, taken: Set(shards.map(\.name)))
     }
 
-    private struct Index: Decodable {
-        let weight_map: [String: String]
-    }
+    /// All tensors as those of one file.
+    var input: InputDescription { .joined(shards.map(\.input)) }
 
-    private static func shards(of folder: String) throws -> [String] {
-        let names = try FileManager.default.contentsOfDirectory(atPath: folder)
-        let index = "model.safetensors.index.json"
-        if names.contains(index) {
-            let json = try bytes(of: "\(folder)/\(index)")
-            let shards = Set(try JSONDecoder().decode(Index.self, from: Data(json)).weight_map.values)
-            if let stray = shards.first(where: { $0.contains("/") || !$0.hasSuffix(".safetensors") }) {
-                throw Query.invalid("\(index) names '\(stray)', which is no file of the folder.")
+    private static func indexed(
+        _ bytes: [UInt8], _ names: Set<String>, _ folder: borrowing SourceFolder, _ limits: SessionLimits
+    ) throws(CheckpointError) -> (JSONObjectText, [Shard]) {
+        let index: JSONObjectText
+        var places: [ExactName: String] = [:]
+        do throws(TensorFormatError) {
+            var limits = JSONValue.Limits()
+            limits.maximumValues = maximumIndexValues
+            index = try JSONObjectText(bytes, limits: limits)
+        } catch {
+            throw .malformed(file: indexFile, error)
+        }
+        guard case .object(let map)? = index.root["weight_map"], !map.isEmpty else {
+            throw .malformed(
+                file: indexFile, TensorFormatError(code: "index.no_weight_map", detail: "there is no weight_map"))
+        }
+        for member in map {
+            guard let file = member.value.string else { throw .shardName("\(member.value)") }
+            places[ExactName(member.name)] = file
+        }
+        let files = Set(places.values).sorted()
+        for file in files {
+            guard file.hasSuffix(".safetensors"), !file.contains("/"), !file.hasPrefix(".") else {
+                throw .shardName(file)
             }
-            return shards.sorted()
+            guard names.contains(file) else { throw .shardMissing(file) }
         }
-        if names.contains("model.safetensors") { return ["model.safetensors"] }
-        return names.filter { $0.hasSuffix(".safetensors") }.sorted()
-    }
-
-    /// The headers of all files; nothing behind them is read.
-    func headers(_ declaration: InputDeclaration, limits: SessionLimits) throws(Problem) -> [InputDescription] {
-        var headers: [InputDescription] = []
-        for path in files {
-            do throws(TransferError<StoreError>) {
-                headers.append(try Self.header(of: path, declaration, limits))
-            } catch {
-                switch error {
-                case .receive(let error): throw Problem(error)
-                case .session(let error): throw Problem(error)
+        var shards: [Shard] = []
+        var found: [ExactName: String] = [:]
+        for file in files {
+            let shard = try shard(file, folder, limits)
+            for entry in shard.input.entries {
+                if let other = found.updateValue(file, forKey: ExactName(entry.name)) {
+                    throw .tensorTwice(tensor: entry.name, shards: [other, file])
                 }
             }
+            shards.append(shard)
         }
-        return headers
+        for (tensor, file) in places where found[tensor] != file {
+            throw .tensorMissing(tensor: tensor.name, shard: file)
+        }
+        return (index, shards)
     }
 
-    private static func header(
-        of path: String, _ declaration: InputDeclaration, _ limits: SessionLimits
-    ) throws(TransferError<StoreError>) -> InputDescription {
-        let file = try open(path)
-        do throws(QuantizationError) {
-            if let input = try declaration.described(totalBytes: file.length, limits: limits) { return input }
-        } catch {
-            throw .session(error)
-        }
-        return try InputDescription.reading(limits: limits.container, memory: nil) {
-            (span) throws(StoreError) in try file.read(into: &span)
-        }
-    }
-
-    private static func open(_ path: String) throws(TransferError<StoreError>) -> InputFile {
-        do throws(StoreError) {
-            return try InputFile(path: path)
-        } catch {
-            throw .receive(error)
-        }
-    }
-
-    /// A small file, whole.
-    static func bytes(of path: String) throws(ServiceError) -> [UInt8] {
+    private static func shard(
+        _ name: String, _ folder: borrowing SourceFolder, _ limits: SessionLimits
+    ) throws(CheckpointError) -> Shard {
         do {
-            let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
-            guard size <= maximumTextBytes else { throw ServiceError.failed("\(path) has \(size) bytes") }
-            return Array(try Data(contentsOf: URL(filePath: path)))
-        } catch let error as ServiceError {
-            throw error
+            let file = try folder.file(name)
+            let length = file.length ?? 0
+            var header = try file.next(9)
+            while true {
+                switch try parseHeader(unsafe header.span.bytes, totalBytes: length, limits: limits.container) {
+                case .complete(let input): return Shard(name: name, bytes: length, input: input)
+                case .needsMore(let wanted):
+                    let more = try file.next(max(wanted - header.count, 1))
+                    guard !more.isEmpty else {
+                        throw TensorFormatError(code: "container.too_short", detail: "the file ends in its header")
+                    }
+                    header += more
+                }
+            }
+        } catch let error as TensorFormatError {
+            throw .malformed(file: name, error)
+        } catch let error as StoreError {
+            throw .store(error)
         } catch {
-            throw .failed("\(path) cannot be read: \(error)")
+            throw .noWeights(folder: folder.path)
         }
+    }
+
+    private static func read(
+        _ name: String, _ folder: borrowing SourceFolder, limit: Int
+    ) throws(CheckpointError) -> [UInt8] {
+        let length: Int
+        do throws(StoreError) {
+            let file = try folder.file(name)
+            length = file.length ?? 0
+            if length <= limit { return try file.next(length) }
+        } catch {
+            throw .store(error)
+        }
+        throw .tooLong(file: name, bytes: length, limit: limit)
+    }
+
+    /// What is taken along, and what is not.
+    private static func sorted(
+        _ entries: [(name: String, kind: SourceFolder.Kind)], taken: Set<String>
+    ) -> (others: [(name: String, bytes: Int)], leftOut: [String]) {
+        var others: [(String, Int)] = []
+        var leftOut: [String] = []
+        let rewritten = taken.union([ModelConfig.name, indexFile])
+        for (name, kind) in entries where !rewritten.contains(name) {
+            if case .file(let bytes) = kind, bytes <= maximumOtherBytes, name.utf8.first != UInt8(ascii: "."),
+                !weightEndings.contains(where: { name.hasSuffix($0) })
+            {
+                others.append((name, bytes))
+            } else {
+                leftOut.append(name)
+            }
+        }
+        return (others, leftOut)
     }
 }

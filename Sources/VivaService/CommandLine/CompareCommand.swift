@@ -29,15 +29,8 @@ package struct CompareCommand {
                 scratch: StagedStorage(try StagedFile.anonymous(in: folder)), memory: nil,
                 onSample: { (_) throws(QuantizationError) in })
             comparison = try session.run { (span) throws(StoreError) in try file.read(into: &span) }
-        } catch let error as TransferError<StoreError> {
-            switch error {
-            case .receive(let error): throw .failed("\(error)")
-            case .session(let error): throw .failed(ProblemText.detail(error))
-            }
-        } catch let error as QuantizationError {
-            throw .failed(ProblemText.detail(error))
         } catch {
-            throw .failed(ProblemText.detail(any: error))
+            throw CommandLineQuantizer.explain(error)
         }
         guard !isJSON else {
             return String(decoding: ComparisonJSON.json(comparison).bytes().dropLast(), as: UTF8.self)

@@ -1,3 +1,5 @@
+import ArtifactStore
+import FoundationEssentials
 import HTTPServer
 import Quantization
 import Tensors
@@ -20,15 +22,19 @@ package struct PlanCommand {
 
     /// The answer, as a table or as JSON.
     package func run() throws(ServiceError) -> String {
-        do throws(Problem) {
-            guard let checkpoint = try Checkpoint(path: target) else { return try planSize() }
-            return try planFiles(checkpoint)
+        do {
+            if InputFile.isFolder(target) {
+                let checkpoint = try Checkpoint(SourceFolder(opening: target))
+                return try plan(inputs: checkpoint.shards.map(\.input), of: checkpoint.config)
+            }
+            guard target == "-" || FileManager.default.fileExists(atPath: target) else { return try planSize() }
+            return try plan(inputs: [Self.header(of: target, items)], of: nil)
         } catch {
-            throw .failed(ProblemText.detail(any: error))
+            throw CommandLineQuantizer.explain(error)
         }
     }
 
-    private func planSize() throws(Problem) -> String {
+    private func planSize() throws -> String {
         let query = try Query(items, known: PlanHandlers.names)
         guard let model = ModelShape.parse(target) else {
             throw Query.invalid(
@@ -48,25 +54,36 @@ package struct PlanCommand {
         return ([title] + Self.line(need) + ReportText.aligned(rows)).joined(separator: "\n")
     }
 
-    private func planFiles(_ checkpoint: Checkpoint) throws(Problem) -> String {
-        let (query, recipes) = try Query.withRecipes(items, known: FilePlanHandler.names, varied: Recipe.sizeOptions)
+    /// Plans a file, or the shards of the model that `config` describes.
+    private func plan(inputs: [InputDescription], of config: ModelConfig?) throws -> String {
+        let given = Set(items.map(\.name))
+        let known = (config?.options ?? []).filter { !given.contains($0.name) }.map { ($0.name, $0.text) }
+        let (query, recipes) = try Query.withRecipes(
+            items + known, known: FilePlanHandler.names, varied: Recipe.sizeOptions)
         let gpus = try GPU.asked(query)
-        let declaration = try QuantizeRequest.declaration(dtype: query.text("dtype"), shape: query.text("shape"))
-        let need = try CacheNeed(query, known: query.text("context") == nil ? nil : try cache(checkpoint))
-        let limits = SessionLimits()
+        let need = try CacheNeed(query, known: query.text("context") == nil ? nil : try cache(config))
         let plan = FilePlan(
-            inputs: try checkpoint.headers(declaration, limits: limits), recipes: recipes, engine: Engine.name,
-            limits: limits)
+            inputs: inputs, isModel: config != nil, recipes: recipes, engine: Engine.name, limits: SessionLimits())
         if isJSON { return Self.text(PlanJSON.file(plan, gpus: gpus, cache: need)) }
         return PlanTable(plan: plan, name: target, gpus: gpus, need: need).text
     }
 
-    private func cache(_ checkpoint: Checkpoint?) throws(Problem) -> KeyValueCache? {
-        guard let path = configuration ?? checkpoint?.configuration else { return nil }
-        do throws(ServiceError) {
-            return try CacheConfiguration(json: try Checkpoint.bytes(of: path)).cache()
-        } catch {
-            throw Query.invalid("\(error)")
+    /// The cache of the configuration that was named, or of the model's own.
+    private func cache(_ config: ModelConfig?) throws -> KeyValueCache? {
+        guard let configuration else { return try config?.cache() }
+        let text = try InputFile(path: configuration).next(ModelConfig.maximumBytes)
+        return try CacheConfiguration(ModelConfig.parse(text).root).cache()
+    }
+
+    /// The header of a file; nothing behind it is read.
+    private static func header(of path: String, _ items: [Query.Item]) throws -> InputDescription {
+        func value(_ name: String) -> String? { items.first { $0.name == name }?.value }
+        let limits = SessionLimits()
+        let declaration = try QuantizeRequest.declaration(dtype: value("dtype"), shape: value("shape"))
+        let file = try InputFile(path: path)
+        if let input = try declaration.described(totalBytes: file.length, limits: limits) { return input }
+        return try InputDescription.reading(limits: limits.container, memory: nil) {
+            (span) throws(StoreError) in try file.read(into: &span)
         }
     }
 

@@ -77,15 +77,22 @@ import Testing
     }
 
     @Test func shardsAddUpAndThoseWithoutWeightsStay() throws {
-        let layer = safetensors([("a.weight", .f32, [32, 64], bytes(of: gaussian(2048, seed: 1)))])
+        func layer(_ name: String) -> [UInt8] {
+            safetensors([("\(name).weight", .f32, [32, 64], bytes(of: gaussian(2048, seed: 1)))])
+        }
         let norms = safetensors([("a.norm", .f32, [64], bytes(of: gaussian(64, seed: 2)))])
-        let inputs = try [layer, norms, layer].map { try SessionRun.description(of: $0) }
+        let shards = [layer("a"), norms, layer("b")]
+        let inputs = try shards.map { try SessionRun.description(of: $0) }
         let recipes = try Recipe.variants([], methods: [.int8], varied: [])
-        let plan = FilePlan(inputs: inputs, recipes: recipes, engine: "viva test", limits: SessionLimits())
+        let plan = FilePlan(
+            inputs: inputs, isModel: true, recipes: recipes, engine: "viva test", limits: SessionLimits())
         for (recipe, choice) in zip(recipes, plan.choices) {
-            let one = try SessionRun(layer, recipe.optionPairs).output.bytes.count
+            let alone = try [0, 2].map { try SessionRun(shards[$0], recipe.optionPairs).output.bytes.count }
             let sum = try choice.outcome.get()
-            #expect(sum.bytes == 2 * one + norms.count)
+            let rest = try PlannedArtifact(
+                input: inputs[1], recipe: recipe, engine: "viva test", isShard: true)
+            #expect(sum.bytes == alone[0] + alone[1] + rest.bytes)
+            #expect(rest.quantizedWeights == 0)
             #expect(sum.quantizedWeights == 4096)
             #expect(sum.totalWeights == 4096 + 64)
         }
