@@ -75,6 +75,13 @@ package struct InputDescription: Sendable, Equatable {
     /// The length of the whole input in bytes: header and data.
     package var totalBytes: Int { dataOffset + dataBytes }
 
+    /// An input without a header that holds only `entries`, which cover its data.
+    package func holding(only entries: [TensorEntry]) -> InputDescription {
+        InputDescription(
+            container: container, entries: entries, metadata: [], dataOffset: 0,
+            dataBytes: entries.last?.bytes.upperBound ?? 0)
+    }
+
     /// The tensors of several safetensors files, in their order, as those of one file without a header.
     ///
     /// Names may repeat: the caller has looked for them.

@@ -47,8 +47,11 @@ struct BlockScaling: Sendable, Equatable {
 
     /// The names of all tensors that hold the scales of an FP8 weight; they are no weights themselves.
     static func names(in entries: [TensorEntry]) -> Set<ExactName> {
-        Set(entries.lazy.filter(\.isFP8).map { ExactName($0.name + suffix) })
+        Set(entries.lazy.filter(\.isFP8).map { ExactName(scalesName(of: $0)) })
     }
+
+    /// The name that the scales of an FP8 weight have.
+    static func scalesName(of weight: TensorEntry) -> String { weight.name + suffix }
 
     /// Without scales a weight is what its codes say; but where others have them it once had its own.
     private static func refuseMissing(_ bare: [TensorEntry], _ pairs: [Int: Int]) throws(QuantizationError) {
