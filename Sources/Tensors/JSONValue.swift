@@ -25,6 +25,8 @@ package indirect enum JSONValue: Sendable, Equatable {
         package var maximumDepth = 32
         /// Values in all.
         package var maximumValues = 100_000
+        /// Whether `NaN`, `Infinity` and `-Infinity` are numbers: Python writes them, though JSON has no word for them.
+        package var readsPythonNumbers = false
 
         /// The default limits.
         package init() {}
@@ -39,6 +41,16 @@ package indirect enum JSONValue: Sendable, Equatable {
         var reader = JSONReader(
             scanner: HeaderScanner(subject: "json", range: 0..<bytes.byteCount), limits: limits)
         return try reader.document(in: bytes)
+    }
+
+    /// Reads a whole document, and where the values stand that are members or items of its root.
+    static func located(
+        _ bytes: RawSpan, limits: Limits
+    ) throws(TensorFormatError) -> (root: JSONValue, places: [Range<Int>]) {
+        var reader = JSONReader(
+            scanner: HeaderScanner(subject: "json", range: 0..<bytes.byteCount), limits: limits)
+        let root = try reader.document(in: bytes)
+        return (root, reader.places)
     }
 
     /// Reads a whole document from text.
@@ -59,6 +71,12 @@ package indirect enum JSONValue: Sendable, Equatable {
         return text
     }
 
+    /// Whether it is `true` or `false`; nil for every other value.
+    package var flag: Bool? {
+        guard case .bool(let value) = self else { return nil }
+        return value
+    }
+
     /// A number that is written as a whole one and fits.
     package var integer: Int? {
         guard case .number(let text) = self else { return nil }
@@ -71,6 +89,8 @@ private struct JSONReader {
     var scanner: HeaderScanner
     let limits: JSONValue.Limits
     private var values = 0
+    /// Where the values directly below the root stand.
+    private(set) var places: [Range<Int>] = []
 
     init(scanner: HeaderScanner, limits: JSONValue.Limits) {
         self.scanner = scanner
@@ -89,6 +109,8 @@ private struct JSONReader {
         guard depth <= limits.maximumDepth else {
             throw scanner.error("too_deep", "nested deeper than \(limits.maximumDepth)")
         }
+        let start = scanner.position
+        defer { if depth == 1 { places.append(start..<scanner.position) } }
         values += 1
         guard values <= limits.maximumValues else {
             throw scanner.error("too_many_values", "more than \(limits.maximumValues) values")
@@ -144,6 +166,10 @@ private struct JSONReader {
     private mutating func number(in bytes: RawSpan) throws(TensorFormatError) -> String {
         let start = scanner.position
         _ = scanner.take(UInt8(ascii: "-"), in: bytes)
+        if limits.readsPythonNumbers, let word = pythonNumber(in: bytes) {
+            for byte in word.utf8 { try scanner.expect(byte, in: bytes) }
+            return (scanner.position - start > word.utf8.count ? "-" : "") + word
+        }
         if !scanner.take(UInt8(ascii: "0"), in: bytes) { try digits(in: bytes) }
         if scanner.take(UInt8(ascii: "."), in: bytes) { try digits(in: bytes) }
         if scanner.take(UInt8(ascii: "e"), in: bytes) || scanner.take(UInt8(ascii: "E"), in: bytes) {
@@ -154,6 +180,14 @@ private struct JSONReader {
             throw scanner.error("number", "expected a number", at: start)
         }
         return text
+    }
+
+    private func pythonNumber(in bytes: RawSpan) -> String? {
+        switch scanner.peek(in: bytes) {
+        case UInt8(ascii: "N"): "NaN"
+        case UInt8(ascii: "I"): "Infinity"
+        default: nil
+        }
     }
 
     private mutating func digits(in bytes: RawSpan) throws(TensorFormatError) {

@@ -58,6 +58,8 @@ package struct ArtifactLayout: Sendable {
     let states: [State]
     /// For every entry of the input, in its order.
     let tensors: [PlannedTensor]
+    /// Where the scales of FP8 weights are.
+    let scaling: BlockScaling
     /// The recipe's variants, and which of them codes each entry of the input (0 for what is not quantized).
     private let variants: [Recipe]
     private let chosen: [UInt16]
@@ -72,15 +74,18 @@ package struct ArtifactLayout: Sendable {
     /// The stand-in for the input's digest until the end of the input is known.
     static let unknownDigest = "sha256:" + String(repeating: "0", count: 64)
 
+    /// Places every tensor of `input`; one that has nothing to quantize is refused unless it is a shard of a model.
     package init(
-        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits()
+        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits(),
+        isShard: Bool = false
     ) throws(QuantizationError) {
         guard input.dataBytes <= limits.maximumInputBytes else {
             throw .limit(
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
-        let selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
-        guard selected.treatments.contains(where: { $0.variant != nil }) else {
+        var selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
+        scaling = try BlockScaling(input.entries, &selected.treatments)
+        guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
         let variants = recipe.variants
@@ -92,6 +97,7 @@ package struct ArtifactLayout: Sendable {
         var builder = LayoutBuilder()
         for (entry, treatment) in zip(input.entries, selected.treatments) {
             let recipe = variants[treatment.variant ?? 0]
+            let entry = treatment == .copy ? entry : entry.widened
             try limits.check(entry, treatment, recipe)
             builder.add(entry, treatment, recipe)
         }
@@ -124,7 +130,9 @@ package struct ArtifactLayout: Sendable {
         fileBytes = start + (parts.last.map { $0.place.offset + $0.place.bytes } ?? 0)
         let chosen = chosen
         scratchBytes =
-            ScratchPlan(input: input, tensors: self.tensors, recipe: { variants[Int(chosen[$0])] }).bytes
+            ScratchPlan(
+                input: input, tensors: self.tensors, scaling: scaling, recipe: { variants[Int(chosen[$0])] }
+            ).bytes
     }
 
     /// The recipe that codes the tensor at `index` of the input.

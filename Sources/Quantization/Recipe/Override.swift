@@ -13,7 +13,7 @@ package struct Override: Sendable, Hashable {
     static let copyWord = "none"
     /// Options of a recipe that are said once for all tensors.
     static let wholeOptions: Set<String> = [
-        "include", "exclude", "overrides", "min_sqnr_db", "max_rel_error", "format",
+        "include", "exclude", "overrides", "min_sqnr_db", "max_rel_error", "format", "model_type", "tied",
     ]
 
     /// Pairs a glob with the recipe of its tensors.

@@ -8,7 +8,7 @@ enum Treatment: Sendable, Equatable {
     case copy
     /// The bias of a Linear that AWQ quantizes: cast to F16, as AutoAWQ stores it.
     case castToF16
-    /// Calibration data: read, never written.
+    /// Calibration data, or the scales of an FP8 weight that is quantized: read, never written.
     case calibration
 
     /// Which of the recipe's variants codes the tensor; nil when none does.
@@ -20,8 +20,8 @@ enum Treatment: Sendable, Equatable {
 
 /// Decides which tensors a recipe quantizes.
 ///
-/// Without a model's `config.json` the rule is: 2-D floating tensors named `weight` or `*.weight` (or a lone tensor
-/// whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
+/// With a model's architecture it is `ArchitectureRule` that decides. Without one the rule is: 2-D floating tensors
+/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
 /// always wins. An override selects the tensors that it matches, whatever the rule about names says.
 struct TensorSelection: Sendable {
     /// Names that hold embeddings or the output head, which the libraries leave in the model's type.
@@ -32,11 +32,14 @@ struct TensorSelection: Sendable {
     private let recipe: Recipe
     private let include: [Glob]
     private let exclude: [Glob]
+    /// What the target library does with the architecture; nil for the rule by names.
+    private let rule: ArchitectureRule?
     private let variants: [Recipe]
     private let overrides: OverrideTable
 
     init(_ recipe: Recipe) {
         self.recipe = recipe
+        rule = recipe.architecture.flatMap { ArchitectureRule($0, recipe: recipe) }
         variants = recipe.variants
         overrides = OverrideTable(recipe.overrides, variants: variants)
         include = recipe.include.map { Glob($0) }
@@ -50,14 +53,17 @@ struct TensorSelection: Sendable {
         var warnings: [String] = []
         let names = Set(entries.map { ExactName($0.name) })
         let isCalibration = entries.map { recipe.format == .awq && calibrates($0.name, names) }
-        let weights = isCalibration.count(where: { !$0 })
+        let scales = BlockScaling.names(in: entries)
+        let weights = zip(entries, isCalibration).count { !$1 && !scales.contains(ExactName($0.name)) }
         var steps = 0
         var treatments: [Treatment] = []
         treatments.reserveCapacity(entries.count)
         for (entry, calibration) in zip(entries, isCalibration) {
             if calibration {
                 treatments.append(.calibration)
-            } else if let variant = variant(of: entry, isLone: weights == 1, &steps) {
+            } else if !scales.contains(ExactName(entry.name)),
+                let variant = variant(of: entry, isLone: weights == 1, &steps)
+            {
                 if let problem = shapeProblem(entry, variants[variant]) {
                     warnings.append("\(entry.name) is copied as it is: \(problem)")
                     treatments.append(.copy)
@@ -72,7 +78,7 @@ struct TensorSelection: Sendable {
             }
         }
         if recipe.format == .awq { castBiases(entries, &treatments) }
-        return (treatments, warnings)
+        return (treatments, ArchitectureFindings(recipe, rule).warnings(entries, treatments) + warnings)
     }
 
     /// The variant that codes a tensor, nil when it is copied.
@@ -86,7 +92,8 @@ struct TensorSelection: Sendable {
     private func isWanted(_ entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Bool {
         for glob in include where glob.matches(entry.name, steps: &steps) { return true }
         if !include.isEmpty { return false }
-        if isLone { return true }
+        if let rule { return rule.quantizes(entry.name) }
+        if isLone, recipe.architecture == nil { return true }
         guard entry.name.module(ofLeaf: "weight") != nil else { return false }
         return !Self.leftOut.contains { $0.matches(entry.name) }
     }

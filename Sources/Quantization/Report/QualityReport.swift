@@ -106,7 +106,8 @@ package struct QualityReport: Sendable {
     /// Sums pooled over the quantized tensors.
     package let pooled: QualitySums
     /// Errors of all quantized weights, in quarter octaves.
-    package let errors: ErrorDistribution
+    package var errors: ErrorDistribution { errorCounts.quarterOctaves }
+    let errorCounts: ErrorCounts
     /// Weights that were quantized.
     package let quantizedWeights: Int
     /// All elements of the input, calibration data excepted.
@@ -115,8 +116,34 @@ package struct QualityReport: Sendable {
     package let bitsPerWeight: Double
     /// The code width, the mean over the quantized weights.
     package let codeBits: Double
+    /// What was found about single tensors and about the choice of them.
+    let findings: [String]
+
+    /// Under this share of quantized weights the report warns.
+    static let expectedFraction = 0.8
+
     /// What a person should know before using the artifact.
-    package let warnings: [String]
+    package var warnings: [String] {
+        guard Double(quantizedWeights) < Self.expectedFraction * Double(totalWeights) else { return findings }
+        let percent = Int(100 * Double(quantizedWeights) / Double(totalWeights))
+        return findings + ["Only \(percent) % of the elements are quantized; the rest is copied as it is."]
+    }
+
+    /// The reports of a model's shards as one; there is at least one, and all have one recipe.
+    static func joined(_ shards: [QualityReport], warnings: [String]) -> QualityReport {
+        var pooled = QualitySums()
+        for shard in shards { pooled.add(shard.pooled) }
+        var errors = ErrorCounts()
+        for shard in shards { errors.add(shard.errorCounts) }
+        let weights = shards.reduce(0) { $0 + $1.quantizedWeights }
+        func mean(_ figure: (QualityReport) -> Double) -> Double {
+            shards.reduce(0) { $0 + figure($1) * Double($1.quantizedWeights) } / Double(max(1, weights))
+        }
+        return QualityReport(
+            tensors: shards.flatMap(\.tensors), pooled: pooled, errorCounts: errors, quantizedWeights: weights,
+            totalWeights: shards.reduce(0) { $0 + $1.totalWeights },
+            bitsPerWeight: mean(\.bitsPerWeight), codeBits: mean(\.codeBits), findings: warnings)
+    }
 
     /// The theoretical bounds at this rate.
     package var limits: QualityLimits { QualityLimits(codeBits: codeBits, bitsPerWeight: bitsPerWeight) }

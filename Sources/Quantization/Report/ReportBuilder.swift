@@ -15,9 +15,6 @@ struct ReportBuilder {
     /// Σ of the code bits of all quantized weights.
     private var codeBits = 0
 
-    /// Under this share of quantized weights the report warns.
-    static let expectedFraction = 0.8
-
     init(warnings: [String], errors: ErrorCounts) {
         self.warnings = warnings
         self.errors = errors
@@ -48,15 +45,10 @@ struct ReportBuilder {
 
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
-        var all = warnings
-        if Double(pooled.count) < Self.expectedFraction * Double(totalWeights) {
-            let percent = Int(100 * Double(pooled.count) / Double(totalWeights))
-            all.append("Only \(percent) % of the elements are quantized; the rest is copied as it is.")
-        }
         return QualityReport(
-            tensors: tensors, pooled: pooled, errors: errors.quarterOctaves, quantizedWeights: pooled.count,
-            totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), warnings: all)
+            tensors: tensors, pooled: pooled, errorCounts: errors, quantizedWeights: pooled.count,
+            totalWeights: totalWeights, bitsPerWeight: bits,
+            codeBits: Double(codeBits) / Double(max(1, pooled.count)), findings: warnings)
     }
 }
 

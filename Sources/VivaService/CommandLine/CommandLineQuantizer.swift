@@ -4,7 +4,7 @@ import Observability
 import OpenSSL
 import Quantization
 
-/// `viva quantize`: the same session without a server, from a file to a file.
+/// `viva quantize`: the same session without a server, from a file to a file or from a folder to a folder.
 package struct CommandLineQuantizer {
     private let options: [RecipeOption]
     private let dtype: String?
@@ -18,29 +18,34 @@ package struct CommandLineQuantizer {
     }
 
     /// Quantizes `input` (`-` is standard input) into `output`, which appears whole or not at all; returns the report
-    /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON.
+    /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON. A folder
+    /// becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
-        let staged: StagedFile
-        let outcome: InputPump.Outcome
-        let recipe: Recipe
+        guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
+        guard dtype == nil, shape == nil, reportPath == nil else {
+            throw .failed(
+                "--dtype and --shape describe raw bytes, and --report goes with a file: the report of a folder is "
+                    + "\(FolderQuantizer.reportFile) in the new one")
+        }
+        return try FolderQuantizer(options: options).run(input: input, output: output)
+    }
+
+    private func runFile(_ input: String, _ output: String, _ reportPath: String?) throws(ServiceError) -> String {
         do {
-            recipe = try Recipe(options: options)
+            let recipe = try Recipe(options: options)
             let declaration = try QuantizeRequest.declaration(dtype: dtype, shape: shape)
             let file = try InputFile(path: input)
-            staged = try StagedFile.beside(path: output)
-            let session = try QuantizingSession(
-                recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
-                output: StagedStorage(staged),
-                scratch: StagedStorage(try StagedFile.anonymous(in: Self.folder(of: output))))
-            let pump = try InputPump(sessions: [session], inputBytes: file.length, pool: BufferPool())
-            outcome = try pump.run { (span) throws(StoreError) in try file.read(into: &span) }
-        } catch {
-            throw Self.explain(error)
-        }
-        let description = ArtifactDescription(
-            id: outcome.inputDigest.hex, name: nil, recipe: recipe, inputDigest: "sha256:\(outcome.inputDigest.hex)",
-            inputBytes: outcome.inputBytes, result: outcome.results[0])
-        do {
+            let staged = try StagedFile.beside(path: output)
+            let run = try LocalRun(recipe: recipe, totalBytes: file.length ?? 0, isInterruptible: file.length != nil)
+            defer { run.progress.finish() }
+            let outcome = try run.quantize(
+                file, declaration, isShard: false, into: staged,
+                scratch: StagedFile.anonymous(in: Self.folder(of: output)),
+                intake: declaration == .recognise ? Self.intake(file.length, beside: output) : nil)
+            let description = ArtifactDescription(
+                id: outcome.digest.hex, name: nil, recipe: recipe,
+                inputDigest: "sha256:\(outcome.digest.hex)", inputBytes: outcome.bytes,
+                result: outcome.result)
             let isPage = reportPath?.lowercased().hasSuffix(".html") == true
             let digest = isPage ? "sha256:\(try staged.digest().hex)" : ""
             try staged.commit(to: output)
@@ -49,10 +54,23 @@ package struct CommandLineQuantizer {
                 try report.write(isPage ? Self.page(description, digest) : description.report().bytes())
                 try report.commit(to: reportPath)
             }
+            return ReportText(result: outcome.result, inputBytes: outcome.bytes).text
         } catch {
             throw Self.explain(error)
         }
-        return ReportText(result: outcome.results[0], inputBytes: outcome.inputBytes).text
+    }
+
+    /// Where an archive waits until it is whole.
+    private static func intake(_ declaredBytes: Int?, beside output: String) -> ArchiveIntake {
+        ArchiveIntake(
+            codec: ZlibArchiveCodec(), declaredBytes: declaredBytes,
+            openScratch: { () throws(StorageFailure) in
+                do throws(StoreError) {
+                    return StagedStorage(try StagedFile.anonymous(in: folder(of: output)))
+                } catch {
+                    throw StagedStorage.failure("open", error)
+                }
+            })
     }
 
     /// The same page as the service's, from the same JSON.
@@ -73,13 +91,10 @@ package struct CommandLineQuantizer {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
-    private static func explain(_ error: any Error) -> ServiceError {
+    /// What a person reads of a failure.
+    static func explain(_ error: any Error) -> ServiceError {
         switch error {
-        case let error as InputPump.Failure<StoreError>:
-            switch error {
-            case .receive(let error): .failed("\(error)")
-            case .session(let error): .failed(ProblemText.detail(error))
-            }
+        case let error as ServiceError: error
         case let error as QuantizationError: .failed(ProblemText.detail(error))
         default: .failed(ProblemText.detail(any: error))
         }
