@@ -148,7 +148,7 @@ struct ReportPage {
 
     private var comparison: HTML {
         guard !relatives.isEmpty else { return .empty }
-        let all = [card] + relatives
+        let all = (relatives + [card]).sorted { ($0.bitsPerWeight, $0.id) < ($1.bitsPerWeight, $1.id) }
         let points = all.map {
             ParetoChart.Point(label: "", bitsPerWeight: $0.bitsPerWeight, sqnr: $0.summary.sqnr ?? .infinity)
         }
@@ -157,20 +157,20 @@ struct ReportPage {
                 other.id == card.id
                 ? "<b>\(other.label)</b> (this one)" : "<a href=\"/v1/artifacts/\(other.id)/report\">\(other.label)</a>"
             return """
-                <tr><th scope="row">\(name)</th><td class="wide">\(other.optionText)</td>\
+                <tr><th scope="row">\(name) <small>\(other.optionText)</small></th>\
                 <td class="n">\(ReportText.fixed(other.bitsPerWeight, 3))</td>\
                 <td class="n">\(other.summary.sqnr.map { Quantity.decibels($0) } ?? "exact")</td>\
-                <td class="n">\(Quantity.bytes(other.bytes))</td><td>\(isFront ? "yes" : "")</td></tr>
+                <td class="n">\(Quantity.bytes(other.bytes))</td><td class="wide">\(isFront ? "yes" : "")</td></tr>
 
                 """
         }
         return """
             <section><h2>Artifacts of the same input</h2>
-            <div class="scroll" tabindex="0" role="region" aria-label="Artifacts of the same input"><table>
-            <thead><tr><th>recipe</th><th class="wide">options</th><th class="n">bits a weight</th>\
-            <th class="n">SQNR, dB</th><th class="n">size</th><th>unbeaten</th></tr></thead>
+            <table>
+            <thead><tr><th>recipe</th><th class="n">bits a weight</th>\
+            <th class="n">SQNR, dB</th><th class="n">size</th><th class="wide">unbeaten</th></tr></thead>
             <tbody>
-            \(rows)</tbody></table></div></section>
+            \(rows)</tbody></table></section>
             """
     }
 }
