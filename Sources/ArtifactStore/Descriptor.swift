@@ -127,3 +127,13 @@ func regularFileLength(_ descriptor: Int32, path: String) throws(StoreError) -> 
     }
     return status.st_size
 }
+
+/// Where an open file or folder is, every link followed: what the kernel opened, not what the name says now.
+func resolvedPath(of descriptor: Int32, path: String) throws(StoreError) -> String {
+    var buffer = [CChar](repeating: 0, count: Int(PATH_MAX))
+    let capacity = buffer.count
+    let count = try retrying("readlink", path: path) {
+        unsafe readlink("/proc/self/fd/\(descriptor)", &buffer, capacity)
+    }
+    return String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}

@@ -51,9 +51,9 @@ struct Folder: ~Copyable, Sendable {
         return Folder(path: pathOf(name), descriptor: Descriptor(owning: raw))
     }
 
-    /// Creates a folder with mode 0700; EEXIST when the name is taken.
-    func create(_ name: String) throws(StoreError) {
-        _ = try retrying("mkdir", path: pathOf(name)) { unsafe mkdirat(descriptor.raw, name, 0o700) }
+    /// Creates a folder, with mode 0700 unless told otherwise; EEXIST when the name is taken.
+    func create(_ name: String, mode: mode_t = 0o700) throws(StoreError) {
+        _ = try retrying("mkdir", path: pathOf(name)) { unsafe mkdirat(descriptor.raw, name, mode) }
     }
 
     /// Opens a file in this folder; a symbolic link is refused and the descriptor does not survive `exec`.
@@ -74,6 +74,31 @@ struct Folder: ~Copyable, Sendable {
             unsafe renameat(source, name, destination, newName)
         }
     }
+
+    /// Opens an entry for reading wherever its links lead; to open a pipe does not wait for its writer.
+    func linkedFile(_ name: String) throws(StoreError) -> Descriptor {
+        Descriptor(
+            owning: try retrying("open", path: pathOf(name)) {
+                unsafe openat(descriptor.raw, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+            })
+    }
+
+    /// Whether the name is taken, by a link that leads nowhere too.
+    func holds(_ name: String) throws(StoreError) -> Bool {
+        var status = stat()
+        do {
+            _ = try retrying("stat", path: pathOf(name)) {
+                unsafe fstatat(descriptor.raw, name, &status, AT_SYMLINK_NOFOLLOW)
+            }
+            return true
+        } catch {
+            if error.isAbsence { return false }
+            throw error
+        }
+    }
+
+    /// The path of this folder without links.
+    func truePath() throws(StoreError) -> String { try resolvedPath(of: descriptor.raw, path: path) }
 
     /// Removes the name of a file; the bytes stay for those who have it open.
     func unlink(_ name: String) throws(StoreError) {

@@ -18,6 +18,17 @@ package struct InputFile: ~Copyable {
         self.path = path
     }
 
+    init(_ file: consuming Descriptor, path: String) throws(StoreError) {
+        length = try regularFileLength(file.raw, path: path)
+        self.file = file
+        self.path = path
+    }
+
+    /// Whether a path names a folder, or a link to one.
+    package static func isFolder(_ path: String) -> Bool {
+        (try? Folder(opening: path)) != nil
+    }
+
     private static func length(of raw: Int32, path: String) throws(StoreError) -> Int? {
         var status = stat()
         _ = try retrying("fstat", path: path) { unsafe fstat(raw, &status) }
@@ -32,5 +43,20 @@ package struct InputFile: ~Copyable {
         try unsafe bytes.withUnsafeMutableBytes { (buffer) throws(StoreError) -> Int in
             try retrying("read", path: path) { unsafe Glibc.read(file.raw, buffer.baseAddress, buffer.count) }
         }
+    }
+
+    /// The next `count` bytes, fewer where the file ends.
+    package borrowing func next(_ count: Int) throws(StoreError) -> [UInt8] {
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            // In pieces: what a header announces is not allocated before it has come.
+            var piece = [UInt8](repeating: 0, count: min(count - bytes.count, 1 << 20))
+            var span = piece.mutableSpan
+            var raw = unsafe span.mutableBytes
+            let read = try read(into: &raw)
+            if read == 0 { break }
+            bytes += piece.prefix(read)
+        }
+        return bytes
     }
 }

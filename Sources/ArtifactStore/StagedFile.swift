@@ -109,7 +109,7 @@ package final class StagedFile: Sendable {
         try target.synchronize()
     }
 
-    private static func split(_ path: String) throws(StoreError) -> (parent: String, last: String) {
+    static func split(_ path: String) throws(StoreError) -> (parent: String, last: String) {
         guard let slash = path.lastIndex(of: "/") else {
             guard !path.isEmpty else { throw .system(operation: "open", path: path, code: ENOENT) }
             return (".", path)

@@ -15,6 +15,12 @@ package enum StoreError: Error, Sendable, Equatable {
     case invalidIdentifier(String)
     /// A file ended before the bytes that were asked for.
     case truncated(path: String, offset: Int, missing: Int)
+    /// A link leads to a file that is not part of the folder.
+    case escapes(path: String, to: String)
+    /// What was to be made is there already.
+    case exists(path: String)
+    /// A result was to be made inside the folder that it is made from.
+    case insideSource(path: String, source: String)
     /// OpenSSL could not compute the digest of a file.
     case digest(path: String, OpenSSLError)
 

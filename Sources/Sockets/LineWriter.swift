@@ -39,6 +39,9 @@ package final class LineWriter: Sendable {
         try Thread.start(name: "viva-log") { [self] in run() }
     }
 
+    /// Whether a person looks at the descriptor.
+    package var isTerminal: Bool { isatty(descriptor) == 1 }
+
     /// Takes a whole line with its line feed; never waits for the reader.
     package func write(_ line: [UInt8]) {
         let isFirst = state.withLock { state in

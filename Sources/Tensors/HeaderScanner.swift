@@ -1,16 +1,16 @@
-/// A place in a textual header, and the steps that both header grammars share.
+/// A place in a textual header, and the steps that the grammars share.
 ///
 /// The bytes are an argument of each step: a value that stores a `RawSpan` cannot be returned from an initializer.
 struct HeaderScanner {
-    /// The container whose header is read; the first part of every error code.
-    let container: Container
+    /// What is read, `safetensors` for instance; the first part of every error code.
+    let subject: String
     /// The offset of the next byte, from the start of the input.
     private(set) var position: Int
     /// The offset behind the last byte of the header.
     let end: Int
 
-    init(container: Container, range: Range<Int>) {
-        self.container = container
+    init(_ subject: String, range: Range<Int>) {
+        self.subject = subject
         position = range.lowerBound
         end = range.upperBound
     }
@@ -92,11 +92,11 @@ struct HeaderScanner {
         return true
     }
 
-    /// An error of this container at a place in its header.
+    /// An error at a place of what is read.
     func error(
         _ code: String, _ detail: String, at offset: Int? = nil, tensor: String? = nil
     ) -> TensorFormatError {
-        TensorFormatError(code: "\(container).\(code)", detail: detail, offset: offset ?? position, tensor: tensor)
+        TensorFormatError(code: "\(subject).\(code)", detail: detail, offset: offset ?? position, tensor: tensor)
     }
 
     /// An error about the value that begins here, or a syntax error where the header ends instead.

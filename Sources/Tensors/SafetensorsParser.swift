@@ -18,7 +18,7 @@ struct SafetensorsParser {
 
     private init(header: Range<Int>, limits: ContainerLimits) {
         self.limits = limits
-        scanner = HeaderScanner(container: .safetensors, range: header)
+        scanner = HeaderScanner("safetensors", range: header)
     }
 
     /// Reads the header if all of it is in `prefix`, which holds at least the length.

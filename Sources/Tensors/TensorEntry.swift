@@ -66,6 +66,25 @@ package struct InputDescription: Sendable, Equatable {
 
     /// The length of the whole input in bytes: header and data.
     package var totalBytes: Int { dataOffset + dataBytes }
+
+    /// The tensors of several safetensors files, in their order, as those of one file without a header.
+    ///
+    /// Names may repeat: the caller has looked for them.
+    package static func joined(_ files: [InputDescription]) -> InputDescription {
+        var entries: [TensorEntry] = []
+        var position = 0
+        for file in files {
+            entries += file.entries.map { entry in
+                TensorEntry(
+                    name: entry.name, type: entry.type, shape: entry.shape, elementCount: entry.elementCount,
+                    bytes: position + entry.bytes.lowerBound..<position + entry.bytes.upperBound)
+            }
+            position += file.dataBytes
+        }
+        return InputDescription(
+            container: .safetensors, entries: entries, metadata: [], dataOffset: 0, dataBytes: position,
+            isFortranOrder: false, isBigEndian: false)
+    }
 }
 
 /// How far a header could be read.

@@ -59,6 +59,8 @@ package enum ServiceError: Error, CustomStringConvertible {
     case openAddress(String)
     /// Only one of certificate and key was given.
     case incompleteTLS
+    /// Somebody pressed Ctrl-C; nothing was left behind.
+    case interrupted
     /// A part below failed; the text says which and how.
     case failed(String)
 
@@ -69,6 +71,7 @@ package enum ServiceError: Error, CustomStringConvertible {
             "refusing to listen on \(host): anybody who reaches it could use this service, for it has no keys yet. "
                 + "Say --auth none if the network is trusted."
         case .incompleteTLS: "--tls-cert and --tls-key belong together"
+        case .interrupted: "interrupted; nothing was written"
         case .failed(let text): text
         }
     }

@@ -4,14 +4,17 @@ import VivaService
 /// `viva quantize`: the same session without a server.
 struct Quantize: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Quantize a file without a server.",
+        abstract: "Quantize a file or a model's folder without a server.",
         discussion: """
-            Reads safetensors or npy; raw bytes with --dtype and --shape; '-' is standard input.
+            Reads safetensors or npy; raw bytes with --dtype and --shape; '-' is standard input. From a folder with a
+            config.json it makes a new folder that the target library loads.
+              viva quantize ./Llama-3.2-1B --method nf4 -o ./Llama-3.2-1B-nf4
+              viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-3.2-1B-w4a16
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
               viva quantize w.bin --dtype float32 --shape 4096,4096 --method int8 -o w.int8.safetensors
             """)
 
-    @Argument(help: "The input file, or - for standard input.")
+    @Argument(help: "The input file, a model's folder, or - for standard input.")
     var input: String
 
     @Option(help: "int8, nf4, int4, fp8 or awq.")
@@ -20,10 +23,19 @@ struct Quantize: ParsableCommand {
     @Option(help: "bitsandbytes, compressed-tensors, awq or mlx; the method's own by default.")
     var format: String?
 
+    @Option(help: "Who will read it, instead of a format: transformers, vllm or mlx.")
+    var target: String?
+
+    @Option(help: "A file's architecture as config.json names it, llama for instance; a folder says it itself.")
+    var modelType: String?
+
+    @Option(help: "With --model-type: whether the output head is the embedding, true or false.")
+    var tied: String?
+
     @Option(help: "INT8 as compressed-tensors: W8A16 (default) or W8A8.")
     var scheme: String?
 
-    @Option(name: .shortAndLong, help: "The artifact to write; it appears whole or not at all.")
+    @Option(name: .shortAndLong, help: "The file or folder to write; it appears whole or not at all.")
     var output: String
 
     @Option(help: "NF4: best (default, less error in the same format) or reference (the library's own bytes).")
@@ -64,13 +76,21 @@ struct Quantize: ParsableCommand {
     func run() throws {
         var options = [("method", method)]
         let given: [(String, String?)] = [
-            ("format", format), ("scheme", scheme), ("mode", mode), ("block_size", blockSize.map(String.init)),
+            ("format", format), ("target", target), ("model_type", modelType), ("tied", tied), ("scheme", scheme), ("mode", mode), ("block_size", blockSize.map(String.init)),
             ("double_quant", doubleQuant),
             ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
         ]
         options += given.compactMap { name, value in value.map { (name, $0) } }
         options += include.map { ("include", $0) } + exclude.map { ("exclude", $0) }
         let quantizer = CommandLineQuantizer(options: options, dtype: dtype, shape: shape)
-        print(try quantizer.run(input: input, output: output, reportPath: report))
+        let text: String
+        do throws(ServiceError) {
+            text = try quantizer.run(input: input, output: output, reportPath: report)
+        } catch {
+            // What a shell expects after SIGINT.
+            if case .interrupted = error { throw ExitCode(130) }
+            throw error
+        }
+        print(text)
     }
 }

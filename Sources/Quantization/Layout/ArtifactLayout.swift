@@ -69,15 +69,17 @@ package struct ArtifactLayout: Sendable {
     /// The stand-in for the input's digest until the end of the input is known.
     static let unknownDigest = "sha256:" + String(repeating: "0", count: 64)
 
+    /// Places every tensor of `input`; one that has nothing to quantize is refused unless it is a shard of a model.
     package init(
-        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits()
+        input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits(),
+        isShard: Bool = false
     ) throws(QuantizationError) {
         guard input.dataBytes <= limits.maximumInputBytes else {
             throw .limit(
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
         let selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
-        guard selected.treatments.contains(.quantize) else {
+        guard isShard || selected.treatments.contains(.quantize) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
         try Self.checkCalibration(input.entries, selected.treatments, recipe, limits)

@@ -70,6 +70,10 @@ package struct Recipe: Sendable, Hashable {
     package let scaling: Scaling
     /// Source of the activations (AWQ only).
     package let calibration: Calibration
+    /// The library that was named instead of a format, or beside one.
+    package let target: Target?
+    /// The model's architecture, which decides which tensors are quantized; nil for the rule by names.
+    package let architecture: Architecture?
     /// Globs of the tensors to quantize; empty means the usual rule.
     package let include: [String]
     /// Globs of the tensors to leave as they are.
@@ -98,7 +102,10 @@ package struct Recipe: Sendable, Hashable {
                 detail: "Unknown method '\(methodName)'. Known: \(Method.known).")
         }
         self.method = method
-        let format = try reader.choice("format", ArtifactFormat.self) ?? method.formats[0]
+        target = try reader.choice("target", Target.self)
+        architecture = try Architecture.read(&reader)
+        let format = try Target.format(
+            of: method, named: reader.choice("format", ArtifactFormat.self), for: target)
         guard method.formats.contains(format) else {
             throw .recipe(
                 code: "recipe.format_mismatch",
@@ -113,7 +120,9 @@ package struct Recipe: Sendable, Hashable {
         }
         blockSize = method == .nf4 ? try reader.member("block_size", of: Self.blockSizes) ?? 64 : 64
         doubleQuant = method == .nf4 ? try reader.flag("double_quant") ?? true : false
-        scheme = method.takesScheme(in: format) ? try reader.choice("scheme", Scheme.self) ?? .w8a16 : .w8a16
+        // vLLM's kernels for 8-bit activations are the fast ones.
+        let usualScheme = target == .vllm && method.takesScheme(in: format) ? Scheme.w8a8 : .w8a16
+        scheme = method.takesScheme(in: format) ? try reader.choice("scheme", Scheme.self) ?? usualScheme : .w8a16
         groupSize = try Self.groupSize(method, format, scheme, &reader)
         try Self.checkSymmetry(method, format, &reader)
         scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? .none : .none
@@ -138,7 +147,7 @@ package struct Recipe: Sendable, Hashable {
         var members = [
             ("format", quoted(format.rawValue)), ("method", quoted(method.rawValue)), ("mode", quoted(mode.rawValue)),
         ]
-        members += optionMembers
+        members += optionMembers + architectureMembers
         if !include.isEmpty { members.append(("include", list(include))) }
         if !exclude.isEmpty { members.append(("exclude", list(exclude))) }
         return "{" + members.sorted { $0.0 < $1.0 }.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"

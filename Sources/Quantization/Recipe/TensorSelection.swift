@@ -14,7 +14,7 @@ enum Treatment: Sendable, Equatable {
 
 /// Decides which tensors a recipe quantizes.
 ///
-/// Without a model's `config.json` the rule is: 2-D floating tensors named `weight` or `*.weight` (or a lone tensor
+/// With a model's architecture it is `ArchitectureRule` that decides. Without one the rule is: 2-D floating tensors named `weight` or `*.weight` (or a lone tensor
 /// whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
 /// always wins.
 struct TensorSelection: Sendable {
@@ -26,9 +26,12 @@ struct TensorSelection: Sendable {
     private let recipe: Recipe
     private let include: [Glob]
     private let exclude: [Glob]
+    /// What the target library does with the architecture; nil for the rule by names.
+    private let rule: ArchitectureRule?
 
     init(_ recipe: Recipe) {
         self.recipe = recipe
+        rule = recipe.architecture.flatMap { ArchitectureRule($0, recipe: recipe) }
         include = recipe.include.map { Glob($0) }
         exclude = recipe.exclude.map { Glob($0) }
     }
@@ -60,7 +63,7 @@ struct TensorSelection: Sendable {
             }
         }
         if recipe.format == .awq { castBiases(entries, &treatments) }
-        return (treatments, warnings)
+        return (treatments, ArchitectureFindings(recipe, rule).warnings(entries, treatments) + warnings)
     }
 
     private func isWanted(_ entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Bool {
@@ -68,7 +71,8 @@ struct TensorSelection: Sendable {
         for glob in exclude where glob.matches(entry.name, steps: &steps) { return false }
         for glob in include where glob.matches(entry.name, steps: &steps) { return true }
         if !include.isEmpty { return false }
-        if isLone { return true }
+        if let rule { return rule.quantizes(entry.name) }
+        if isLone, recipe.architecture == nil { return true }
         guard entry.name.module(ofLeaf: "weight") != nil else { return false }
         return !Self.leftOut.contains { $0.matches(entry.name) }
     }

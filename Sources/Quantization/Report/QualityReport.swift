@@ -88,8 +88,31 @@ package struct QualityReport: Sendable {
     package let bitsPerWeight: Double
     /// The code width of the method.
     package let codeBits: Int
+    /// What was found about single tensors and about the choice of them.
+    let findings: [String]
+
+    /// Under this share of quantized weights the report warns.
+    static let expectedFraction = 0.8
+
     /// What a person should know before using the artifact.
-    package let warnings: [String]
+    package var warnings: [String] {
+        guard Double(quantizedWeights) < Self.expectedFraction * Double(totalWeights) else { return findings }
+        let percent = Int(100 * Double(quantizedWeights) / Double(totalWeights))
+        return findings + ["Only \(percent) % of the elements are quantized; the rest is copied as it is."]
+    }
+
+    /// The reports of a model's shards as one; there is at least one, and all have one recipe.
+    static func joined(_ shards: [QualityReport], warnings: [String]) -> QualityReport {
+        var pooled = QualitySums()
+        for shard in shards { pooled.add(shard.pooled) }
+        let weights = shards.reduce(0) { $0 + $1.quantizedWeights }
+        let bits = shards.reduce(0) { $0 + $1.bitsPerWeight * Double($1.quantizedWeights) }
+        return QualityReport(
+            tensors: shards.flatMap(\.tensors), pooled: pooled, quantizedWeights: weights,
+            totalWeights: shards.reduce(0) { $0 + $1.totalWeights },
+            bitsPerWeight: weights == 0 ? 0 : bits / Double(weights), codeBits: shards.first?.codeBits ?? 0,
+            findings: warnings)
+    }
 
     /// The theoretical bounds at this rate.
     package var limits: QualityLimits { QualityLimits(codeBits: codeBits, bitsPerWeight: bitsPerWeight) }

@@ -11,9 +11,6 @@ struct ReportBuilder {
     /// 2-D weights that stay as they are: modules a loader must skip.
     private(set) var skippedModules: [String] = []
 
-    /// Under this share of quantized weights the report warns.
-    static let expectedFraction = 0.8
-
     init(recipe: Recipe, warnings: [String]) {
         self.recipe = recipe
         self.warnings = warnings
@@ -37,14 +34,9 @@ struct ReportBuilder {
 
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
-        var all = warnings
-        if Double(pooled.count) < Self.expectedFraction * Double(totalWeights) {
-            let percent = Int(100 * Double(pooled.count) / Double(totalWeights))
-            all.append("Only \(percent) % of the elements are quantized; the rest is copied as it is.")
-        }
         return QualityReport(
             tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: recipe.method.codeBits, warnings: all)
+            bitsPerWeight: bits, codeBits: recipe.method.codeBits, findings: warnings)
     }
 }
 

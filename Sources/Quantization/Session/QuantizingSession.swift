@@ -20,6 +20,17 @@ package struct SessionResult: Sendable {
     package let skippedModules: [String]
     /// Held until the report has been written.
     let memory: MemoryShare?
+
+    /// The results of a model's shards as one; `model` describes their tensors together, and `warnings` were found
+    /// for all of them.
+    package static func joined(
+        _ shards: [SessionResult], model: InputDescription, warnings: [String]
+    ) -> SessionResult {
+        SessionResult(
+            input: model, artifactBytes: shards.reduce(0) { $0 + $1.artifactBytes },
+            report: QualityReport.joined(shards.map(\.report), warnings: warnings),
+            skippedModules: shards.flatMap(\.skippedModules), memory: nil)
+    }
 }
 
 /// The heart: takes the bytes of an input in order, in pieces of any size, and writes the artifact to the storage it
@@ -36,6 +47,7 @@ package final class QuantizingSession {
     private let declaredBytes: Int?
     private let engine: String
     private let limits: SessionLimits
+    private let isShard: Bool
     private let workplace: Workplace
     private let memory: MemoryShare?
     /// Called once, when the header has been read and everything that can be refused from it was not.
@@ -46,10 +58,10 @@ package final class QuantizingSession {
     private var received = 0
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
-    /// takes from `memory`, if there is one.
+    /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
-        limits: SessionLimits = SessionLimits(), output: any ArtifactOutput, scratch: any ScratchStorage,
+        limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput, scratch: any ScratchStorage,
         memory: MemoryBudget? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
     ) throws(QuantizationError) {
@@ -58,6 +70,7 @@ package final class QuantizingSession {
         self.declaredBytes = declaredBytes
         self.engine = engine
         self.limits = limits
+        self.isShard = isShard
         self.onPlan = onPlan
         self.memory = memory.map { MemoryShare($0) }
         workplace = Workplace(output: output, scratch: scratch, kernels: .best)
@@ -124,7 +137,7 @@ package final class QuantizingSession {
     }
 
     private func begin(_ input: InputDescription) throws(QuantizationError) {
-        let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits)
+        let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
         try memory?.add(zip(layout.tensors, input.entries).map { $0.workingBytes(of: $1) }.max() ?? 0)
         try onPlan(layout)
         stage = TensorStage(input: input, layout: layout, recipe: recipe)

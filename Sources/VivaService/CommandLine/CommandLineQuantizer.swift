@@ -3,7 +3,7 @@ import Observability
 import OpenSSL
 import Quantization
 
-/// `viva quantize`: the same session without a server, from a file to a file.
+/// `viva quantize`: the same session without a server, from a file to a file or from a folder to a folder.
 package struct CommandLineQuantizer {
     private let options: [RecipeOption]
     private let dtype: String?
@@ -17,39 +17,42 @@ package struct CommandLineQuantizer {
     }
 
     /// Quantizes `input` (`-` is standard input) into `output`, which appears whole or not at all; returns the report
-    /// for people, and writes it as JSON to `reportPath` if there is one.
+    /// for people, and writes it as JSON to `reportPath` if there is one. A folder becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
-        let staged: StagedFile
-        let outcome: InputPump.Outcome
-        let recipe: Recipe
+        guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
+        guard dtype == nil, shape == nil, reportPath == nil else {
+            throw .failed(
+                "--dtype and --shape describe raw bytes, and --report goes with a file: the report of a folder is "
+                    + "\(FolderQuantizer.reportFile) in the new one")
+        }
+        return try FolderQuantizer(options: options).run(input: input, output: output)
+    }
+
+    private func runFile(_ input: String, _ output: String, _ reportPath: String?) throws(ServiceError) -> String {
         do {
-            recipe = try Recipe(options: options)
+            let recipe = try Recipe(options: options)
             let declaration = try QuantizeRequest.declaration(dtype: dtype, shape: shape)
             let file = try InputFile(path: input)
-            staged = try StagedFile.beside(path: output)
-            let session = try QuantizingSession(
-                recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
-                output: StagedStorage(staged),
-                scratch: StagedStorage(try StagedFile.anonymous(in: Self.folder(of: output))))
-            let pump = try InputPump(session: session, inputBytes: file.length, pool: BufferPool())
-            outcome = try pump.run { (span) throws(StoreError) in try file.read(into: &span) }
-        } catch {
-            throw Self.explain(error)
-        }
-        let description = ArtifactDescription(
-            id: outcome.inputDigest.hex, name: nil, recipe: recipe, inputDigest: "sha256:\(outcome.inputDigest.hex)",
-            inputBytes: outcome.inputBytes, result: outcome.result)
-        do {
+            let staged = try StagedFile.beside(path: output)
+            let run = try LocalRun(recipe: recipe, totalBytes: file.length ?? 0, isInterruptible: file.length != nil)
+            defer { run.progress.finish() }
+            let outcome = try run.quantize(
+                file, declaration, isShard: false, into: staged,
+                scratch: StagedFile.anonymous(in: Self.folder(of: output)))
+            let description = ArtifactDescription(
+                id: outcome.inputDigest.hex, name: nil, recipe: recipe,
+                inputDigest: "sha256:\(outcome.inputDigest.hex)", inputBytes: outcome.inputBytes,
+                result: outcome.result)
             try staged.commit(to: output)
             if let reportPath {
                 let report = try StagedFile.beside(path: reportPath)
                 try report.write(description.report().bytes())
                 try report.commit(to: reportPath)
             }
+            return ReportText(result: outcome.result, inputBytes: outcome.inputBytes).text
         } catch {
             throw Self.explain(error)
         }
-        return ReportText(result: outcome.result, inputBytes: outcome.inputBytes).text
     }
 
     private static func folder(of path: String) -> String {
@@ -57,13 +60,9 @@ package struct CommandLineQuantizer {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
-    private static func explain(_ error: any Error) -> ServiceError {
+    static func explain(_ error: any Error) -> ServiceError {
         switch error {
-        case let error as InputPump.Failure<StoreError>:
-            switch error {
-            case .receive(let error): .failed("\(error)")
-            case .session(let error): .failed(ProblemText.detail(error))
-            }
+        case let error as ServiceError: error
         case let error as QuantizationError: .failed(ProblemText.detail(error))
         default: .failed(ProblemText.detail(any: error))
         }

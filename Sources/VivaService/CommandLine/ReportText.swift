@@ -9,32 +9,43 @@ struct ReportText {
 
     var text: String {
         let report = result.report
-        var rows = [["tensor", "shape", "dtype", "SQNR dB", "MSE", "max error"]]
-        for tensor in report.tensors {
-            let shape = tensor.entry.shape.map(String.init).joined(separator: "x")
-            var row = [TerminalText.plain(tensor.entry.name), shape, tensor.entry.type.rawValue]
-            if let quality = tensor.quality {
-                let figures = QualityFigures(quality.sums)
-                row += [
-                    figures.sqnr.map { Self.fixed($0, 2) } ?? (figures.isExact ? "exact" : "-"),
-                    Self.scientific(figures.mse),
-                    (quality.absoluteErrorsAreBounds ? "≤ " : "") + Self.scientific(figures.maximumError),
-                ]
-            } else {
-                row += ["copied", "", ""]
-            }
-            rows.append(row)
-        }
-        var lines = Self.aligned(rows)
-        let figures = QualityFigures(report.pooled)
-        let sqnr = figures.sqnr.map { Self.fixed($0, 2) } ?? (figures.isExact ? "exact" : "-")
+        var lines = Self.aligned([Self.head] + report.tensors.map(Self.row))
         lines.append("")
-        lines.append(
-            "\(inputBytes) bytes in, \(result.artifactBytes) bytes out; \(Self.fixed(report.bitsPerWeight, 3)) bits a "
-                + "weight; SQNR \(sqnr) dB of at most "
-                + "\(Self.fixed(report.limits.gaussian, 2)) dB at this rate")
+        lines.append(Self.totals(report, inputBytes: inputBytes, artifactBytes: result.artifactBytes))
         lines += report.warnings.map { "warning: \(TerminalText.plain($0))" }
         return lines.joined(separator: "\n")
+    }
+
+    private static let head = ["tensor", "shape", "dtype", "SQNR dB", "MSE", "max error"]
+
+    private static func row(_ tensor: TensorReport) -> [String] {
+        let shape = tensor.entry.shape.map(String.init).joined(separator: "x")
+        let row = [TerminalText.plain(tensor.entry.name), shape, tensor.entry.type.rawValue]
+        guard let quality = tensor.quality else { return row + ["copied", "", ""] }
+        let figures = QualityFigures(quality.sums)
+        return row + [
+            decibels(figures), scientific(figures.mse),
+            (quality.absoluteErrorsAreBounds ? "≤ " : "") + scientific(figures.maximumError),
+        ]
+    }
+
+    private static func decibels(_ figures: QualityFigures) -> String {
+        figures.sqnr.map { fixed($0, 2) } ?? (figures.isExact ? "exact" : "-")
+    }
+
+    /// The rows of the tensors that lost most, with the table's head.
+    static func worst(_ report: QualityReport, atMost limit: Int) -> [String] {
+        let measured = report.tensors.compactMap { tensor in
+            tensor.quality.flatMap { QualityFigures($0.sums).sqnr }.map { (tensor, $0) }
+        }
+        let worst = measured.sorted { $0.1 < $1.1 }.prefix(limit)
+        return worst.isEmpty ? [] : aligned([["lowest SQNR"] + head.dropFirst()] + worst.map { row($0.0) })
+    }
+
+    /// One line: bytes, bits, and the quality of all quantized tensors together.
+    static func totals(_ report: QualityReport, inputBytes: Int, artifactBytes: Int) -> String {
+        "\(inputBytes) bytes in, \(artifactBytes) bytes out; \(fixed(report.bitsPerWeight, 3)) bits a weight; SQNR "
+            + "\(decibels(QualityFigures(report.pooled))) dB of at most \(fixed(report.limits.gaussian, 2)) dB at this rate"
     }
 
     /// Columns padded to their widest cell.

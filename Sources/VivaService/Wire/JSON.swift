@@ -28,6 +28,13 @@ enum JSON: Sendable {
         return Array(text.utf8)
     }
 
+    /// The text as it stands in an object that is indented by `indent` spaces, from its own first letter on.
+    func text(indentedBy indent: Int) -> String {
+        var text = ""
+        write(into: &text, indent: indent)
+        return text
+    }
+
     /// The text on one line.
     func text() -> String {
         var text = ""

@@ -1,0 +1,80 @@
+import ArtifactStore
+import OpenSSL
+import Quantization
+import Sockets
+
+/// What the files of one command share: the recipe, the progress, and whether somebody has pressed Ctrl-C.
+struct LocalRun {
+    let recipe: Recipe
+    let progress: ProgressBar
+    /// Nil where Ctrl-C ends the process at once, for reading a pipe cannot be interrupted.
+    let interruption: Interruption?
+    private let pool = BufferPool()
+
+    /// Why the next bytes of a file did not come.
+    enum ReadFailure: Error {
+        case store(StoreError)
+        case interrupted
+    }
+
+    init(recipe: Recipe, totalBytes: Int, isInterruptible: Bool) throws(SocketError) {
+        self.recipe = recipe
+        progress = try ProgressBar(total: totalBytes)
+        interruption = isInterruptible ? try Interruption() : nil
+    }
+
+    /// Quantizes the rest of `file` into `staged`.
+    func quantize(
+        _ file: borrowing InputFile, _ declaration: InputDeclaration, isShard: Bool, into staged: StagedFile,
+        scratch: StagedFile
+    ) throws(ServiceError) -> InputPump.Outcome {
+        do {
+            let session = try QuantizingSession(
+                recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
+                isShard: isShard, output: StagedStorage(staged), scratch: StagedStorage(scratch))
+            let pump = try InputPump(session: session, inputBytes: file.length, pool: pool)
+            return try pump.run { (span) throws(ReadFailure) in try read(file, &span) }
+        } catch let error as InputPump.Failure<ReadFailure> {
+            switch error {
+            case .receive(.interrupted): throw .interrupted
+            case .receive(.store(let error)): throw .failed("\(error)")
+            case .session(let error): throw .failed(ProblemText.detail(error))
+            }
+        } catch let error as QuantizationError {
+            throw .failed(ProblemText.detail(error))
+        } catch {
+            throw .failed("\(error)")
+        }
+    }
+
+    /// Copies `file` into `staged` byte for byte.
+    func copy(_ file: borrowing InputFile, into staged: StagedFile) throws(ServiceError) {
+        do {
+            var offset = 0
+            while true {
+                if interruption?.isWanted == true { throw ServiceError.interrupted }
+                let bytes = try file.next(Self.copiedPiece)
+                try staged.write(unsafe bytes.span.bytes, at: offset)
+                offset += bytes.count
+                if bytes.count < Self.copiedPiece { return }
+            }
+        } catch let error as ServiceError {
+            throw error
+        } catch {
+            throw .failed("\(error)")
+        }
+    }
+
+    private static let copiedPiece = 1 << 20
+
+    private func read(_ file: borrowing InputFile, _ span: inout MutableRawSpan) throws(ReadFailure) -> Int {
+        if interruption?.isWanted == true { throw .interrupted }
+        do throws(StoreError) {
+            let count = try file.read(into: &span)
+            progress.advance(by: count)
+            return count
+        } catch {
+            throw .store(error)
+        }
+    }
+}

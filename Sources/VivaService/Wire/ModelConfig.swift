@@ -1,0 +1,62 @@
+import Quantization
+import Tensors
+
+/// A model's `config.json`: the keys that decide about quantization, and the text with a `quantization_config` put in.
+struct ModelConfig {
+    static let name = "config.json"
+    /// Bytes of the longest file that is read; published ones have some 10 KiB.
+    static let maximumBytes = 4 << 20
+
+    private let text: JSONObjectText
+    /// The key `model_type`; `unknown` where it is missing or no name.
+    let modelType: String
+    /// The key `tie_word_embeddings`, of the whole model or of its language model.
+    let isTied: Bool?
+
+    init(_ bytes: [UInt8]) throws(CheckpointError) {
+        do throws(TensorFormatError) {
+            let text = try JSONObjectText(bytes, subject: "config")
+            let language = try text.object("text_config", subject: "config")
+            self.text = text
+            modelType = try text.string("model_type") ?? "unknown"
+            isTied = text.flag("tie_word_embeddings") ?? language?.flag("tie_word_embeddings")
+        } catch {
+            throw .malformed(file: Self.name, error)
+        }
+        for key in ["quantization_config", "quantization"] {
+            guard let made = text.text(key), made != "null" else { continue }
+            throw .alreadyQuantized(key: key)
+        }
+    }
+
+    /// The options of a recipe that this configuration answers, by their names in the contract.
+    var options: [RecipeOption] {
+        var options = [RecipeOption("model_type", modelType)]
+        if let isTied { options.append(RecipeOption("tied", "\(isTied)")) }
+        return options
+    }
+
+    /// The configuration of the quantized model: everything else letter for letter.
+    ///
+    /// `skipped` names the modules whose weights were left as they are.
+    func quantized(_ recipe: Recipe, skipped: [String]) throws(CheckpointError) -> [UInt8] {
+        let made = QuantizationConfig.json(recipe, skipped: skipped).text(indentedBy: 2)
+        var changes = [("quantization_config", made)]
+        // mlx-lm reads the first of these two, the Hub shows the second.
+        if recipe.format == .mlx { changes.insert(("quantization", made), at: 0) }
+        if recipe.format == .awq {
+            // AWQ's scales are F16, and its kernels compute in it.
+            let key = text.text("dtype") == nil ? "torch_dtype" : "dtype"
+            changes.append((key, "\"float16\""))
+        }
+        var changed = text
+        do throws(TensorFormatError) {
+            for (key, value) in changes.dropLast() {
+                changed = try JSONObjectText(changed.setting(key, to: value), subject: "config")
+            }
+        } catch {
+            throw .malformed(file: Self.name, error)
+        }
+        return changes.last.map { changed.setting($0.0, to: $0.1) } ?? []
+    }
+}
