@@ -32,7 +32,7 @@ let rooms: [Target] = [
         name: "HTTPServer",
         dependencies: ["HTTPWire", "Sockets", "Compression", "OpenSSL", httpTypes, logging],
         swiftSettings: rules),
-    .target(name: "ArtifactStore", dependencies: ["OpenSSL"], swiftSettings: rules),
+    .target(name: "ArtifactStore", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
     .target(name: "Catalogue", dependencies: ["ArtifactStore", "CSQLite"], swiftSettings: rules),
     .target(name: "Observability", dependencies: [logging], swiftSettings: rules),
     .target(
@@ -51,7 +51,7 @@ let tests: [Target] = [
 ].map { room in
     var dependencies: [Target.Dependency] = [.byName(name: room)]
     switch room {
-    case "Quantization": dependencies += ["Tensors"]
+    case "Quantization": dependencies += ["Tensors", "Compression"]
     case "HTTPWire": dependencies += [httpTypes]
     case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]

@@ -1,3 +1,4 @@
+import CPlatform
 import Glibc
 package import OpenSSL
 import Synchronization
@@ -14,18 +15,30 @@ package final class StagedFile: Sendable {
         var name: String?
         /// The first failed fsync. Linux reports a lost write once and then forgets it, so asking again would lie.
         var lost: StoreError?
+        /// Bytes written since the disk was last set to work.
+        var unwritten = 0
     }
+
+    /// After so many bytes the disk begins to write, while the rest is still being made: the fsync at the end would
+    /// otherwise wait for all of them.
+    static let writebackBytes = 8 << 20
 
     private let file: Descriptor
     private let path: String
     /// The folder of `State.name`; nil when the file has no name or its owner looks after it.
     private let folder: Folder?
     private let state: Mutex<State>
+    /// Scratch is never meant to reach the disk.
+    private let isKept: Bool
 
-    init(_ file: consuming Descriptor, path: String, folder: consuming Folder? = nil, name: String? = nil) {
+    init(
+        _ file: consuming Descriptor, path: String, folder: consuming Folder? = nil, name: String? = nil,
+        isKept: Bool = true
+    ) {
         self.file = file
         self.path = path
         self.folder = folder
+        self.isKept = isKept
         self.state = Mutex(State(name: name, lost: nil))
     }
 
@@ -38,7 +51,7 @@ package final class StagedFile: Sendable {
         let name = ".viva-\(freshName())"
         let file = try folder.file(name, O_RDWR | O_CREAT | O_EXCL)
         try folder.unlink(name)
-        return StagedFile(file, path: folder.pathOf(name))
+        return StagedFile(file, path: folder.pathOf(name), isKept: false)
     }
 
     /// A hidden file beside `path`, which `commit(to:)` turns into `path` in one step; permissions follow the umask.
@@ -53,6 +66,14 @@ package final class StagedFile: Sendable {
     /// Writes all bytes at the offset; retries interrupted and short writes.
     package func write(_ bytes: RawSpan, at offset: Int) throws(StoreError) {
         try writeAll(bytes, at: offset, to: file.raw, path: path)
+        guard isKept else { return }
+        let isTime = state.withLock { state in
+            state.unwritten += bytes.byteCount
+            guard state.unwritten >= Self.writebackBytes else { return false }
+            state.unwritten = 0
+            return true
+        }
+        if isTime { viva_start_writeback(file.raw) }
     }
 
     /// Writes all bytes at the start of the file.

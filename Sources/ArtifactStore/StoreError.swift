@@ -24,6 +24,14 @@ package enum StoreError: Error, Sendable, Equatable {
     /// OpenSSL could not compute the digest of a file.
     case digest(path: String, OpenSSLError)
 
+    /// True when the process or the machine has no file descriptor left, which passes (EMFILE, ENFILE).
+    package var isOutOfDescriptors: Bool {
+        switch self {
+        case .system(_, _, EMFILE), .system(_, _, ENFILE): true
+        default: false
+        }
+    }
+
     /// True when the request failed for want of room, which a client sees as 507 and an operator can cure.
     package var isDiskFull: Bool {
         if case .full = self { return true }

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CPlatform.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -216,6 +217,11 @@ int viva_wait(int descriptor, int write, int timeout_ms) {
         return errno == EINTR ? 0 : -errno;
     }
     return count;
+}
+
+void viva_start_writeback(int file) {
+    // An error is not lost: the fsync that follows reports it.
+    (void)sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 int64_t viva_file_length(int descriptor) {

@@ -69,3 +69,13 @@ extension ArtifactRecord {
             digest: row.text(9), manifest: row.text(10), createdAt: row.integer(11))
     }
 }
+
+extension ArtifactRecord {
+    /// The columns in the order of `ArtifactSQL.insert`.
+    var values: [SQLValue] {
+        [
+            .text(id), .text(owner), SQLValue(name), .text(method), .text(format), .text(mode), .text(inputDigest),
+            .integer(Int64(inputBytes)), .integer(Int64(bytes)), .text(digest), .text(manifest), .integer(createdAt),
+        ]
+    }
+}

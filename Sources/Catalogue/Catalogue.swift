@@ -40,16 +40,15 @@ package final class Catalogue: Sendable {
             """)
     }
 
-    /// Adds an artifact; false, and nothing changed, when the identifier exists already.
-    package func insert(_ record: ArtifactRecord) throws(CatalogueError) -> Bool {
-        let values: [SQLValue] = [
-            .text(record.id), .text(record.owner), SQLValue(record.name), .text(record.method), .text(record.format),
-            .text(record.mode), .text(record.inputDigest), .integer(Int64(record.inputBytes)),
-            .integer(Int64(record.bytes)), .text(record.digest), .text(record.manifest), .integer(record.createdAt),
-        ]
-        return try writer.withLock { (connection) throws(CatalogueError) in
-            try connection.run(ArtifactSQL.insert, values) > 0
+    /// Adds artifacts, all or none; false, and nothing changed, for each whose identifier exists already.
+    package func insert(_ records: [ArtifactRecord]) throws(CatalogueError) -> [Bool] {
+        var isNew: [Bool] = []
+        try writer.withLock { (connection) throws(CatalogueError) in
+            try connection.transaction { (connection) throws(CatalogueError) in
+                for record in records { isNew.append(try connection.run(ArtifactSQL.insert, record.values) > 0) }
+            }
         }
+        return isNew
     }
 
     /// The artifact of this identifier and owner, or nil.

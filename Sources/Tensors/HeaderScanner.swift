@@ -1,15 +1,19 @@
-/// A place in a textual header, and the steps that the grammars share.
+/// A place in a textual header, and the steps that both header grammars share.
 ///
 /// The bytes are an argument of each step: a value that stores a `RawSpan` cannot be returned from an initializer.
 struct HeaderScanner {
-    /// What is read, `safetensors` for instance; the first part of every error code.
+    /// The grammar that is read; the first part of every error code.
     let subject: String
     /// The offset of the next byte, from the start of the input.
     private(set) var position: Int
     /// The offset behind the last byte of the header.
     let end: Int
 
-    init(_ subject: String, range: Range<Int>) {
+    init(container: Container, range: Range<Int>) {
+        self.init(subject: container.rawValue, range: range)
+    }
+
+    init(subject: String, range: Range<Int>) {
         self.subject = subject
         position = range.lowerBound
         end = range.upperBound
@@ -92,7 +96,7 @@ struct HeaderScanner {
         return true
     }
 
-    /// An error at a place of what is read.
+    /// An error of this grammar at a place in its text.
     func error(
         _ code: String, _ detail: String, at offset: Int? = nil, tensor: String? = nil
     ) -> TensorFormatError {

@@ -15,7 +15,7 @@ struct NumpyParser {
     private var shape: [Int]?
 
     private init(header: Range<Int>, limits: ContainerLimits) {
-        scanner = HeaderScanner("npy", range: header)
+        scanner = HeaderScanner(container: .npy, range: header)
         self.limits = limits
     }
 

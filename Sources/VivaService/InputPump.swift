@@ -1,14 +1,15 @@
 import OpenSSL
 import Quantization
 
-/// Moves an input from whoever receives it to a quantizing session, and hashes it on the way.
+/// Moves an input from whoever receives it to quantizing sessions, and hashes it on the way.
 ///
-/// The one loop behind a one-shot request and the command line: the receiving thread reads, the session and the hash
+/// The one loop behind a one-shot request and the command line: the receiving thread reads, the sessions and the hash
 /// work on their Dispatch queues.
 struct InputPump {
     /// What the bytes were.
     struct Outcome {
-        let result: SessionResult
+        /// What each session made, in their order.
+        let results: [SessionResult]
         /// SHA-256 of the input.
         let inputDigest: Digest
         /// Bytes of the input.
@@ -28,14 +29,17 @@ struct InputPump {
     private let queue: QuantizingQueue
     private let hash: InputHash
 
-    init(session: sending QuantizingSession, inputBytes: Int?, pool: BufferPool) throws(OpenSSLError) {
+    /// A pump for an input of `inputBytes`, nil when unknown; archives reach the sessions through `intake`.
+    init(
+        sessions: sending [QuantizingSession], intake: sending ArchiveIntake?, inputBytes: Int?, pool: BufferPool
+    ) throws(OpenSSLError) {
         let hash = try InputHash()
         self.hash = hash
         queue = QuantizingQueue(
-            session: session, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
+            sessions: sessions, intake: intake, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
     }
 
-    /// Calls `receive` until it returns 0, then ends the session.
+    /// Calls `receive` until it returns 0, then ends the sessions.
     func run<Receive: Error>(
         _ receive: (inout MutableRawSpan) throws(Receive) -> Int
     ) throws(Failure<Receive>) -> Outcome {
@@ -58,9 +62,9 @@ struct InputPump {
         queue.settle()
         let digest = hash.finish()
         do throws(QuantizationError) {
-            let result = try queue.finish(inputDigest: "sha256:\(digest.hex)")
+            let results = try queue.finish(inputDigest: "sha256:\(digest.hex)")
             return Outcome(
-                result: result, inputDigest: digest, inputBytes: total, receiving: received - start,
+                results: results, inputDigest: digest, inputBytes: total, receiving: received - start,
                 finishing: clock.now - received)
         } catch {
             throw .session(error)

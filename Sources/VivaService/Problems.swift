@@ -54,8 +54,23 @@ extension Problem {
         case .nothingToQuantize(let detail):
             self.init(
                 .unprocessableContent, code: "input.nothing_to_quantize", title: "Nothing to quantize", detail: detail)
+        case .gate(let name, let value, let bound, let tensor):
+            self.init(
+                .unprocessableContent, code: "gate.\(name)", title: "A tensor loses more than the request allows",
+                detail: "\(name) is \(bound); '\(tensor)' has \(value), \((value - bound).magnitude) short of it.",
+                members: [
+                    ("tensor", .string(tensor)), ("value", .double(value)), ("bound", .double(bound)),
+                ])
         case .calibration(let code, let detail):
             self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
+        case .scales(let code, let tensor, let detail):
+            self.init(
+                .unprocessableContent, code: code, title: "The scales of an FP8 weight cannot be used", detail: detail,
+                members: [("tensor", .string(tensor))])
+        case .artifact(let code, let detail, let tensor):
+            self.init(
+                .unprocessableContent, code: code, title: "The artifact cannot be restored", detail: detail,
+                members: [("tensor", tensor.map { .string($0) } ?? .null)])
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }
@@ -73,12 +88,17 @@ extension Problem {
     /// Codes that mean a named limit rather than malformed bytes.
     private static let containerLimits = [
         "header_too_large", "rank_too_large", "too_many_tensors", "too_many_metadata", "name_too_long",
+        "too_many_members", "directory_too_large", "member_too_large", "inflated_too_large", "ratio_too_large",
     ]
 
     /// The answer to a failure of the disk.
     init(_ error: StoreError) {
         if error.isDiskFull {
             self = .diskFull
+        } else if error.isOutOfDescriptors {
+            self.init(
+                .serviceUnavailable, code: "server.descriptors", title: "Too many files are open",
+                detail: "The server has no file descriptor left; send it again later.", fields: [.retryAfter: "5"])
         } else {
             self.init(.internalServerError, code: "storage.failed", detail: "The disk refused: \(error).")
         }

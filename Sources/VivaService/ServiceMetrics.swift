@@ -80,9 +80,9 @@ final class ServiceMetrics: ServerObserver {
 
     func quantized(_ method: Method, _ outcome: InputPump.Outcome) {
         let labels = [method.rawValue]
-        artifacts.add(1, labels)
+        artifacts.add(Double(outcome.results.count), labels)
         inputBytes.add(Double(outcome.inputBytes), labels)
-        weights.add(Double(outcome.result.report.quantizedWeights), labels)
+        weights.add(Double(outcome.results.reduce(0) { $0 + $1.report.quantizedWeights }), labels)
         let total = (outcome.receiving + outcome.finishing).components
         quantizing.observe(Double(total.seconds) + Double(total.attoseconds) / 1e18, labels)
     }

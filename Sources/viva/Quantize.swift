@@ -6,7 +6,7 @@ struct Quantize: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a file or a model's folder without a server.",
         discussion: """
-            Reads safetensors or npy; raw bytes with --dtype and --shape; '-' is standard input. From a folder with a
+            Reads safetensors, npy or npz; raw bytes with --dtype and --shape; '-' is standard input. From a folder with a
             config.json it makes a new folder that the target library loads.
               viva quantize ./Llama-3.2-1B --method nf4 -o ./Llama-3.2-1B-nf4
               viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-3.2-1B-w4a16
@@ -64,7 +64,18 @@ struct Quantize: ParsableCommand {
     @Option(help: "Leave the tensors of this glob as they are (repeatable).")
     var exclude: [String] = []
 
-    @Option(help: "Element type of raw bytes: float64, float32, float16 or bfloat16.")
+    @Option(
+        help: "Tensors with options of their own, as JSON: '[{\"match\": \"*.down_proj.weight\", \"group_size\": 32}]'."
+    )
+    var overrides: String?
+
+    @Option(help: "Fail if a tensor keeps less signal to quantization noise than this, in dB.")
+    var minSqnrDb: String?
+
+    @Option(help: "Fail if a tensor's largest error is more than this share of its largest weight.")
+    var maxRelError: String?
+
+    @Option(help: "Element type of raw bytes: float64, float32, float16, bfloat16, float8_e4m3fn or float8_e5m2.")
     var dtype: String?
 
     @Option(help: "Shape of raw bytes, for instance 4096,4096.")
@@ -79,6 +90,7 @@ struct Quantize: ParsableCommand {
             ("format", format), ("target", target), ("model_type", modelType), ("tied", tied), ("scheme", scheme), ("mode", mode), ("block_size", blockSize.map(String.init)),
             ("double_quant", doubleQuant),
             ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
+            ("overrides", overrides), ("min_sqnr_db", minSqnrDb), ("max_rel_error", maxRelError),
         ]
         options += given.compactMap { name, value in value.map { (name, $0) } }
         options += include.map { ("include", $0) } + exclude.map { ("exclude", $0) }

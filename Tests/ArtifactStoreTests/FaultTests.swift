@@ -13,6 +13,8 @@ import Testing
 
     @Test func noRoomIsToldApart() {
         #expect(StoreError.full(path: "x").isDiskFull)
+        #expect(StoreError.system(operation: "openat", path: "x", code: EMFILE).isOutOfDescriptors)
+        #expect(!StoreError.system(operation: "openat", path: "x", code: EIO).isOutOfDescriptors)
         #expect(!StoreError.system(operation: "open", path: "x", code: 5).isDiskFull)
         #expect(!StoreError.locked(path: "x").isDiskFull)
     }

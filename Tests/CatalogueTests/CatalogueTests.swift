@@ -46,6 +46,12 @@ import Testing
         #expect(try catalogue.totals() == (1, 10))
     }
 
+    @Test func severalRecordsComeTogetherOrNotAtAll() throws {
+        #expect(try catalogue.insert(record("b")))
+        #expect(try catalogue.insert([record("a"), record("b"), record("c")]) == [true, false, true])
+        #expect(try catalogue.totals().count == 3)
+    }
+
     @Test func ownersSeeOnlyTheirOwn() throws {
         #expect(try catalogue.insert(record("a", owner: "ann")))
         #expect(try catalogue.insert(record("b", owner: "bob")))
@@ -171,4 +177,9 @@ func record(
         id: id, owner: owner, name: name, method: method, format: "bitsandbytes", mode: "best",
         inputDigest: "sha256:00", inputBytes: 9_876, bytes: bytes, digest: "sha256:11", manifest: manifest,
         createdAt: createdAt)
+}
+
+extension Catalogue {
+    /// Adds one artifact; false when the identifier exists already.
+    func insert(_ record: ArtifactRecord) throws -> Bool { try insert([record]) == [true] }
 }

@@ -6,9 +6,14 @@ import Testing
 
 /// What the service says about compressed-tensors and MLX.
 @Suite struct GroupedFormatTests {
-    private func config(_ options: [(String, String)], skipped: [String] = []) throws -> NSDictionary {
-        let recipe = try Recipe(options: options.map { RecipeOption($0.0, $0.1) })
-        let json = QuantizationConfig.json(recipe, skipped: skipped).text()
+    private func recipe(_ options: [(String, String)]) throws -> Recipe {
+        try Recipe(options: options.map { RecipeOption($0.0, $0.1) })
+    }
+
+    private func config(
+        _ options: [(String, String)], skipped: [String] = [], varied: [VariedModule] = []
+    ) throws -> NSDictionary {
+        let json = QuantizationConfig.json(try recipe(options), skipped: skipped, varied: varied).text()
         return try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? NSDictionary)
     }
 
@@ -25,6 +30,33 @@ import Testing
     @Test func w4a16IsWhatTransformersLoads() throws {
         let expected = try JSONSerialization.jsonObject(with: Data(Self.w4a16.utf8)) as? NSDictionary
         #expect(try config([("method", "int4")], skipped: ["model.gate", "lm_head"]) == expected)
+    }
+
+    /// Groups of their own, each with its format: what compressed-tensors 0.20 calls mixed-precision.
+    @Test func overriddenModulesHaveGroupsOfTheirOwn() throws {
+        let eight = try recipe([("method", "int8"), ("format", "compressed-tensors"), ("scheme", "W8A8")])
+        let four = try recipe([("method", "int4"), ("group_size", "32")])
+        let varied = [("a", eight), ("lm_head", four), ("b", eight)].map { VariedModule(name: $0.0, recipe: $0.1) }
+        let config = try config([("method", "int4")], skipped: ["gate"], varied: varied)
+        #expect(config["format"] as? String == "mixed-precision")
+        #expect(config["ignore"] as? [String] == ["gate"])
+        let groups = try #require(config["config_groups"] as? [String: [String: Any]])
+        #expect(groups.count == 3)
+        #expect(groups["group_0"]?["targets"] as? [String] == ["Linear"])
+        #expect(groups["group_1"]?["targets"] as? [String] == ["a", "b"])
+        #expect(groups["group_1"]?["format"] as? String == "int-quantized")
+        #expect(groups["group_2"]?["targets"] as? [String] == ["lm_head"])
+        #expect((groups["group_2"]?["weights"] as? [String: Any])?["group_size"] as? Int == 32)
+        #expect(groups["group_0"]?["format"] as? String == "pack-quantized")
+    }
+
+    @Test func mlxNamesModulesWithOtherBits() throws {
+        let eight = try recipe([("method", "int8"), ("format", "mlx"), ("group_size", "32")])
+        let varied = [VariedModule(name: "model.layers.0.mlp.down_proj", recipe: eight)]
+        let config = try config([("method", "int4"), ("format", "mlx")], varied: varied)
+        let own = try #require(config["model.layers.0.mlp.down_proj"] as? [String: Any])
+        #expect(own["bits"] as? Int == 8 && own["group_size"] as? Int == 32)
+        #expect(config["bits"] as? Int == 4)
     }
 
     @Test(

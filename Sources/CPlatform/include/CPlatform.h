@@ -45,6 +45,8 @@ int viva_shutdown_write(int descriptor);
 // came.
 int viva_wait(int descriptor, int write, int timeout_ms);
 int64_t viva_file_length(int descriptor);
+// Begins to write what is dirty of a file (sync_file_range(2)) and does not wait: a hint, no promise.
+void viva_start_writeback(int file);
 
 // Raises the soft limit of open descriptors to the hard one; answers the limit.
 int64_t viva_raise_descriptor_limit(void);

@@ -58,6 +58,11 @@ package struct ArtifactLayout: Sendable {
     let states: [State]
     /// For every entry of the input, in its order.
     let tensors: [PlannedTensor]
+    /// Where the scales of FP8 weights are.
+    let scaling: BlockScaling
+    /// The recipe's variants, and which of them codes each entry of the input (0 for what is not quantized).
+    private let variants: [Recipe]
+    private let chosen: [UInt16]
     let metadata: [MetadataItem]
     /// What the shape rules left out, for people.
     package let warnings: [String]
@@ -78,15 +83,23 @@ package struct ArtifactLayout: Sendable {
             throw .limit(
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
-        let selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
-        guard isShard || selected.treatments.contains(.quantize) else {
+        var selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
+        scaling = try BlockScaling(input.entries, &selected.treatments)
+        guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
-        try Self.checkCalibration(input.entries, selected.treatments, recipe, limits)
-        var builder = LayoutBuilder(recipe: recipe)
+        let variants = recipe.variants
+        self.variants = variants
+        let used = Set(selected.treatments.compactMap(\.variant)).sorted()
+        let mix = [Recipe.warning(ofMixing: used.map { variants[$0] })].compactMap { $0 }
+        chosen = selected.treatments.map { UInt16(truncatingIfNeeded: $0.variant ?? 0) }
+        try Self.checkCalibration(input.entries, selected.treatments, variants, limits)
+        var builder = LayoutBuilder()
         for (entry, treatment) in zip(input.entries, selected.treatments) {
+            let recipe = variants[treatment.variant ?? 0]
+            let entry = treatment == .copy ? entry : entry.widened
             try limits.check(entry, treatment, recipe)
-            builder.add(entry, treatment)
+            builder.add(entry, treatment, recipe)
         }
         let (parts, tensors) = builder.placed()
         if let name = builder.firstRepeatedName {
@@ -96,7 +109,7 @@ package struct ArtifactLayout: Sendable {
                     detail: "Two tensors of the artifact would be called '\(name)'.", tensor: name))
         }
         states = builder.states
-        warnings = Self.told(selected.warnings + builder.warnings, atMost: limits.maximumWarnings)
+        warnings = Self.told(mix + selected.warnings + builder.warnings, atMost: limits.maximumWarnings)
         metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
         let stateBytes = states.reduce(0) { $0 + $1.contents.maximumBytes }
         let header = Self.serialize(
@@ -115,8 +128,18 @@ package struct ArtifactLayout: Sendable {
         }
         self.tensors = tensors.map { $0.moved(by: start) }
         fileBytes = start + (parts.last.map { $0.place.offset + $0.place.bytes } ?? 0)
-        scratchBytes = ScratchPlan(input: input, tensors: self.tensors, recipe: recipe).bytes
+        let chosen = chosen
+        scratchBytes =
+            ScratchPlan(
+                input: input, tensors: self.tensors, scaling: scaling, recipe: { variants[Int(chosen[$0])] }
+            ).bytes
     }
+
+    /// The recipe that codes the tensor at `index` of the input.
+    func recipe(of index: Int) -> Recipe { variants[Int(chosen[index])] }
+
+    /// Whether an override codes the tensor at `index`.
+    func isVaried(_ index: Int) -> Bool { chosen[index] != 0 }
 
     /// The 8 length bytes, the header padded with spaces, and the quant_state texts: exactly `dataStart` bytes.
     func prefix(stateTexts: [[UInt8]], digest: String) -> [UInt8] {
@@ -175,11 +198,13 @@ package struct ArtifactLayout: Sendable {
 
     /// Every weight that AWQ quantizes needs activations [tokens, in]: known from the header alone.
     private static func checkCalibration(
-        _ entries: [TensorEntry], _ treatments: [Treatment], _ recipe: Recipe, _ limits: SessionLimits
+        _ entries: [TensorEntry], _ treatments: [Treatment], _ variants: [Recipe], _ limits: SessionLimits
     ) throws(QuantizationError) {
-        guard recipe.method == .awq, recipe.calibration == .activations else { return }
+        guard variants.contains(where: \.needsActivations) else { return }
         let byName = Dictionary(entries.map { (ExactName($0.name), $0) }, uniquingKeysWith: { first, _ in first })
-        for (entry, treatment) in zip(entries, treatments) where treatment == .quantize {
+        for (entry, treatment) in zip(entries, treatments) {
+            guard let variant = treatment.variant, variants[variant].needsActivations else { continue }
+            let recipe = variants[variant]
             let name = (entry.name.before(suffix: "weight") ?? entry.name) + "activations"
             guard let activations = byName[ExactName(name)] else {
                 throw .calibration(

@@ -7,7 +7,6 @@ struct LayoutBuilder {
     private var parts: [ArtifactLayout.Part] = []
     /// For every input tensor the indices of its parts.
     private var planned: [(kind: Kind, parts: [Int])] = []
-    private let recipe: Recipe
 
     private enum Kind {
         case copy, castToF16, calibration, int8
@@ -16,22 +15,19 @@ struct LayoutBuilder {
         case grouped(GroupedCode)
     }
 
-    init(recipe: Recipe) {
-        self.recipe = recipe
-    }
-
-    mutating func add(_ entry: TensorEntry, _ treatment: Treatment) {
+    /// Adds the parts of one tensor; `recipe` is that of its variant.
+    mutating func add(_ entry: TensorEntry, _ treatment: Treatment, _ recipe: Recipe) {
         switch treatment {
         case .calibration: planned.append((.calibration, []))
         case .copy: planned.append((.copy, [append(entry.name, entry.type, entry.shape, bytes: entry.bytes.count)]))
         case .castToF16:
             planned.append((.castToF16, [append(entry.name, .f16, entry.shape, bytes: entry.elementCount * 2)]))
         case .quantize:
-            if let code = recipe.groupedCode { return addGrouped(entry, code) }
+            if let code = recipe.groupedCode { return addGrouped(entry, code, recipe) }
             switch recipe.method {
-            case .nf4: addNF4(entry)
+            case .nf4: addNF4(entry, recipe)
             case .int8, .fp8: addInt8(entry)
-            case .awq, .int4: addAWQ(entry)
+            case .awq, .int4: addAWQ(entry, recipe)
             }
         }
     }
@@ -43,7 +39,7 @@ struct LayoutBuilder {
         return parts.count - 1
     }
 
-    private mutating func addNF4(_ entry: TensorEntry) {
+    private mutating func addNF4(_ entry: TensorEntry, _ recipe: Recipe) {
         let count = entry.elementCount
         let blocks = (count + recipe.blockSize - 1) / recipe.blockSize
         let name = entry.name
@@ -81,7 +77,7 @@ struct LayoutBuilder {
         planned.append((.int8, indices))
     }
 
-    private mutating func addAWQ(_ entry: TensorEntry) {
+    private mutating func addAWQ(_ entry: TensorEntry, _ recipe: Recipe) {
         let module = entry.name.before(suffix: "weight") ?? entry.name + "."
         let (rows, columns) = (entry.shape[0], entry.shape[1])
         let groups = columns / (recipe.groupSize == -1 ? columns : recipe.groupSize)
@@ -100,7 +96,7 @@ struct LayoutBuilder {
         }
     }
 
-    private mutating func addGrouped(_ entry: TensorEntry, _ code: GroupedCode) {
+    private mutating func addGrouped(_ entry: TensorEntry, _ code: GroupedCode, _ recipe: Recipe) {
         let grouped = GroupedParts(entry, code, groupSize: recipe.groupSize)
         planned.append((.grouped(code), grouped.parts.map { append($0.name, $0.type, $0.shape, bytes: $0.bytes) }))
     }
@@ -156,6 +152,12 @@ struct LayoutBuilder {
 }
 
 extension PlannedTensor {
+    /// Whether the tensor is written as it came.
+    var isCopy: Bool {
+        if case .copy = self { return true }
+        return false
+    }
+
     /// The same places, `distance` bytes further into the file.
     func moved(by distance: Int) -> PlannedTensor {
         func move(_ place: Place) -> Place { Place(offset: place.offset + distance, bytes: place.bytes) }

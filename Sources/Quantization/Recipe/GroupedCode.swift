@@ -47,6 +47,9 @@ extension Recipe {
         }
     }
 
+    /// Whether a weight can only be coded with activations beside it.
+    var needsActivations: Bool { method == .awq && calibration == .activations }
+
     /// The options of the methods without calibration, each as name and JSON value.
     var groupedMembers: [(String, String)] {
         var members: [(String, String)] = []

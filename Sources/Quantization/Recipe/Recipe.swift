@@ -78,6 +78,10 @@ package struct Recipe: Sendable, Hashable {
     package let include: [String]
     /// Globs of the tensors to leave as they are.
     package let exclude: [String]
+    /// Tensors with a method or options of their own, or left as they are.
+    package internal(set) var overrides: [Override]
+    /// What no tensor may lose.
+    package let gates: Gates
 
     /// The block sizes that bitsandbytes' kernels read.
     package static let blockSizes = [32, 64, 128, 256, 512, 1024, 2048, 4096]
@@ -91,6 +95,13 @@ package struct Recipe: Sendable, Hashable {
     /// `options` holds every option that was given; an option that the method does not know is refused, so that
     /// nothing a client asks for is silently ignored.
     package init(options: [RecipeOption]) throws(QuantizationError) {
+        var unknown: Set<String> = []
+        try self.init(options: options, unknown: &unknown)
+        if let name = unknown.min() { throw Self.unknownOption(name, method, [format]) }
+    }
+
+    /// The same, the names of the options that method and format do not know left in `unknown`.
+    init(options: [RecipeOption], unknown: inout Set<String>) throws(QuantizationError) {
         var reader = try OptionReader(options)
         guard let methodName = try reader.text("method") else {
             throw .recipe(
@@ -139,7 +150,19 @@ package struct Recipe: Sendable, Hashable {
             throw .limit(
                 name: "globs", value: include.count + exclude.count, limit: Self.maximumGlobs, tensor: nil)
         }
-        try reader.refuseRest(method: method, format: format)
+        gates = try Gates(&reader)
+        let overridesText = try reader.text("overrides")
+        unknown = reader.unread
+        overrides =
+            if let overridesText {
+                try Override.list(overridesText, base: options, method: method, format: format)
+            } else { [] }
+    }
+
+    static func unknownOption(_ name: String, _ method: Method, _ formats: [ArtifactFormat]) -> QuantizationError {
+        let place = method.formats.count > 1 ? " in format \(formats.map(\.rawValue).joined(separator: " or "))" : ""
+        return .recipe(
+            code: "recipe.unknown_option", detail: "Method \(method.rawValue) has no option '\(name)'\(place).")
     }
 
     /// The recipe as JSON with sorted keys and every option spelled out: equal recipes give equal text.
@@ -150,6 +173,10 @@ package struct Recipe: Sendable, Hashable {
         members += optionMembers + architectureMembers
         if !include.isEmpty { members.append(("include", list(include))) }
         if !exclude.isEmpty { members.append(("exclude", list(exclude))) }
+        if !overrides.isEmpty {
+            let items = overrides.map { "{\"match\":\(quoted($0.match)),\"recipe\":\($0.recipe?.canonical ?? "null")}" }
+            members.append(("overrides", "[" + items.joined(separator: ",") + "]"))
+        }
         return "{" + members.sorted { $0.0 < $1.0 }.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
     }
 

@@ -59,10 +59,15 @@ struct OptionReader {
 
     mutating func globs(_ name: String) -> [String] { globs.removeValue(forKey: name) ?? [] }
 
-    func refuseRest(method: Method, format: ArtifactFormat) throws(QuantizationError) {
-        guard let name = rest.keys.min() else { return }
-        let place = method.formats.count > 1 ? " in format \(format.rawValue)" : ""
+    /// A finite number, written as Swift and C write them.
+    mutating func number(_ name: String, in range: ClosedRange<Double>) throws(QuantizationError) -> Double? {
+        guard let text = rest.removeValue(forKey: name) else { return nil }
+        if let value = Double(text), range.contains(value) { return value }
         throw .recipe(
-            code: "recipe.unknown_option", detail: "Method \(method.rawValue) has no option '\(name)'\(place).")
+            code: "recipe.invalid_option",
+            detail: "\(name)='\(text)' is not a number from \(range.lowerBound) to \(range.upperBound).")
     }
+
+    /// The names of the options that nobody asked for.
+    var unread: Set<String> { Set(rest.keys) }
 }

@@ -2,21 +2,27 @@ import Tensors
 
 /// What happens to one tensor of the input.
 enum Treatment: Sendable, Equatable {
-    /// Quantized by the recipe's method.
-    case quantize
+    /// Quantized by one of the recipe's variants.
+    case quantize(variant: Int)
     /// Copied byte for byte.
     case copy
     /// The bias of a Linear that AWQ quantizes: cast to F16, as AutoAWQ stores it.
     case castToF16
-    /// Calibration data: read, never written.
+    /// Calibration data, or the scales of an FP8 weight that is quantized: read, never written.
     case calibration
+
+    /// Which of the recipe's variants codes the tensor; nil when none does.
+    var variant: Int? {
+        guard case .quantize(let variant) = self else { return nil }
+        return variant
+    }
 }
 
 /// Decides which tensors a recipe quantizes.
 ///
-/// With a model's architecture it is `ArchitectureRule` that decides. Without one the rule is: 2-D floating tensors named `weight` or `*.weight` (or a lone tensor
-/// whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
-/// always wins.
+/// With a model's architecture it is `ArchitectureRule` that decides. Without one the rule is: 2-D floating tensors
+/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
+/// always wins. An override selects the tensors that it matches, whatever the rule about names says.
 struct TensorSelection: Sendable {
     /// Names that hold embeddings or the output head, which the libraries leave in the model's type.
     static let leftOut = ["*embed*", "*wte*", "*wpe*", "*lm_head*"].map { Glob($0) }
@@ -28,10 +34,14 @@ struct TensorSelection: Sendable {
     private let exclude: [Glob]
     /// What the target library does with the architecture; nil for the rule by names.
     private let rule: ArchitectureRule?
+    private let variants: [Recipe]
+    private let overrides: OverrideTable
 
     init(_ recipe: Recipe) {
         self.recipe = recipe
         rule = recipe.architecture.flatMap { ArchitectureRule($0, recipe: recipe) }
+        variants = recipe.variants
+        overrides = OverrideTable(recipe.overrides, variants: variants)
         include = recipe.include.map { Glob($0) }
         exclude = recipe.exclude.map { Glob($0) }
     }
@@ -43,20 +53,25 @@ struct TensorSelection: Sendable {
         var warnings: [String] = []
         let names = Set(entries.map { ExactName($0.name) })
         let isCalibration = entries.map { recipe.format == .awq && calibrates($0.name, names) }
-        let weights = isCalibration.count(where: { !$0 })
+        let scales = BlockScaling.names(in: entries)
+        let weights = zip(entries, isCalibration).count { !$1 && !scales.contains(ExactName($0.name)) }
         var steps = 0
         var treatments: [Treatment] = []
         treatments.reserveCapacity(entries.count)
         for (entry, calibration) in zip(entries, isCalibration) {
             if calibration {
                 treatments.append(.calibration)
-            } else if !isWanted(entry, isLone: weights == 1, &steps) {
-                treatments.append(.copy)
-            } else if let problem = shapeProblem(entry) {
-                warnings.append("\(entry.name) is copied as it is: \(problem)")
-                treatments.append(.copy)
+            } else if !scales.contains(ExactName(entry.name)),
+                let variant = variant(of: entry, isLone: weights == 1, &steps)
+            {
+                if let problem = shapeProblem(entry, variants[variant]) {
+                    warnings.append("\(entry.name) is copied as it is: \(problem)")
+                    treatments.append(.copy)
+                } else {
+                    treatments.append(.quantize(variant: variant))
+                }
             } else {
-                treatments.append(.quantize)
+                treatments.append(.copy)
             }
             guard steps <= limits.maximumGlobSteps else {
                 throw .limit(name: "glob_steps", value: steps, limit: limits.maximumGlobSteps, tensor: entry.name)
@@ -66,9 +81,15 @@ struct TensorSelection: Sendable {
         return (treatments, ArchitectureFindings(recipe, rule).warnings(entries, treatments) + warnings)
     }
 
+    /// The variant that codes a tensor, nil when it is copied.
+    private func variant(of entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Int? {
+        guard entry.shape.count == 2, entry.type.isQuantizable else { return nil }
+        for glob in exclude where glob.matches(entry.name, steps: &steps) { return nil }
+        if let meaning = overrides.meaning(of: entry.name, steps: &steps) { return meaning }
+        return isWanted(entry, isLone: isLone, &steps) ? 0 : nil
+    }
+
     private func isWanted(_ entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Bool {
-        guard entry.shape.count == 2, entry.type.isQuantizable else { return false }
-        for glob in exclude where glob.matches(entry.name, steps: &steps) { return false }
         for glob in include where glob.matches(entry.name, steps: &steps) { return true }
         if !include.isEmpty { return false }
         if let rule { return rule.quantizes(entry.name) }
@@ -77,7 +98,7 @@ struct TensorSelection: Sendable {
         return !Self.leftOut.contains { $0.matches(entry.name) }
     }
 
-    private func shapeProblem(_ entry: TensorEntry) -> String? {
+    private func shapeProblem(_ entry: TensorEntry, _ recipe: Recipe) -> String? {
         if entry.elementCount == 0 { return "it holds no elements." }
         if recipe.groupedCode != nil {
             return GroupedParts.shapeProblem(columns: entry.shape[1], groupSize: recipe.groupSize)
@@ -94,7 +115,7 @@ struct TensorSelection: Sendable {
     }
 
     private func castBiases(_ entries: [TensorEntry], _ treatments: inout [Treatment]) {
-        let quantized = Set(zip(entries, treatments).filter { $0.1 == .quantize }.map { ExactName($0.0.name) })
+        let quantized = Set(zip(entries, treatments).filter { $0.1.variant != nil }.map { ExactName($0.0.name) })
         for (index, entry) in entries.enumerated() {
             guard entry.type.isQuantizable, let module = entry.name.module(ofLeaf: "bias") else { continue }
             if quantized.contains(ExactName(module + "weight")) { treatments[index] = .castToF16 }

@@ -54,8 +54,8 @@ package struct QualityLimits: Sendable, Equatable {
     package let gaussian: Double
 
     /// Bounds for `codeBits` wide codes stored at `bitsPerWeight`.
-    package init(codeBits: Int, bitsPerWeight: Double) {
-        uniform = 6.02 * Double(codeBits) + 1.76
+    package init(codeBits: Double, bitsPerWeight: Double) {
+        uniform = 6.02 * codeBits + 1.76
         gaussian = 20 * ck_log10(2.0) * bitsPerWeight
     }
 }
@@ -72,6 +72,31 @@ package struct TensorReport: Sendable {
     package let scaleRatio: Double?
     /// AWQ only: ‖X(W−Ŵ)ᵀ‖² / ‖XWᵀ‖² over the given activations.
     package let outputError: Double?
+    /// How an override coded the tensor; nil for the recipe's own way.
+    package let variant: Recipe?
+    /// Bytes of codes and scales.
+    let codedBytes: Int
+
+    /// The theoretical bounds at this tensor's rate; `own` is the recipe's own method.
+    package func limits(own method: Method) -> QualityLimits {
+        QualityLimits(
+            codeBits: Double((variant?.method ?? method).codeBits),
+            bitsPerWeight: Double(codedBytes) * 8 / Double(max(1, entry.elementCount)))
+    }
+}
+
+/// A module that an override coded otherwise than the rest.
+package struct VariedModule: Sendable {
+    /// The module's name: that of its weight without `.weight`.
+    package let name: String
+    /// How it was coded.
+    package let recipe: Recipe
+
+    /// Pairs a module with its recipe.
+    package init(name: String, recipe: Recipe) {
+        self.name = name
+        self.recipe = recipe
+    }
 }
 
 /// Everything that a session can say about an artifact when it is whole.
@@ -86,8 +111,8 @@ package struct QualityReport: Sendable {
     package let totalWeights: Int
     /// Bits of codes and scales for each quantized weight.
     package let bitsPerWeight: Double
-    /// The code width of the method.
-    package let codeBits: Int
+    /// The code width, the mean over the quantized weights.
+    package let codeBits: Double
     /// What was found about single tensors and about the choice of them.
     let findings: [String]
 
@@ -106,12 +131,13 @@ package struct QualityReport: Sendable {
         var pooled = QualitySums()
         for shard in shards { pooled.add(shard.pooled) }
         let weights = shards.reduce(0) { $0 + $1.quantizedWeights }
-        let bits = shards.reduce(0) { $0 + $1.bitsPerWeight * Double($1.quantizedWeights) }
+        func mean(_ figure: (QualityReport) -> Double) -> Double {
+            shards.reduce(0) { $0 + figure($1) * Double($1.quantizedWeights) } / Double(max(1, weights))
+        }
         return QualityReport(
             tensors: shards.flatMap(\.tensors), pooled: pooled, quantizedWeights: weights,
             totalWeights: shards.reduce(0) { $0 + $1.totalWeights },
-            bitsPerWeight: weights == 0 ? 0 : bits / Double(weights), codeBits: shards.first?.codeBits ?? 0,
-            findings: warnings)
+            bitsPerWeight: mean(\.bitsPerWeight), codeBits: mean(\.codeBits), findings: warnings)
     }
 
     /// The theoretical bounds at this rate.

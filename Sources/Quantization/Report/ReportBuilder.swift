@@ -2,7 +2,6 @@ import Tensors
 
 /// Gathers the report tensor by tensor.
 struct ReportBuilder {
-    private let recipe: Recipe
     private let warnings: [String]
     private var tensors: [TensorReport] = []
     private var pooled = QualitySums()
@@ -10,33 +9,43 @@ struct ReportBuilder {
     private var codedBytes = 0
     /// 2-D weights that stay as they are: modules a loader must skip.
     private(set) var skippedModules: [String] = []
+    /// Modules that an override codes otherwise, with their recipes.
+    private(set) var variedModules: [VariedModule] = []
+    /// Σ of the code bits of all quantized weights.
+    private var codeBits = 0
 
-    init(recipe: Recipe, warnings: [String]) {
-        self.recipe = recipe
+    init(warnings: [String]) {
         self.warnings = warnings
     }
 
-    mutating func add(_ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor) {
+    /// Adds one tensor; `recipe` is that of its variant, `isVaried` says whether it is an override's.
+    mutating func add(
+        _ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor, _ recipe: Recipe, isVaried: Bool
+    ) {
         guard plan != .calibration else { return }
         let bytes = plan.artifactBytes
         totalWeights += entry.elementCount
         if let quality = encoded.quality {
             pooled.add(quality.sums)
             codedBytes += plan.codedBytes
+            codeBits += quality.sums.count * recipe.method.codeBits
+            if isVaried, let module = entry.name.before(suffix: ".weight") {
+                variedModules.append(VariedModule(name: module, recipe: recipe))
+            }
         } else if entry.shape.count == 2, let module = entry.name.before(suffix: ".weight") {
             skippedModules.append(module)
         }
         tensors.append(
             TensorReport(
                 entry: entry, artifactBytes: bytes, quality: encoded.quality, scaleRatio: encoded.scaleRatio,
-                outputError: encoded.outputError))
+                outputError: encoded.outputError, variant: isVaried ? recipe : nil, codedBytes: plan.codedBytes))
     }
 
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
         return QualityReport(
             tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: recipe.method.codeBits, findings: warnings)
+            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), findings: warnings)
     }
 }
 

@@ -1,7 +1,7 @@
 internal import Dispatch
 internal import Synchronization
 
-/// Runs a session on a serial Dispatch queue while the caller's thread receives.
+/// Runs one session or several over the same input on a serial Dispatch queue while the caller's thread receives.
 ///
 /// The caller fills a ring of reused buffers; the queue empties them in order. The ring is the back-pressure: with no
 /// buffer free the caller waits, on its own thread, never on a Dispatch thread. `alongside` sees the same bytes in the
@@ -18,16 +18,18 @@ package final class QuantizingQueue: Sendable {
     private let isInline: Bool
     private let next = Mutex(0)
 
-    /// A queue for `session`; `inputBytes` is the input's length where it is known.
+    /// A queue for `sessions`, which an archive reaches through `intake`; without one archives are refused.
+    /// `inputBytes` is the input's length where it is known.
     package init(
-        session: sending QuantizingSession, inputBytes: Int?, pool: BufferPool,
+        sessions: sending [QuantizingSession], intake: sending ArchiveIntake? = nil, inputBytes: Int?,
+        pool: BufferPool,
         alongside: @escaping @Sendable (RawSpan) -> Void = { _ in }
     ) {
         self.pool = pool
         self.alongside = alongside
         ring = pool.take()
         free = DispatchSemaphore(value: ring.count)
-        work = SessionBox(session)
+        work = SessionBox(sessions, intake)
         isInline = inputBytes.map { $0 <= BufferPool.bufferBytes } ?? false
     }
 
@@ -89,8 +91,8 @@ package final class QuantizingQueue: Sendable {
         side.sync {}
     }
 
-    /// Waits until everything handed over is done, then ends the session on the caller's thread.
-    package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
+    /// Waits until everything handed over is done, then ends the sessions, in their order, on the caller's thread.
+    package func finish(inputDigest: String) throws(QuantizationError) -> [SessionResult] {
         settle()
         return try work.finish(inputDigest)
     }
@@ -104,14 +106,17 @@ package enum TransferError<Receive: Error>: Error {
     case session(QuantizationError)
 }
 
-/// The session and its first failure.
+/// The sessions and the first failure among them.
 private final class SessionBox: @unchecked Sendable {
-    // Invariant: `session` is touched by the serial queue, or by the caller when the queue is empty: never by both.
-    private let session: QuantizingSession
+    // Invariant: `sessions` and `intake` are touched by the serial queue, or by the caller when the queue is empty:
+    // never by both.
+    private let sessions: [QuantizingSession]
+    private let intake: ArchiveIntake?
     private let firstFailure = Mutex<QuantizationError?>(nil)
 
-    init(_ session: sending QuantizingSession) {
-        self.session = session
+    init(_ sessions: sending [QuantizingSession], _ intake: sending ArchiveIntake?) {
+        self.sessions = sessions
+        self.intake = intake
     }
 
     var failure: QuantizationError? { firstFailure.withLock { $0 } }
@@ -119,14 +124,25 @@ private final class SessionBox: @unchecked Sendable {
     func consume(_ buffer: TransferBuffer) {
         guard failure == nil else { return }
         do throws(QuantizationError) {
-            try buffer.read { (bytes) throws(QuantizationError) in try session.consume(bytes) }
+            try buffer.read { (bytes) throws(QuantizationError) in
+                guard let intake else { return try sessions.consume(bytes) }
+                try intake.consume(bytes, for: sessions)
+            }
         } catch {
             firstFailure.withLock { $0 = error }
         }
     }
 
-    func finish(_ digest: String) throws(QuantizationError) -> SessionResult {
+    func finish(_ digest: String) throws(QuantizationError) -> [SessionResult] {
         if let failure { throw failure }
-        return try session.finish(inputDigest: digest)
+        try intake?.finish(for: sessions)
+        return try sessions.map { (session) throws(QuantizationError) in try session.finish(inputDigest: digest) }
+    }
+}
+
+extension [QuantizingSession] {
+    /// Gives the next bytes of the input to each session.
+    func consume(_ bytes: RawSpan) throws(QuantizationError) {
+        for session in self { try session.consume(bytes) }
     }
 }

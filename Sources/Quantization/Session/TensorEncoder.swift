@@ -36,15 +36,7 @@ struct Workplace {
     func unstage<Value: BitwiseCopyable>(
         into values: inout [Value], count: Int, at offset: Int
     ) throws(QuantizationError) {
-        // Every bit pattern is a valid number, and the session staged these bytes itself.
-        var span = values.mutableSpan
-        var bytes = unsafe span.mutableBytes
-        var wanted = bytes._mutatingExtracting(first: count * MemoryLayout<Value>.stride)
-        do {
-            try scratch.read(into: &wanted, at: offset)
-        } catch {
-            throw .storage(error)
-        }
+        try scratch.unstage(into: &values, count: count, at: offset)
     }
 }
 

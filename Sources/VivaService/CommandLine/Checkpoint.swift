@@ -28,6 +28,8 @@ struct Checkpoint {
     static let indexFile = "model.safetensors.index.json"
     /// Bytes of the longest index that is read: some 500,000 tensors.
     static let maximumIndexBytes = 64 << 20
+    /// Values of the largest index: its tensors, and a few more.
+    static let maximumIndexValues = 1 << 20
     /// Bytes of the longest file that is taken along: vocabularies reach some 40 MB.
     static let maximumOtherBytes = 256 << 20
     /// Endings of files that hold weights of the unquantized model, or point to them.
@@ -68,16 +70,19 @@ struct Checkpoint {
         let index: JSONObjectText
         var places: [ExactName: String] = [:]
         do throws(TensorFormatError) {
-            index = try JSONObjectText(bytes, subject: "index")
-            for (tensor, file) in try index.object("weight_map", subject: "index")?.strings() ?? [] {
-                places[ExactName(tensor)] = file
-            }
+            var limits = JSONValue.Limits()
+            limits.maximumValues = maximumIndexValues
+            index = try JSONObjectText(bytes, limits: limits)
         } catch {
             throw .malformed(file: indexFile, error)
         }
-        guard !places.isEmpty else {
+        guard case .object(let map)? = index.root["weight_map"], !map.isEmpty else {
             throw .malformed(
                 file: indexFile, TensorFormatError(code: "index.no_weight_map", detail: "there is no weight_map"))
+        }
+        for member in map {
+            guard let file = member.value.string else { throw .shardName("\(member.value)") }
+            places[ExactName(member.name)] = file
         }
         let files = Set(places.values).sorted()
         for file in files {

@@ -38,10 +38,11 @@ package struct CommandLineQuantizer {
             defer { run.progress.finish() }
             let outcome = try run.quantize(
                 file, declaration, isShard: false, into: staged,
-                scratch: StagedFile.anonymous(in: Self.folder(of: output)))
+                scratch: StagedFile.anonymous(in: Self.folder(of: output)),
+                intake: declaration == .recognise ? Self.intake(file.length, beside: output) : nil)
             let description = ArtifactDescription(
-                id: outcome.inputDigest.hex, name: nil, recipe: recipe,
-                inputDigest: "sha256:\(outcome.inputDigest.hex)", inputBytes: outcome.inputBytes,
+                id: outcome.digest.hex, name: nil, recipe: recipe,
+                inputDigest: "sha256:\(outcome.digest.hex)", inputBytes: outcome.bytes,
                 result: outcome.result)
             try staged.commit(to: output)
             if let reportPath {
@@ -49,10 +50,23 @@ package struct CommandLineQuantizer {
                 try report.write(description.report().bytes())
                 try report.commit(to: reportPath)
             }
-            return ReportText(result: outcome.result, inputBytes: outcome.inputBytes).text
+            return ReportText(result: outcome.result, inputBytes: outcome.bytes).text
         } catch {
             throw Self.explain(error)
         }
+    }
+
+    /// Where an archive waits until it is whole.
+    private static func intake(_ declaredBytes: Int?, beside output: String) -> ArchiveIntake {
+        ArchiveIntake(
+            codec: ZlibArchiveCodec(), declaredBytes: declaredBytes,
+            openScratch: { () throws(StorageFailure) in
+                do throws(StoreError) {
+                    return StagedStorage(try StagedFile.anonymous(in: folder(of: output)))
+                } catch {
+                    throw StagedStorage.failure("open", error)
+                }
+            })
     }
 
     private static func folder(of path: String) -> String {
@@ -60,6 +74,7 @@ package struct CommandLineQuantizer {
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
+    /// What a person reads of a failure.
     static func explain(_ error: any Error) -> ServiceError {
         switch error {
         case let error as ServiceError: error

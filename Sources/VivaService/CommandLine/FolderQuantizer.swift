@@ -40,7 +40,7 @@ struct FolderQuantizer {
                 shards.map(\.result), model: checkpoint.input, warnings: plan.warnings)
             try Self.writeIndex(checkpoint, shards, target)
             try target.write(
-                checkpoint.config.quantized(recipe, skipped: result.skippedModules), to: ModelConfig.name)
+                checkpoint.config.quantized(recipe, result), to: ModelConfig.name)
             for (name, _) in checkpoint.others where name != Self.reportFile {
                 let copy = try target.file(name)
                 try run.copy(source.file(name), into: copy)
@@ -74,7 +74,7 @@ struct FolderQuantizer {
             source.file(shard.name), .recognise, isShard: true, into: staged, scratch: target.scratch())
         let tensors = try header(of: staged, named: shard.name)
         try target.finish(staged)
-        return Shard(digest: outcome.inputDigest, result: outcome.result, tensors: tensors)
+        return Shard(digest: outcome.digest, result: outcome.result, tensors: tensors)
     }
 
     /// What stands in the new shard: read back from the file, so that the index says what a reader will find.
@@ -107,12 +107,13 @@ struct FolderQuantizer {
             }
         }
         places.sort { $0.0 < $1.0 }
-        let metadata =
-            try index.object("metadata", subject: "index") ?? JSONObjectText(Array("{}".utf8), subject: "index")
-        let sized = String(decoding: metadata.setting("total_size", to: "\(total)"), as: UTF8.self)
-        let changed = try JSONObjectText(index.setting("metadata", to: sized), subject: "index")
-        try target.write(
-            changed.setting("weight_map", to: JSON.object(places).text(indentedBy: 2)), to: Checkpoint.indexFile)
+        let metadata = try JSONObjectText(index.text("metadata") ?? Array("{}".utf8))
+        let sized = metadata.setting("total_size", to: Array("\(total)".utf8))
+        var limits = JSONValue.Limits()
+        limits.maximumValues = Checkpoint.maximumIndexValues
+        let changed = try JSONObjectText(index.setting("metadata", to: sized), limits: limits)
+        let map = JSON.object(places).text(indentedBy: 2)
+        try target.write(changed.setting("weight_map", to: Array(map.utf8)), to: Checkpoint.indexFile)
     }
 
     /// The report of the whole model, named after the digests of its shards.

@@ -10,6 +10,8 @@ import Quantization
 struct ArtifactHandlers: Sendable {
     let store: ArtifactStore
     let catalogue: Catalogue
+    /// What the headers of artifacts that are restored are counted against.
+    let memory: MemoryBudget
 
     private static let owner = QuantizeHandler.owner
     /// Artifacts in one page of a list when the client does not say.
@@ -75,8 +77,9 @@ struct ArtifactHandlers: Sendable {
         return .json(Array("{\"quantization_config\": \(config)}\n".utf8))
     }
 
-    private func record(_ request: borrowing Request) throws(Problem) -> ArtifactRecord {
-        _ = try Query(request.head, known: [])
+    /// The artifact that a request names; its query may have been read before.
+    func record(_ request: borrowing Request, checkingQuery: Bool = true) throws(Problem) -> ArtifactRecord {
+        if checkingQuery { _ = try Query(request.head, known: []) }
         let id = request.parameters["id"] ?? ""
         do throws(CatalogueError) {
             if let record = try catalogue.artifact(id, owner: Self.owner) { return record }
@@ -113,11 +116,15 @@ struct ArtifactHandlers: Sendable {
         {
             fields[repr] = "sha-256=:\(digest.base64):"
         }
+        fields[.contentDisposition] = attachment(record)
+        return fields
+    }
+
+    /// The name under which a browser saves an artifact, or what was made of it.
+    static func attachment(_ record: ArtifactRecord, as kind: String = "") -> String {
         let safe = (record.name ?? record.id).map {
             $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) ? $0 : "_"
         }
-        let stem = String(safe) + "." + record.method
-        fields[.contentDisposition] = "attachment; filename=\"\(stem).safetensors\""
-        return fields
+        return "attachment; filename=\"\(String(safe)).\(record.method)\(kind).safetensors\""
     }
 }

@@ -6,9 +6,9 @@ import OpenSSL
 import Observability
 import Quantization
 
-/// `POST /v1/quantize`: the body goes in, an artifact comes out.
+/// `POST /v1/quantize`: the body goes in, an artifact comes out, or one for each format that was asked for.
 ///
-/// The order is the promise: staged file, fsync, rename, fsync of the folder, catalogue row, answer. Whatever fails
+/// The order is the promise: staged files, fsync, rename, fsync of the folder, catalogue rows, answer. Whatever fails
 /// before the row leaves nothing behind.
 struct QuantizeHandler: Sendable {
     let store: ArtifactStore
@@ -22,45 +22,59 @@ struct QuantizeHandler: Sendable {
     /// Until keys exist everything belongs to one owner.
     static let owner = "local"
 
-    func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
-        let wanted = try QuantizeRequest(request.head)
+    /// One artifact under construction.
+    private struct Making {
+        let recipe: Recipe
         let staged: StagedArtifact
         let scratch: StagedFile
+    }
+
+    func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
+        let wanted = try QuantizeRequest(request.head)
+        var makings: [Making] = []
         do throws(StoreError) {
-            staged = try store.stage()
-            scratch = try store.scratch()
+            for recipe in wanted.recipes {
+                makings.append(Making(recipe: recipe, staged: try store.stage(), scratch: try store.scratch()))
+            }
         } catch {
             throw Problem(error)
         }
-        let outcome = try pump(&request, wanted, staged, scratch)
-        metrics.quantized(wanted.recipe.method, outcome)
+        let outcome = try pump(&request, wanted, makings)
+        metrics.quantized(wanted.recipes[0].method, outcome)
         let start = ContinuousClock().now
-        let (record, isNew) = try publish(outcome, wanted, staged)
+        let made = try publish(outcome, wanted, makings)
         let timing = """
             receive;dur=\(milliseconds(outcome.receiving)), finish;dur=\(milliseconds(outcome.finishing)), \
             publish;dur=\(milliseconds(ContinuousClock().now - start))
             """
-        return try answer(record, isNew: isNew, isInline: wanted.isInline, timing: timing)
+        return try answer(made, isInline: wanted.isInline, timing: timing)
     }
 
     private func pump(
-        _ request: inout Request, _ wanted: QuantizeRequest, _ staged: StagedArtifact, _ scratch: StagedFile
+        _ request: inout Request, _ wanted: QuantizeRequest, _ makings: [Making]
     ) throws(Problem) -> InputPump.Outcome {
-        let session: QuantizingSession
+        let reservation = DiskReservation(store: store, floor: freeBytesFloor)
+        var sessions: [QuantizingSession] = []
         do {
-            session = try QuantizingSession(
-                recipe: wanted.recipe, declaration: wanted.declaration, declaredBytes: request.body.declaredLength,
-                engine: Engine.name, limits: limits, output: StagedStorage(staged.content),
-                scratch: StagedStorage(scratch), memory: memory,
-                onPlan: { [store, freeBytesFloor] (layout) throws(QuantizationError) in
-                    try Self.reserve(layout, store, freeBytesFloor)
-                })
+            for making in makings {
+                sessions.append(
+                    try QuantizingSession(
+                        recipe: making.recipe, declaration: wanted.declaration,
+                        declaredBytes: request.body.declaredLength, engine: Engine.name, limits: limits,
+                        output: StagedStorage(making.staged.content), scratch: StagedStorage(making.scratch),
+                        memory: memory,
+                        onPlan: { (layout) throws(QuantizationError) in
+                            try reservation.add(layout.fileBytes + layout.scratchBytes)
+                        }))
+            }
         } catch {
             throw Problem(error)
         }
         let pump: InputPump
         do throws(OpenSSLError) {
-            pump = try InputPump(session: session, inputBytes: request.body.declaredLength, pool: pool)
+            pump = try InputPump(
+                sessions: sessions, intake: intake(wanted, request.body.declaredLength, reservation),
+                inputBytes: request.body.declaredLength, pool: pool)
         } catch {
             throw Problem(error)
         }
@@ -74,53 +88,91 @@ struct QuantizeHandler: Sendable {
         }
     }
 
-    /// Refuses an artifact that the disk has no room for, before a weight has been received.
-    private static func reserve(
-        _ layout: ArtifactLayout, _ store: ArtifactStore, _ floor: Int
-    ) throws(QuantizationError) {
-        let free: Int
-        do throws(StoreError) {
-            free = try store.space().free
-        } catch {
-            throw .storage(StorageFailure(operation: "statvfs", code: StagedStorage.deviceFailed))
-        }
-        guard layout.fileBytes + layout.scratchBytes <= free - floor else {
-            throw .storage(StorageFailure(operation: "reserve", code: StagedStorage.diskFull))
-        }
+    /// Where an archive waits until it is whole; what the client described beside the bytes is none.
+    private func intake(
+        _ wanted: QuantizeRequest, _ declaredBytes: Int?, _ reservation: DiskReservation
+    ) -> ArchiveIntake? {
+        guard wanted.declaration == .recognise else { return nil }
+        return ArchiveIntake(
+            codec: ZlibArchiveCodec(), declaredBytes: declaredBytes, limits: limits, memory: memory,
+            openScratch: { [store] () throws(StorageFailure) in
+                do throws(StoreError) {
+                    return StagedStorage(try store.scratch())
+                } catch {
+                    throw StagedStorage.failure("open", error)
+                }
+            },
+            reserve: { (bytes) throws(QuantizationError) in try reservation.check(bytes) })
     }
 
+    /// Makes the artifacts durable and visible, all of them or none: the rows are one transaction, and files without a
+    /// row are swept at the next start.
     private func publish(
-        _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ staged: StagedArtifact
-    ) throws(Problem) -> (ArtifactRecord, isNew: Bool) {
+        _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making]
+    ) throws(Problem) -> [(record: ArtifactRecord, isNew: Bool)] {
         let input = "sha256:\(outcome.inputDigest.hex)"
-        let id = try Self.identifier(input: input, recipe: wanted.recipe)
+        var made: [(record: ArtifactRecord, isNew: Bool)] = []
+        for (making, result) in zip(makings, outcome.results) {
+            let id = try Self.identifier(input: input, recipe: making.recipe)
+            if let known = try known(id) {
+                made.append((known, false))
+                continue
+            }
+            let description = ArtifactDescription(
+                id: id, name: wanted.name, recipe: making.recipe, inputDigest: input, inputBytes: outcome.inputBytes,
+                result: result)
+            do throws(StoreError) {
+                let digest = try making.staged.content.digest()
+                try store.publish(making.staged, report: description.report().bytes(), as: id)
+                made.append(
+                    (
+                        description.record(
+                            digest: "sha256:\(digest.hex)", owner: Self.owner, createdAt: Clock.milliseconds()),
+                        true
+                    ))
+            } catch {
+                throw Problem(error)
+            }
+        }
+        return try record(made)
+    }
+
+    /// Writes the rows of the new artifacts.
+    private func record(
+        _ made: [(record: ArtifactRecord, isNew: Bool)]
+    ) throws(Problem) -> [(record: ArtifactRecord, isNew: Bool)] {
+        let fresh = made.filter(\.isNew).map(\.record)
+        guard !fresh.isEmpty else { return made }
+        let inserted: [Bool]
         do throws(CatalogueError) {
-            if let known = try catalogue.artifact(id, owner: Self.owner) { return (known, false) }
+            inserted = try catalogue.insert(fresh)
         } catch {
             throw Problem(error)
         }
-        let description = ArtifactDescription(
-            id: id, name: wanted.name, recipe: wanted.recipe, inputDigest: input, inputBytes: outcome.inputBytes,
-            result: outcome.result)
-        let digest: Digest
-        do throws(StoreError) {
-            digest = try staged.content.digest()
-            try store.publish(staged, report: description.report().bytes(), as: id)
-        } catch {
-            throw Problem(error)
-        }
-        let record = description.record(
-            digest: "sha256:\(digest.hex)", owner: Self.owner, createdAt: Clock.milliseconds())
-        do throws(CatalogueError) {
-            if try catalogue.insert(record) { return (record, true) }
+        var remaining = inserted[...]
+        var recorded: [(record: ArtifactRecord, isNew: Bool)] = []
+        for item in made {
+            guard item.isNew, remaining.popFirst() == false else {
+                recorded.append(item)
+                continue
+            }
             // Somebody sent the same bytes at the same time and was first; the file is the same.
-            if let known = try catalogue.artifact(id, owner: Self.owner) { return (known, false) }
+            guard let known = try known(item.record.id) else {
+                throw Problem(
+                    .conflict, code: "artifact.removed_meanwhile",
+                    detail: "The artifact existed and was deleted while this request ran; send it again.")
+            }
+            recorded.append((known, false))
+        }
+        return recorded
+    }
+
+    private func known(_ id: String) throws(Problem) -> ArtifactRecord? {
+        do throws(CatalogueError) {
+            return try catalogue.artifact(id, owner: Self.owner)
         } catch {
             throw Problem(error)
         }
-        throw Problem(
-            .conflict, code: "artifact.removed_meanwhile",
-            detail: "The artifact existed and was deleted while this request ran; send it again.")
     }
 
     /// The same owner, bytes, recipe and engine give the same identifier.
@@ -134,11 +186,17 @@ struct QuantizeHandler: Sendable {
     }
 
     private func answer(
-        _ record: ArtifactRecord, isNew: Bool, isInline: Bool, timing: String
+        _ made: [(record: ArtifactRecord, isNew: Bool)], isInline: Bool, timing: String
     ) throws(Problem) -> Response {
+        let status: HTTPResponse.Status = made.contains(where: \.isNew) ? .created : .ok
+        guard made.count == 1 else {
+            let items = made.map { JSON.raw($0.record.manifest) }
+            return .json(
+                JSON.object([("items", .array(items))]).bytes(), status: status, fields: [.serverTiming: timing])
+        }
+        let record = made[0].record
         var fields: HTTPFields = [.location: "/v1/artifacts/\(record.id)"]
         fields[.serverTiming] = timing
-        let status: HTTPResponse.Status = isNew ? .created : .ok
         guard isInline else { return .json(Array(record.manifest.utf8), status: status, fields: fields) }
         let file = try ArtifactHandlers.open(record, store)
         for field in ArtifactHandlers.contentFields(record) { fields[field.name] = field.value }

@@ -6,7 +6,8 @@ import Tensors
 
 /// What `POST /v1/quantize` asks for, read from the head alone.
 struct QuantizeRequest {
-    let recipe: Recipe
+    /// One for each format.
+    let recipes: [Recipe]
     let declaration: InputDeclaration
     let name: String?
     /// Whether the answer's body is the artifact itself.
@@ -30,7 +31,7 @@ struct QuantizeRequest {
             }
         }
         do {
-            recipe = try Recipe(options: options)
+            recipes = try Recipe.list(options: options)
         } catch {
             throw Problem(error)
         }
@@ -48,6 +49,9 @@ struct QuantizeRequest {
         case "0", "false": isInline = false
         case let text?: throw Query.invalid("download='\(text)' is neither 1 nor 0.")
         }
+        guard recipes.count == 1 || !isInline else {
+            throw Query.invalid("Several formats are answered with a list; download each from its link.")
+        }
     }
 
     private static func refuseMultipart(_ head: RequestHead) throws(Problem) {
@@ -62,7 +66,7 @@ struct QuantizeRequest {
         case (nil, nil): return .recognise
         case (let dtype?, let shape?):
             guard let type = elementType(dtype) else {
-                throw Query.invalid("dtype='\(dtype)' is not one of float64, float32, float16, bfloat16.")
+                throw Query.invalid("dtype='\(dtype)' is not one of \(Self.elementTypes).")
             }
             var dimensions: [Int] = []
             for part in shape.split(separator: ",", omittingEmptySubsequences: false) {
@@ -76,12 +80,17 @@ struct QuantizeRequest {
         }
     }
 
+    /// What `dtype` may be, as torch names it.
+    private static let elementTypes = "float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2"
+
     private static func elementType(_ name: String) -> ElementType? {
         switch name.lowercased() {
         case "float64", "f64": .f64
         case "float32", "f32": .f32
         case "float16", "f16": .f16
         case "bfloat16", "bf16": .bf16
+        case "float8_e4m3fn", "f8_e4m3": .f8E4M3
+        case "float8_e5m2", "f8_e5m2": .f8E5M2
         default: nil
         }
     }

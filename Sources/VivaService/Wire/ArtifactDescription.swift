@@ -32,7 +32,7 @@ struct ArtifactDescription {
             ("options", options),
             ("input", .object([("digest", .string(inputDigest)), ("bytes", .integer(inputBytes))])),
             ("bytes", .integer(result.artifactBytes)), ("digest", .string(digest)),
-            ("quantization_config", QuantizationConfig.json(recipe, skipped: result.skippedModules)),
+            ("quantization_config", quantizationConfig),
             ("quantized_fraction", .number(fraction)),
             ("compression_ratio", .number(Double(inputBytes) / Double(max(1, result.artifactBytes)))),
             ("compression_ratio_fp32", .number(compressionAgainstFloat32)),
@@ -47,6 +47,10 @@ struct ArtifactDescription {
             ),
             ("created_at", .string(rfc3339(milliseconds: createdAt))), ("engine_version", .string(Engine.version)),
         ])
+    }
+
+    private var quantizationConfig: JSON {
+        QuantizationConfig.json(recipe, skipped: result.skippedModules, varied: result.variedModules)
     }
 
     private var fraction: Double {
@@ -85,7 +89,10 @@ struct ArtifactDescription {
                 .array(worst.map { .object([("name", .string($0.0)), ("sqnr_db", .number($0.1))]) })
             ),
             ("warnings", .strings(report.warnings)),
-            ("tensors", .array(report.tensors.map { TensorJSON(tensor: $0, limits: report.limits).json })),
+            (
+                "tensors",
+                .array(report.tensors.map { TensorJSON(tensor: $0, limits: $0.limits(own: recipe.method)).json })
+            ),
             ("engine_version", .string(Engine.version)),
         ])
     }

@@ -15,18 +15,24 @@ struct ModelConfig {
 
     init(_ bytes: [UInt8]) throws(CheckpointError) {
         do throws(TensorFormatError) {
-            let text = try JSONObjectText(bytes, subject: "config")
-            let language = try text.object("text_config", subject: "config")
-            self.text = text
-            modelType = try text.string("model_type") ?? "unknown"
-            isTied = text.flag("tie_word_embeddings") ?? language?.flag("tie_word_embeddings")
+            text = try Self.parse(bytes)
         } catch {
             throw .malformed(file: Self.name, error)
         }
         for key in ["quantization_config", "quantization"] {
-            guard let made = text.text(key), made != "null" else { continue }
+            guard let made = text.root[key], made != .null else { continue }
             throw .alreadyQuantized(key: key)
         }
+        modelType = text.root["model_type"]?.string ?? "unknown"
+        let tied = "tie_word_embeddings"
+        isTied = text.root[tied]?.flag ?? text.root["text_config"]?[tied]?.flag
+    }
+
+    private static func parse(_ bytes: [UInt8]) throws(TensorFormatError) -> JSONObjectText {
+        var limits = JSONValue.Limits()
+        // The limits of state space models' time steps, for instance.
+        limits.readsPythonNumbers = true
+        return try JSONObjectText(bytes, limits: limits)
     }
 
     /// The options of a recipe that this configuration answers, by their names in the contract.
@@ -37,26 +43,23 @@ struct ModelConfig {
     }
 
     /// The configuration of the quantized model: everything else letter for letter.
-    ///
-    /// `skipped` names the modules whose weights were left as they are.
-    func quantized(_ recipe: Recipe, skipped: [String]) throws(CheckpointError) -> [UInt8] {
-        let made = QuantizationConfig.json(recipe, skipped: skipped).text(indentedBy: 2)
+    func quantized(_ recipe: Recipe, _ result: SessionResult) throws(CheckpointError) -> [UInt8] {
+        let made = QuantizationConfig.json(recipe, skipped: result.skippedModules, varied: result.variedModules)
+            .text(indentedBy: 2)
         var changes = [("quantization_config", made)]
         // mlx-lm reads the first of these two, the Hub shows the second.
         if recipe.format == .mlx { changes.insert(("quantization", made), at: 0) }
         if recipe.format == .awq {
             // AWQ's scales are F16, and its kernels compute in it.
-            let key = text.text("dtype") == nil ? "torch_dtype" : "dtype"
+            let key = text.root["dtype"] == nil ? "torch_dtype" : "dtype"
             changes.append((key, "\"float16\""))
         }
         var changed = text
         do throws(TensorFormatError) {
-            for (key, value) in changes.dropLast() {
-                changed = try JSONObjectText(changed.setting(key, to: value), subject: "config")
-            }
+            for (key, value) in changes { changed = try Self.parse(changed.setting(key, to: Array(value.utf8))) }
         } catch {
             throw .malformed(file: Self.name, error)
         }
-        return changes.last.map { changed.setting($0.0, to: $0.1) } ?? []
+        return changed.bytes
     }
 }

@@ -7,19 +7,18 @@ import Quantization
 /// out, for vLLM's defaults differ from transformers'.
 enum QuantizationConfig {
     /// `skipped` names the modules whose weights were left as they are; the output head is always among them, for an
-    /// explicit list replaces the library's own default.
-    static func json(_ recipe: Recipe, skipped: [String]) -> JSON {
-        let names = ["lm_head"] + skipped.filter { $0 != "lm_head" }
+    /// explicit list replaces the library's own default, unless an override quantized it. `varied` names the modules
+    /// that overrides coded otherwise.
+    static func json(_ recipe: Recipe, skipped: [String], varied: [VariedModule]) -> JSON {
+        let head = varied.contains { $0.name == "lm_head" } ? [] : ["lm_head"]
+        let names = head + skipped.filter { $0 != "lm_head" }
         switch recipe.format {
         case .bitsandbytes:
             return bitsandbytes(is4Bit: recipe.method == .nf4, doubleQuant: recipe.doubleQuant, skipped: names)
-        case .compressedTensors: return CompressedTensorsConfig.json(recipe, ignored: names)
+        case .compressedTensors: return CompressedTensorsConfig.json(recipe, ignored: names, varied: varied)
         case .mlx:
             // mlx-lm quantizes exactly the modules that have scales in the file, so it needs no list.
-            return .object([
-                ("group_size", .integer(recipe.groupSize)), ("bits", .integer(recipe.method.codeBits)),
-                ("mode", .string("affine")),
-            ])
+            return .object(affine(recipe) + varied.map { ($0.name, .object(affine($0.recipe))) })
         case .awq:
             return .object([
                 ("quant_method", .string("awq")), ("bits", .integer(4)), ("group_size", .integer(recipe.groupSize)),
@@ -27,6 +26,13 @@ enum QuantizationConfig {
                 ("modules_to_not_convert", .strings(names)),
             ])
         }
+    }
+
+    private static func affine(_ recipe: Recipe) -> [(String, JSON)] {
+        [
+            ("group_size", .integer(recipe.groupSize)), ("bits", .integer(recipe.method.codeBits)),
+            ("mode", .string("affine")),
+        ]
     }
 
     private static func bitsandbytes(is4Bit: Bool, doubleQuant: Bool, skipped: [String]) -> JSON {

@@ -33,6 +33,10 @@ struct TensorJSON {
             ("bytes_after", .integer(tensor.artifactBytes)), ("quantized", .bool(tensor.quality != nil)),
         ]
         guard let quality = tensor.quality else { return .object(members) }
+        if let variant = tensor.variant {
+            members.append(("method", .string(variant.method.rawValue)))
+            members.append(("options", .object(variant.optionMembers.map { ($0.0, .raw($0.1)) })))
+        }
         members += FiguresJSON.members(quality.sums, limits)
         members.append(("p99_abs_error", .number(quality.p99Error)))
         if quality.absoluteErrorsAreBounds {

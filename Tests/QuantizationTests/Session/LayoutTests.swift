@@ -146,7 +146,12 @@ import Testing
         let session = try QuantizingSession(
             recipe: try Recipe(options: [RecipeOption("method", "nf4")]), declaration: .recognise, declaredBytes: nil,
             engine: "viva test", output: output, scratch: MemoryStorage(countsRewrites: false))
-        let queue = QuantizingQueue(session: session, inputBytes: nil, pool: BufferPool(bufferBytes: 10_007))
+        let other = MemoryStorage()
+        let second = try QuantizingSession(
+            recipe: try Recipe(options: [RecipeOption("method", "int8")]), declaration: .recognise, declaredBytes: nil,
+            engine: "viva test", output: other, scratch: MemoryStorage(countsRewrites: false))
+        let queue = QuantizingQueue(
+            sessions: [session, second], inputBytes: nil, pool: BufferPool(bufferBytes: 10_007))
         var position = 0
         while true {
             let count = try queue.take { (span: inout MutableRawSpan) -> Int in
@@ -159,9 +164,12 @@ import Testing
             }
             if count == 0 { break }
         }
-        let result = try queue.finish(inputDigest: SessionRun.digest)
+        let results = try queue.finish(inputDigest: SessionRun.digest)
         #expect(output.bytes == expected.output.bytes)
-        #expect(result.report.pooled == expected.result.report.pooled)
+        #expect(results[0].report.pooled == expected.result.report.pooled)
+        let alone = try SessionRun(input, [("method", "int8")])
+        #expect(other.bytes == alone.output.bytes)
+        #expect(results[1].report.pooled == alone.result.report.pooled)
     }
 
     @Test func theReportDoesNotDependOnThePieces() throws {
