@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Quantizes whole model folders and loads them with `from_pretrained` and mlx-lm.
 
-    folders.py WORK_DIR       the executable is $VIVA; sources, outputs and expectations go into WORK_DIR
+    folders.py WORK_DIR [NAME ...]    the executable is $VIVA; sources, outputs and expectations go into WORK_DIR;
+                                      names of models or recipes narrow the run
 
 Tiny random models are saved by transformers itself: tied and untied, grouped attention, experts, sharded, three dtypes.
 `viva quantize SOURCE --method ... -o OUT` makes each folder. Of each is required:
@@ -9,15 +10,15 @@ Tiny random models are saved by transformers itself: tied and untied, grouped at
 * every file that is not weights, index or config.json is copied byte for byte, and the tokenizer loads;
 * the index names every tensor and its bytes, and tensors that were not quantized are the source's bytes;
 * from_pretrained finds every key it wants and no other;
-* the logits are those of the float model whose weights are replaced with what the library restores from ours:
-    exact         W4A16, W8A16, NF4 (dequantized and multiplied in the compute dtype, as in training): the same
-                  operations on the same weights, so not one bit may differ;
-    FUSED         NF4 in inference, where bitsandbytes 0.50.2 repacks for the CPU and rounds scales to bfloat16;
-    ACTIVATIONS   W8A8, FP8 and LLM.int8, which round activations to 8 bits at run time: against the float model that
-                  rounds the inputs of the same modules by the published rule. One rounding that falls the other way
-                  (the order of operations decides) is a step of the 8-bit grid, 1/127 or 1/16 of a value;
-    MLX_ROUNDING  mlx-lm against mlx-lm with the restored weights.
-  Differences are stated relative to the largest logit.
+* the logits are those of the float model whose weights are replaced with what the library restores from ours, and not
+  one bit differs: the same operations on the same weights. W8A8 and FP8 round activations to 8 bits at run time; there
+  the float model rounds the inputs of the same modules by the published rule. Less than equal are three, stated as the
+  largest difference relative to the largest logit:
+    FUSED         NF4 in inference, where bitsandbytes 0.50.2 repacks for the CPU and rounds scales to bfloat16; equal
+                  is what it computes in training, where it restores the weights and multiplies;
+    LLM_INT8      LLM.int8 computes in float16 with 8-bit activations, whatever the model's dtype: a rounding that falls
+                  the other way is 1/127 of a token's largest value;
+    MLX_ROUNDING  the matrix product of quantized weights adds up in another order than that of float weights.
 
 `expected.json` lists, for engine.py (vLLM), what each folder should say to the prompt.
 """
@@ -50,8 +51,7 @@ import layouts
 from check import take_layer
 from layouts import Mismatch, require
 
-FUSED, MLX_ROUNDING = 2e-2, 2e-2
-ACTIVATIONS = {"W8A8": 3e-2, "FP8": 6e-2, "LLM.int8": 3e-2}
+FUSED, LLM_INT8, MLX_ROUNDING = 2e-2, 4e-2, 1e-5
 WEIGHT_STD = 0.05
 PROMPT = [1, 17, 33, 99, 250, 311]
 # Dimensions that every kernel of vLLM accepts: outputs by 64, inputs by 128.
@@ -67,7 +67,8 @@ SIZES = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
-EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+# Every expert is asked: a choice between two that are nearly equal would turn a rounding into another answer.
+EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 4}
 
 
 @dataclass
@@ -167,7 +168,10 @@ def check_copied(source: Path, out: Path) -> None:
     added = {key for key in after if key not in before}
     require(added <= {"quantization_config", "quantization"}, f"config.json gained {sorted(added)}")
     require(bool(added), "config.json says nothing of the quantization")
-    require({key: after.get(key) for key in before} == before, "config.json lost or changed a setting")
+    changed = {key: after.get(key) for key in before if after.get(key) != before[key]}
+    # AutoAWQ's scales and biases are float16, and so is the model that computes with them.
+    half = {"dtype": "float16"} if after.get("quantization_config", {}).get("quant_method") == "awq" else {}
+    require(changed.items() <= half.items(), f"config.json changed {changed}")
     require(AutoTokenizer.from_pretrained(out)("w17 w33")["input_ids"] == [17, 33], "the tokenizer reads other words")
 
 
@@ -191,7 +195,9 @@ def restored(source: dict, made: dict, config: dict) -> dict:
         elif kind == "awq":
             values[name] = layouts.awq_dequantize(layer, original.shape, config["group_size"]).to(original.dtype)
         elif kind == "mlx":
-            values[name] = grouped.mlx_dequantize(layer, config["group_size"], config["bits"])
+            wide = {part: tensor if part == "weight" else tensor.float() for part, tensor in layer.items()}
+            values[name] = grouped.mlx_dequantize(wide, config["group_size"], config["bits"])
+            continue
         else:
             values[name] = grouped.tensors_dequantize(layer, *grouped.scheme_of(config))
         require(values[name].dtype == original.dtype, f"{name} is restored as {values[name].dtype}")
@@ -262,52 +268,52 @@ def round_inputs(model, loaded, kind: str) -> None:
     require(count > 0, "the loaded model has no quantized module")
 
 
-def check_transformers(out: Path, reference: Path, kind: str) -> str:
+def check_transformers(out: Path, reference: Path, kind: str) -> tuple:
+    """What was found, and the logits of the float model."""
     loaded, plain = load(out), load(reference)
     got = logits(loaded)
     if kind in ROUNDING:
         round_inputs(plain, loaded, kind)
-        away = off(got, logits(plain))
-        require(away <= ACTIVATIONS[kind], f"logits off by {away:.1e}")
-        return f"logits within {away:.1e}"
     expected = logits(plain)
-    if kind == "exact":
-        require(torch.equal(got, expected), f"logits off by {off(got, expected):.1e}")
-        return "logits equal"
-    fused = off(got, expected)
-    require(fused <= FUSED, f"logits in inference off by {fused:.1e}")
-    for module in loaded.modules():
-        if isinstance(module, bitsandbytes.nn.Linear4bit):
-            require(module.compute_dtype == plain.dtype, f"computes in {module.compute_dtype}, was {plain.dtype}")
+    away = off(got, expected)
+    if kind == "LLM.int8":
+        require(away <= LLM_INT8, f"logits off by {away:.1e}")
+        return f"logits within {away:.1e}", expected
+    if kind != "nf4":
+        require(torch.equal(got, expected), f"logits off by {away:.1e}")
+        return "logits equal", expected
+    require(away <= FUSED, f"logits in inference off by {away:.1e}")
     # Repacked weights stay repacked, so the path of training is taken by a model that has not yet inferred.
     training = load(out).train()
+    for module in training.modules():
+        if isinstance(module, bitsandbytes.nn.Linear4bit):
+            module.compute_dtype = plain.dtype
     got = logits(training)
     require(torch.equal(got, expected), f"logits off by {off(got, expected):.1e}")
-    return f"logits equal, within {fused:.1e} in inference"
+    return f"logits equal, within {away:.1e} in inference", expected
 
 
 def check_mlx(out: Path, reference: Path) -> str:
-    """mlx-lm loads the folder, and says what it says with the restored weights."""
+    """mlx-lm loads the folder, says what it says with the restored weights, and generates a token."""
 
     def say(folder: Path) -> torch.Tensor:
         model, _ = mlx_lm.utils.load_model(folder)
-        if folder == reference:
-            # The CPU backend multiplies gathered experts in float32 only.
-            model.set_dtype(mlx.core.float32)
+        model.set_dtype(mlx.core.float32)
         return grouped.from_mlx(model(mlx.core.array([PROMPT]))[0].astype(mlx.core.float32))
 
     away = off(say(out), say(reference))
     require(away <= MLX_ROUNDING, f"logits off by {away:.1e}")
     model, tokenizer = mlx_lm.load(str(out))
-    words = mlx_lm.generate(model, tokenizer, prompt=PROMPT, max_tokens=1)
-    require(words.startswith("w"), f"generated {words!r}")
-    return f"logits within {away:.1e}, generated {words}"
+    word = mlx_lm.generate(model, tokenizer, prompt=PROMPT, max_tokens=1)
+    require(word.startswith("w"), f"generated {word!r}")
+    return f"logits within {away:.1e}, generated {word}"
 
 
 def check_folder(name: str, title: str, work: Path) -> tuple:
     """What was found, and the expectation for engine.py."""
     recipe, source = RECIPES[title], work / "sources" / name
     out, reference = work / "made" / f"{name}-{title}", work / "references" / f"{name}-{title}"
+    out.parent.mkdir(exist_ok=True)
     quantize(source, out, recipe)
     check_copied(source, out)
     config = json.loads((out / "config.json").read_text())
@@ -317,21 +323,22 @@ def check_folder(name: str, title: str, work: Path) -> tuple:
     changed = [key for key in original if values[key] is not original[key]]
     require(bool(changed), "nothing was quantized")
     write_reference(source, reference, values)
-    expected = logits(load(reference))
     if recipe.kind == "mlx":
-        found = check_mlx(out, reference)
+        found, expected = check_mlx(out, reference), None
     elif recipe.kind == "layout":
-        found = "strict layout"
+        found, expected = "strict layout", logits(load(reference))
     else:
-        found = check_transformers(out, reference, recipe.kind)
-    entry = {"folder": str(out), "engine": recipe.engine, "experts": name.startswith("mixtral")}
-    entry["log_probabilities"] = expected[-1].float().log_softmax(-1).tolist()
+        found, expected = check_transformers(out, reference, recipe.kind)
+    entry = None
+    if recipe.engine and not name.startswith("mixtral"):
+        likely = expected[-1].float().log_softmax(-1).tolist()
+        entry = {"folder": str(out), "kind": recipe.kind, "log_probabilities": likely}
     return f"{len(changed)} of {len(original)} tensors, {recipe.library}: {found}", entry
 
 
 def main() -> int:
     work = Path(sys.argv[1])
-    chosen, failed, entries = sys.argv[2:], 0, []
+    chosen, passed, failed, entries = sys.argv[2:], 0, 0, []
     transformers.logging.set_verbosity_error()
     torch.manual_seed(0)
     for name in SOURCES:
@@ -342,13 +349,14 @@ def main() -> int:
             try:
                 found, entry = check_folder(name, title, work)
                 print(f"ok    {name} {title}: {found}", flush=True)
-                entries.append(entry)
+                entries += [entry] if entry else []
+                passed += 1
             except (Mismatch, ValueError, RuntimeError, KeyError, ImportError) as problem:
                 print(f"FAIL  {name} {title}: {type(problem).__name__}: {problem}", flush=True)
                 failed += 1
     (work / "expected.json").write_text(json.dumps({"prompt": PROMPT, "folders": entries}), encoding="utf-8")
-    print(f"{len(entries)} passed, {failed} failed")
-    return 1 if failed or not entries else 0
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
 
 
 if __name__ == "__main__":
