@@ -90,8 +90,7 @@ package struct InputDescription: Sendable, Equatable {
             position += file.dataBytes
         }
         return InputDescription(
-            container: .safetensors, entries: entries, metadata: [], dataOffset: 0, dataBytes: position,
-            isFortranOrder: false, isBigEndian: false)
+            container: .safetensors, entries: entries, metadata: [], dataOffset: 0, dataBytes: position)
     }
 }
 

@@ -81,7 +81,7 @@ struct Quantize: ParsableCommand {
     @Option(help: "Shape of raw bytes, for instance 4096,4096.")
     var shape: String?
 
-    @Option(help: "Write the report as JSON to this file too.")
+    @Option(help: "Write the report to this file too: a page for people if it ends in .html, else JSON.")
     var report: String?
 
     func run() throws {

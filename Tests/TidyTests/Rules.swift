@@ -104,6 +104,7 @@ enum Rules {
         "Sources/Quantization/Session/TensorEncoder.swift",
         "Sources/Tensors/JSONObjectText.swift",
         "Sources/Tensors/JSONValue.swift",
+        "Sources/VivaService/CommandLine/CommandLineRestorer.swift",
     ]
 
     /// Never in Sources: traps that a client could reach, promises instead of work, casts that lie.

@@ -54,6 +54,8 @@ protocol TensorEncoder {
 /// What an encoder knows when its tensor is written.
 struct EncodedTensor {
     var quality: TensorQuality?
+    /// The counted errors behind `quality`; taken out once they have joined those of the other tensors.
+    var counts: ErrorCounts?
     /// NF4 with double quantization: the mean of absmax.
     var nestedOffset: Float?
     /// AWQ: the ratio that the scale search chose.

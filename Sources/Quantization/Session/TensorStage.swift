@@ -11,6 +11,8 @@ struct TensorStage {
     private var taken = 0
     private var encoder: (any TensorEncoder)?
     private var encoded: [EncodedTensor]
+    /// The errors of all tensors so far.
+    private var errors = ErrorCounts()
 
     init(input: InputDescription, layout: ArtifactLayout, recipe: Recipe) {
         self.input = input
@@ -42,8 +44,7 @@ struct TensorStage {
     private mutating func skipFinished(_ workplace: Workplace) throws(QuantizationError) {
         while current < input.entries.count, taken == input.entries[current].bytes.count {
             var finished = encoder ?? makeEncoder(current)
-            encoded[current] = try finished.finish(workplace)
-            try recipe.gates.check(encoded[current].quality, tensor: input.entries[current].name)
+            try keep(finished.finish(workplace), at: current)
             encoder = nil
             current += 1
             taken = 0
@@ -102,9 +103,7 @@ struct TensorStage {
         let activations = positionsOfActivations
         for index in input.entries.indices {
             if case .awq(let placement, _) = layout.tensors[index] {
-                // Only the figures are kept: the rest of a result is 32 KiB and more, and the layers may be many.
-                encoded[index] = try search(index, placement, activations, workplace)
-                try recipe.gates.check(encoded[index].quality, tensor: input.entries[index].name)
+                try keep(search(index, placement, activations, workplace), at: index)
             }
         }
         try writePrefix(digest, workplace)
@@ -115,8 +114,16 @@ struct TensorStage {
         guard let offset = scratch.staged[index] else { return }
         var encoder = makeEncoder(index, stagedAt: scratch.restaged[index])
         try DeferredPass(entry: input.entries[index], offset: offset).run(&encoder, workplace)
-        encoded[index] = try encoder.finish(workplace)
-        try recipe.gates.check(encoded[index].quality, tensor: input.entries[index].name)
+        try keep(encoder.finish(workplace), at: index)
+    }
+
+    /// Keeps the figures of a tensor only, if they pass the gates: the counts of its errors are 48 KiB, and the tensors
+    /// may be many.
+    private mutating func keep(_ tensor: EncodedTensor, at index: Int) throws(QuantizationError) {
+        try recipe.gates.check(tensor.quality, tensor: input.entries[index].name)
+        encoded[index] = tensor
+        guard let counts = encoded[index].counts.take() else { return }
+        errors.add(counts)
     }
 
     /// Where the calibration tensors of the modules lie in the input.
@@ -145,8 +152,10 @@ struct TensorStage {
             name: entry.name, weight: weight, activations: activations, options: AWQOptions(recipe),
             placement: placement, scratchBase: scratch.base)
         let result = try layer.run(scratch: workplace.scratch, output: workplace.output)
+        var counts = ErrorCounts()
+        counts.add(result.errors.histogram)
         return EncodedTensor(
-            quality: TensorQuality(result.errors), scaleRatio: result.chosenRatio,
+            quality: TensorQuality(result.errors, counts: counts), counts: counts, scaleRatio: result.chosenRatio,
             outputError: result.outputErrorRelative)
     }
 
@@ -168,7 +177,7 @@ struct TensorStage {
     }
 
     private func result(_ memory: MemoryShare?) -> SessionResult {
-        var builder = ReportBuilder(warnings: layout.warnings)
+        var builder = ReportBuilder(warnings: layout.warnings, errors: errors)
         for (index, entry) in input.entries.enumerated() {
             builder.add(
                 entry, layout.tensors[index], encoded[index], layout.recipe(of: index),

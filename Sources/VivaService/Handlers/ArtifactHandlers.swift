@@ -64,10 +64,52 @@ struct ArtifactHandlers: Sendable {
 
     func report(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
+        let offered = ["application/json", Page.mediaType]
+        let wanted = preferredMediaType(accept: request.head.fields[.accept], offered: offered)
+        var response = wanted == Page.mediaType ? try reportPage(record) : try storedReport(record)
+        response.fields[.vary] = "Accept"
+        return response
+    }
+
+    private func storedReport(_ record: ArtifactRecord) throws(Problem) -> Response {
         do throws(StoreError) {
             return .json(try store.open(record.id, .report).bytes())
         } catch {
             throw Problem(error)
+        }
+    }
+
+    private func reportPage(_ record: ArtifactRecord) throws(Problem) -> Response {
+        let bytes: [UInt8]
+        let length: Int
+        let relatives: [ArtifactRecord]
+        do throws(StoreError) {
+            let file = try store.open(record.id, .report)
+            length = file.length
+            bytes = try file.bytes(atMost: ReportDocument.maximumBytes)
+        } catch {
+            throw Problem(error)
+        }
+        do throws(CatalogueError) {
+            relatives = try catalogue.artifacts(
+                owner: Self.owner, ofInput: record.inputDigest, limit: ReportPage.maximumRelatives + 1)
+        } catch {
+            throw Problem(error)
+        }
+        do {
+            let card = try ArtifactCard(manifest: record.manifest)
+            return try ReportPage(
+                card: card, report: ReportDocument(bytes, length: length),
+                relatives: relatives.filter { $0.id != record.id }.prefix(ReportPage.maximumRelatives).map {
+                    try ArtifactCard(manifest: $0.manifest)
+                },
+                loading: LoadingSteps(card: card, config: nil, isServed: true)
+            ).page.response()
+        } catch let problem as Problem {
+            throw problem
+        } catch {
+            throw Problem(
+                .internalServerError, code: "report.unreadable", detail: "The stored report cannot be read: \(error).")
         }
     }
 
