@@ -10,14 +10,26 @@ package struct TensorEntry: Sendable, Equatable {
     package let elementCount: Int
     /// Where the elements lie, in bytes from the start of the data buffer.
     package let bytes: Range<Int>
+    /// Whether the elements lie column by column.
+    package let isColumnMajor: Bool
 
     /// Describes one tensor; parsers check that the figures agree, a writer computes them.
-    package init(name: String, type: ElementType, shape: [Int], elementCount: Int, bytes: Range<Int>) {
+    package init(
+        name: String, type: ElementType, shape: [Int], elementCount: Int, bytes: Range<Int>, isColumnMajor: Bool = false
+    ) {
         self.name = name
         self.type = type
         self.shape = shape
         self.elementCount = elementCount
         self.bytes = bytes
+        self.isColumnMajor = isColumnMajor
+    }
+
+    /// The same bytes as the transposed tensor.
+    package var transposed: TensorEntry {
+        TensorEntry(
+            name: name, type: type, shape: shape.reversed(), elementCount: elementCount, bytes: bytes,
+            isColumnMajor: !isColumnMajor)
     }
 }
 
@@ -59,13 +71,23 @@ package struct InputDescription: Sendable, Equatable {
     package let dataOffset: Int
     /// The length of the data buffer in bytes.
     package let dataBytes: Int
-    /// Whether the elements lie column by column; only npy says so, and only where the order makes a difference.
+    /// Whether all elements lie column by column; only npy says so, and only where the order makes a difference.
     package let isFortranOrder: Bool
     /// Whether multi-byte elements are stored most significant byte first; only npy says so.
     package let isBigEndian: Bool
 
     /// The length of the whole input in bytes: header and data.
     package var totalBytes: Int { dataOffset + dataBytes }
+
+    /// Whether the tensor at an index lies column by column.
+    package func isColumnMajor(_ index: Int) -> Bool { isFortranOrder || entries[index].isColumnMajor }
+
+    /// The same input with its tensors described otherwise: as many, of as many bytes.
+    package func replacing(entries: [TensorEntry]) -> InputDescription {
+        InputDescription(
+            container: container, entries: entries, metadata: metadata, dataOffset: dataOffset, dataBytes: dataBytes,
+            isFortranOrder: isFortranOrder, isBigEndian: isBigEndian)
+    }
 
     /// The tensors of several safetensors files, in their order, as those of one file without a header.
     ///

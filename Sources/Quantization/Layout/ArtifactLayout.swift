@@ -50,6 +50,8 @@ package struct ArtifactLayout: Sendable {
         let contents: QuantState
     }
 
+    /// What comes in; weights that are stored as [in, out] say so.
+    let input: InputDescription
     /// Bytes of the finished artifact.
     package let fileBytes: Int
     /// Where the parts of known length begin.
@@ -81,10 +83,13 @@ package struct ArtifactLayout: Sendable {
             throw .limit(
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
-        let selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
+        let selection = TensorSelection(recipe)
+        let selected = try selection.treatments(of: input.entries, limits: limits)
         guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
+        let input = selection.oriented(input, selected.treatments)
+        self.input = input
         let variants = recipe.variants
         self.variants = variants
         let used = Set(selected.treatments.compactMap(\.variant)).sorted()

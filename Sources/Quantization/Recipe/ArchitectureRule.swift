@@ -36,12 +36,17 @@ struct ArchitectureRule: Sendable {
     /// Whether the weight is quantized, from its name in the checkpoint.
     func quantizes(_ name: String) -> Bool {
         guard name.module(ofLeaf: "weight") != nil else { return false }
-        for exception in exceptions where exception.glob.matches(name) { return exception.isQuantized }
+        for exception in exceptions where exception.glob.matches(name) { return exception.meaning != .copied }
         if isRouter(name) { return false }
         if name.isOfSingleExpert { return takesSingleExperts }
         if reader != .transformers, Self.towers.contains(where: { $0.matches(name) }) { return false }
         if reader == .mlx { return !keepsHead || !name.isOutputHead }
         return !TensorSelection.leftOut.contains { $0.matches(name) }
+    }
+
+    /// Whether the weight is stored as [in, out], and has to be turned before it is quantized.
+    func transposes(_ name: String) -> Bool {
+        exceptions.contains { $0.meaning == .transposed && $0.glob.matches(name) }
     }
 
     /// Whether the library reads experts that are quantized one by one.

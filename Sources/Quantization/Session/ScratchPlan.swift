@@ -22,7 +22,7 @@ struct ScratchPlan: Sendable {
             switch tensor {
             case .awq: stages = true
             case .calibration: stages = usesActivations
-            case .nf4, .int8, .grouped, .copy: stages = input.isFortranOrder
+            case .nf4, .int8, .grouped, .copy: stages = input.isColumnMajor(index)
             case .castToF16: stages = false
             }
             switch tensor {
@@ -42,9 +42,9 @@ struct ScratchPlan: Sendable {
             defer { position += (entry.bytes.count + 4095) / 4096 * 4096 }
             return position
         }
-        transposed = zip(input.entries, tensors).map { entry, tensor in
-            guard input.isFortranOrder, case .awq = tensor else { return nil }
-            defer { position += (entry.bytes.count + 4095) / 4096 * 4096 }
+        transposed = input.entries.indices.map { index in
+            guard input.isColumnMajor(index), case .awq = tensors[index] else { return nil }
+            defer { position += (input.entries[index].bytes.count + 4095) / 4096 * 4096 }
             return position
         }
         base = position

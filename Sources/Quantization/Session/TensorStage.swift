@@ -91,7 +91,7 @@ struct TensorStage {
         }
         let activations = positionsOfActivations
         for index in input.entries.indices {
-            if input.isFortranOrder { try transpose(index, workplace) }
+            if input.isColumnMajor(index) { try transpose(index, workplace) }
             if case .awq(let placement, _) = layout.tensors[index] {
                 // Only the figures are kept: the rest of a result is 32 KiB and more, and the layers may be many.
                 encoded[index] = try search(index, placement, activations, workplace)
