@@ -66,4 +66,15 @@ enum ArchitectureTable {
 extension Recipe {
     /// The modules of the architecture that hold no weight to quantize, or are its output head.
     package var heads: [String] { ArchitectureTable.heads(of: architecture?.modelType) }
+
+    /// The names of modules that were left as they are, those of a tower as one pattern: it is a regular expression,
+    /// for the library's module has other names in front than the tensor.
+    package func patterns(ofSkipped modules: [String]) -> [String] {
+        guard architecture != nil, include.isEmpty, overrides.isEmpty else { return modules }
+        var known: Set<String> = []
+        return modules.compactMap { module in
+            guard let tower = module.towerComponent else { return module }
+            return known.insert(tower).inserted ? "re:(.*[.])?\(tower)[.].*" : nil
+        }
+    }
 }

@@ -16,7 +16,9 @@ enum QuantizationConfig {
         switch recipe.format {
         case .bitsandbytes:
             return bitsandbytes(is4Bit: recipe.method == .nf4, doubleQuant: recipe.doubleQuant, skipped: names)
-        case .compressedTensors: return CompressedTensorsConfig.json(recipe, ignored: names, varied: varied)
+        case .compressedTensors:
+            let ignored = recipe.patterns(ofSkipped: names)
+            return CompressedTensorsConfig.json(recipe, ignored: ignored, varied: varied)
         case .mlx:
             // mlx-lm quantizes exactly the modules that have scales in the file, so it needs no list.
             return .object(affine(recipe) + varied.map { ($0.name, .object(affine($0.recipe))) })
