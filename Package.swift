@@ -51,7 +51,7 @@ let tests: [Target] = [
 ].map { room in
     var dependencies: [Target.Dependency] = [.byName(name: room)]
     switch room {
-    case "Quantization": dependencies += ["Tensors"]
+    case "Quantization": dependencies += ["Tensors", "Compression"]
     case "HTTPWire": dependencies += [httpTypes]
     case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]

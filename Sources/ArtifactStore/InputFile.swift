@@ -1,5 +1,13 @@
 import Glibc
 
+extension OpenedFile {
+    /// Opens a regular file anywhere, for reads at positions.
+    package init(path: String) throws(StoreError) {
+        let raw = try retrying("open", path: path) { unsafe open(path, O_RDONLY | O_CLOEXEC) }
+        try self.init(Descriptor(owning: raw), path: path)
+    }
+}
+
 /// A file, or standard input, read once from start to end.
 package struct InputFile: ~Copyable {
     private let file: Descriptor

@@ -24,8 +24,8 @@ package struct OpenedFile: ~Copyable, Sendable {
         try readExactly(into: &bytes, at: offset, from: file.raw, path: path)
     }
 
-    /// The whole part in memory: meant for reports, not for contents.
-    package borrowing func bytes() throws(StoreError) -> [UInt8] {
-        try readAll(length, from: file.raw, path: path)
+    /// The whole part in memory, or its beginning: meant for reports, not for contents.
+    package borrowing func bytes(atMost limit: Int = .max) throws(StoreError) -> [UInt8] {
+        try readAll(min(length, limit), from: file.raw, path: path)
     }
 }

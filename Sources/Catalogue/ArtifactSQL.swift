@@ -44,6 +44,12 @@ enum ArtifactSQL {
         ORDER BY created_at DESC, id DESC LIMIT ?4
         """
 
+    static let ofInput: StaticString = """
+        SELECT id, owner, name, method, format, mode, input_digest, input_bytes, bytes, digest, manifest, created_at
+        FROM artifacts WHERE owner = ?1 AND input_digest = ?2
+        ORDER BY created_at DESC, id DESC LIMIT ?3
+        """
+
     /// The statement and its values for one page; each combination of filters has a statement that an index serves.
     static func page(
         owner: String, method: String?, name: String?, before position: PageCursor, limit: Int

@@ -86,6 +86,20 @@ package final class Catalogue: Sendable {
         return (rows.dropLast(), PageCursor(createdAt: last.createdAt, id: last.id).text)
     }
 
+    /// The newest artifacts that an owner has of one input (`sha256:<hex>`), at most `maximumPageSize`.
+    package func artifacts(
+        owner: String, ofInput digest: String, limit: Int
+    ) throws(CatalogueError) -> [ArtifactRecord] {
+        let limit = min(max(limit, 1), Self.maximumPageSize)
+        return try reader.withLock { (connection) throws(CatalogueError) in
+            var rows: [ArtifactRecord] = []
+            try connection.run(ArtifactSQL.ofInput, [.text(owner), .text(digest), .integer(Int64(limit))]) {
+                (row) throws(CatalogueError) in rows.append(try ArtifactRecord(row))
+            }
+            return rows
+        }
+    }
+
     /// Removes an artifact's row; false when this owner has no such artifact.
     package func remove(_ id: String, owner: String) throws(CatalogueError) -> Bool {
         try writer.withLock { (connection) throws(CatalogueError) in

@@ -38,7 +38,11 @@ enum Schema {
             UPDATE totals SET count = count - 1, bytes = bytes - old.bytes;
         END;
         PRAGMA user_version = 1;
+        """,
         """
+        CREATE INDEX artifacts_by_input ON artifacts (owner, input_digest, created_at, id);
+        PRAGMA user_version = 2;
+        """,
     ]
 
     /// Throws `newerSchema` when the file is ahead of this program.

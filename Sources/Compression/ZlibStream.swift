@@ -3,7 +3,10 @@ internal import CZlib
 /// The memory of one zlib stream and its steps over spans; all unsafe code of this module is here.
 @safe final class ZlibStream {
     enum Direction {
+        /// Members in the gzip wrapper (RFC 1952).
         case inflating
+        /// Bare deflate (RFC 1951).
+        case inflatingRaw
         case deflating(level: Int)
     }
 
@@ -28,6 +31,8 @@ internal import CZlib
         let result =
             switch direction {
             case .inflating: unsafe inflateInit2_(stream, 15 + 16, ZLIB_VERSION, size)
+            // A negative width of the window means no wrapper.
+            case .inflatingRaw: unsafe inflateInit2_(stream, -15, ZLIB_VERSION, size)
             case .deflating(let level):
                 unsafe deflateInit2_(
                     stream, Int32(clamping: level), Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY, ZLIB_VERSION, size)
@@ -38,7 +43,7 @@ internal import CZlib
     deinit {
         // Both calls only return an error for a stream whose initialization failed.
         switch direction {
-        case .inflating: unsafe inflateEnd(stream)
+        case .inflating, .inflatingRaw: unsafe inflateEnd(stream)
         case .deflating: unsafe deflateEnd(stream)
         }
         unsafe stream.deallocate()
@@ -59,7 +64,7 @@ internal import CZlib
                 let isLast = finish && available.input == input.count
                 let result =
                     switch direction {
-                    case .inflating: unsafe CZlib.inflate(stream, Z_NO_FLUSH)
+                    case .inflating, .inflatingRaw: unsafe CZlib.inflate(stream, Z_NO_FLUSH)
                     case .deflating: unsafe CZlib.deflate(stream, isLast ? Z_FINISH : Z_NO_FLUSH)
                     }
                 // The spans end here: zlib must not see them again.
@@ -87,5 +92,17 @@ internal import CZlib
     /// What zlib says about its last error.
     var message: String {
         unsafe stream.pointee.msg.map { unsafe String(cString: $0) } ?? "malformed data"
+    }
+}
+
+/// The CRC-32 of bytes that follow those whose CRC-32 is `previous`; 0 before the first.
+///
+/// Source: `crc32_z` of zlib, the checksum of gzip and zip (ITU-T V.42).
+package func checksum(_ bytes: RawSpan, following previous: UInt32 = 0) -> UInt32 {
+    unsafe bytes.withUnsafeBytes { bytes in
+        let first = unsafe bytes.bindMemory(to: UInt8.self).baseAddress
+        // zlib takes a missing pointer for the wish to start anew.
+        guard let first = unsafe first else { return previous }
+        return UInt32(truncatingIfNeeded: unsafe crc32_z(UInt(previous), first, bytes.count))
     }
 }

@@ -271,7 +271,7 @@ extension Engine {
         let isBodiless = exchange.head?.method == .head || !ResponseWriter.mayHaveBody(response.status)
         let pieces = isBodiless ? [] : response.body.pieces
         let length = isBodiless ? 0 : frame.length
-        if length > limits.inlineResponseBytes {
+        if length > limits.inlineResponseBytes || pieces.contains(where: \.needsThread) {
             return .deliver(Delivery(pieces: pieces, status: response.status, exchange: exchange, stage: stage))
         }
         do throws(SocketError) {
@@ -297,12 +297,14 @@ extension Engine {
                 offset += count
             }
             part.moveAll(to: &output)
+        case .produced: break  // Needs a thread: `deliver` sends it.
         }
     }
 
     /// Sends a long answer, waiting; for threads of the pool.
     func deliver(_ delivery: Delivery, _ connection: inout Connection) -> Next {
         let stall = limits.writeStall
+        var exchange = delivery.exchange
         var sent = 0
         do throws(SocketError) {
             try connection.flush(stall: stall, more: true)
@@ -313,15 +315,20 @@ extension Engine {
                     try connection.transport.sendAll(unsafe bytes.span.bytes, more: more, stall: stall)
                 case .file(let file, let range):
                     try connection.transport.sendFile(file.source, range: range, stall: stall)
+                case .produced(let producer):
+                    guard let failure = try send(producer, over: &connection, sent: &sent) else { continue }
+                    exchange.errorCode = failure.code
+                    finish(exchange, delivery.status, sent: sent, connection.peer)
+                    return .drop
                 }
                 sent += piece.count
             }
         } catch {
-            return fail(delivery.exchange, delivery.status, error, connection.peer, sent: sent)
+            return fail(exchange, delivery.status, error, connection.peer, sent: sent)
         }
         connection.stage = delivery.stage
         rest(&connection)
-        finish(delivery.exchange, delivery.status, sent: sent, connection.peer)
+        finish(exchange, delivery.status, sent: sent, connection.peer)
         return connection.hasUnseenBytes ? .again : .park
     }
 

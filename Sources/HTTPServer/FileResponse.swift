@@ -14,12 +14,7 @@ extension Response {
         var fields = extra
         fields[.eTag] = etag
         fields[.acceptRanges] = "bytes"
-        switch evaluateConditions(head.fields, method: head.method, etag: etag) {
-        case .proceed: break
-        case .notModified: return Response(status: .notModified, fields: fields)
-        case .preconditionFailed:
-            throw Problem(.preconditionFailed, code: "precondition.failed", detail: "The entity tag is \(etag).")
-        }
+        if let unchanged = try conditional(head, etag: etag, fields) { return unchanged }
         fields[.contentType] = contentType
         // Range is defined for GET alone (RFC 9110 section 14.2).
         guard head.method == .get else { return Response(status: .ok, fields: fields, body: .file(file)) }
@@ -27,6 +22,36 @@ extension Response {
         case .whole: return Response(status: .ok, fields: fields, body: .file(file))
         case .unsatisfiable: throw unsatisfiable(length: file.length)
         case .ranges(let ranges): return partial(file, ranges, contentType: contentType, fields: fields)
+        }
+    }
+
+    /// Answers GET or HEAD of bytes that are produced while they are sent: preconditions, no ranges.
+    ///
+    /// - Parameters:
+    ///   - etag: a strong entity tag with its quotes: the producer must always make the same bytes for it.
+    ///   - make: makes the producer, when the preconditions ask for the bytes.
+    /// - Throws: 412 `precondition.failed`, and what `make` throws.
+    package static func produced(
+        _ head: RequestHead, contentType: String, etag: String, fields extra: HTTPFields = [:],
+        _ make: () throws(Problem) -> any BodyProducer
+    ) throws(Problem) -> Response {
+        var fields = extra
+        fields[.eTag] = etag
+        fields[.acceptRanges] = "none"
+        if let unchanged = try conditional(head, etag: etag, fields) { return unchanged }
+        fields[.contentType] = contentType
+        return Response(status: .ok, fields: fields, body: .produced(try make()))
+    }
+
+    /// 304 where the client holds what it asks for; nil where the method is to be performed.
+    private static func conditional(
+        _ head: RequestHead, etag: String, _ fields: HTTPFields
+    ) throws(Problem) -> Response? {
+        switch evaluateConditions(head.fields, method: head.method, etag: etag) {
+        case .proceed: return nil
+        case .notModified: return Response(status: .notModified, fields: fields)
+        case .preconditionFailed:
+            throw Problem(.preconditionFailed, code: "precondition.failed", detail: "The entity tag is \(etag).")
         }
     }
 

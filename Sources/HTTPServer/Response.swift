@@ -23,12 +23,20 @@ package enum BodyPart: Sendable {
     case bytes([UInt8])
     /// A range of byte offsets of a file.
     case file(FileBody, Range<Int>)
+    /// All that a producer makes.
+    case produced(any BodyProducer)
 
     var count: Int {
         switch self {
         case .bytes(let bytes): bytes.count
         case .file(_, let range): range.count
+        case .produced(let producer): producer.byteCount
         }
+    }
+
+    /// Whether only a thread of the pool may make the bytes, however few they are.
+    var needsThread: Bool {
+        if case .produced = self { true } else { false }
     }
 }
 
@@ -39,6 +47,8 @@ package enum ResponseBody: Sendable {
     case file(FileBody)
     /// Pieces in order, as a multipart answer has them.
     case parts([BodyPart])
+    /// Bytes that are made while they are sent.
+    case produced(any BodyProducer)
 
     /// Bytes in all.
     package var count: Int {
@@ -47,6 +57,7 @@ package enum ResponseBody: Sendable {
         case .bytes(let bytes): bytes.count
         case .file(let file): file.length
         case .parts(let parts): parts.reduce(0) { $0 + $1.count }
+        case .produced(let producer): producer.byteCount
         }
     }
 
@@ -57,6 +68,7 @@ package enum ResponseBody: Sendable {
         case .bytes(let bytes): [.bytes(bytes)]
         case .file(let file): [.file(file, 0..<file.length)]
         case .parts(let parts): parts
+        case .produced(let producer): [.produced(producer)]
         }
     }
 }

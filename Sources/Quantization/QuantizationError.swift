@@ -4,7 +4,7 @@ package import Tensors
 package enum QuantizationError: Error, Sendable, Equatable {
     /// A recipe names no known method, format, option or value.
     case recipe(code: String, detail: String)
-    /// The container (safetensors, npy, raw) is malformed.
+    /// The container (safetensors, npy, npz, raw) is malformed.
     case container(TensorFormatError)
     /// The input ended after `received` of `expected` bytes.
     case truncated(expected: Int, received: Int)
@@ -24,6 +24,10 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case gate(name: String, value: Double, bound: Double, tensor: String)
     /// The method needs calibration data that the input does not hold, or that does not fit.
     case calibration(code: String, detail: String)
+    /// The scales that belong to an FP8 weight cannot be used.
+    case scales(code: String, tensor: String, detail: String)
+    /// An artifact that is to be restored is of no known format, or contradicts itself.
+    case artifact(code: String, detail: String, tensor: String?)
     /// Storage under the session failed.
     case storage(StorageFailure)
 }

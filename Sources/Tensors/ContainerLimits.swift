@@ -12,6 +12,18 @@ package struct ContainerLimits: Sendable, Equatable {
     package var maxNameBytes = 4096
     /// The length of an npy header literal in bytes; numpy's own `max_header_size`.
     package var maxNumpyHeaderBytes = 10_000
+    /// The number of members of a zip archive.
+    package var maxMembers = 65_536
+    /// The length of a zip archive's central directory in bytes.
+    package var maxDirectoryBytes = 16 << 20
+    /// The length of one member of a zip archive in bytes, inflated.
+    package var maxMemberBytes = 1 << 40
+    /// The length of all members of a zip archive together in bytes, inflated.
+    package var maxInflatedBytes = 1 << 44
+    /// Inflated bytes of a member for each byte that is stored, beyond `inflateRatioFloor`.
+    package var maxInflateRatio = 200
+    /// Inflated bytes of a member that the ratio does not count against.
+    package var inflateRatioFloor = 1 << 20
 
     /// The default limits.
     package init() {}

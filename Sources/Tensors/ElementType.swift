@@ -37,10 +37,10 @@ package enum ElementType: String, Sendable, Hashable, CaseIterable {
         }
     }
 
-    /// Whether weights of this type can be quantized: F64, F32, F16 and BF16.
+    /// Whether weights of this type can be quantized: F64, F32, F16, BF16 and the two OCP types of 8 bits.
     package var isQuantizable: Bool {
         switch self {
-        case .f64, .f32, .f16, .bf16: true
+        case .f64, .f32, .f16, .bf16, .f8E4M3, .f8E5M2: true
         default: false
         }
     }

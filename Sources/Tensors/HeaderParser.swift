@@ -1,4 +1,4 @@
-/// Recognises a container by its first bytes and parses its header.
+/// Recognises a container by its first bytes and parses its header; archives have none, see `ZipArchive`.
 ///
 /// Safe to call again with every longer prefix: until the header is whole a call only looks at the first few bytes.
 /// When a stream ends while more is wanted, call once more with `totalBytes` set to what arrived: the error says what
@@ -54,7 +54,7 @@ package func parseFile(
 
 /// A format that people send and this module does not read.
 enum ForeignFormat: CaseIterable {
-    case zip, gguf, hdf5, pickle, gzip, zstandard, lfsPointer, markup, form, json
+    case zip, emptyZip, gguf, hdf5, pickle, gzip, zstandard, lfsPointer, markup, form, json
 
     /// The format whose first bytes these are.
     static func recognise(_ prefix: RawSpan) -> ForeignFormat? {
@@ -66,7 +66,8 @@ enum ForeignFormat: CaseIterable {
 
     private var magics: [[UInt8]] {
         switch self {
-        case .zip: [Array("PK".utf8) + [3, 4], Array("PK".utf8) + [5, 6]]
+        case .zip: [ZipArchive.magic]
+        case .emptyZip: [Array("PK".utf8) + [5, 6]]
         case .gguf: [Array("GGUF".utf8)]
         case .hdf5: [[0x89] + Array("HDF\r\n".utf8)]
         case .pickle: (2...5).map { [0x80, $0] }
@@ -82,7 +83,8 @@ enum ForeignFormat: CaseIterable {
     /// What the bytes are, and what to send instead.
     var detail: String {
         switch self {
-        case .zip: "a zip archive (npz, or a PyTorch checkpoint); send safetensors or a single npy"
+        case .zip: "a zip archive, perhaps npz: only its end says what is in it; send safetensors or a single npy"
+        case .emptyZip: "an empty zip archive"
         case .gguf: "a GGUF file; send the model before it was quantized, as safetensors"
         case .hdf5: "an HDF5 file (Keras); send safetensors or npy"
         case .pickle: "a Python pickle (PyTorch), which is never loaded; send safetensors"

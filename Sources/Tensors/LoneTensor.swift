@@ -11,15 +11,13 @@ package func describeRaw(
         let detail = "\(shape.count) dimensions; the limit is \(limits.maxRank)"
         throw TensorFormatError(code: "raw.rank_too_large", detail: detail)
     }
-    return try loneTensor(
-        in: .raw, type: type, shape: shape, dataOffset: 0, totalBytes: totalBytes, isFortranOrder: false,
-        isBigEndian: false)
+    return try loneTensor(in: .raw, type: type, shape: shape, dataOffset: 0, totalBytes: totalBytes)
 }
 
-/// The description of an input that holds one tensor without a name.
+/// The description of an input, or of a member of an archive, that holds one tensor without a name.
 func loneTensor(
     in container: Container, type: ElementType, shape: [Int], dataOffset: Int, totalBytes: Int?,
-    isFortranOrder: Bool, isBigEndian: Bool
+    isFortranOrder: Bool = false, isBigEndian: Bool = false
 ) throws(TensorFormatError) -> InputDescription {
     let name = NumpyParser.tensorName
     let extent = try TensorExtent(type: type, shape: shape, container: container, tensor: name)
@@ -35,8 +33,8 @@ func loneTensor(
             code: "\(container).\(code)", detail: detail, offset: min(totalBytes, end), tensor: name)
     }
     let entry = TensorEntry(
-        name: name, type: type, shape: shape, elementCount: extent.elements, bytes: 0..<extent.bytes)
-    return InputDescription(
-        container: container, entries: [entry], metadata: [], dataOffset: dataOffset, dataBytes: extent.bytes,
+        name: name, type: type, shape: shape, elementCount: extent.elements, bytes: 0..<extent.bytes,
         isFortranOrder: isFortranOrder, isBigEndian: isBigEndian)
+    return InputDescription(
+        container: container, entries: [entry], metadata: [], dataOffset: dataOffset, dataBytes: extent.bytes)
 }

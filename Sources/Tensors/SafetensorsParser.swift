@@ -8,7 +8,7 @@ struct SafetensorsParser {
     /// The bytes of the length in front of the header.
     static let lengthBytes = 8
     /// The one name in the header that is not a tensor's.
-    private static let metadataName = ExactName("__metadata__")
+    static let metadataName = ExactName("__metadata__")
 
     private let limits: ContainerLimits
     private var scanner: HeaderScanner
@@ -46,7 +46,7 @@ struct SafetensorsParser {
         return .complete(
             InputDescription(
                 container: .safetensors, entries: entries, metadata: parser.metadata ?? [], dataOffset: headerEnd,
-                dataBytes: dataBytes, isFortranOrder: false, isBigEndian: false))
+                dataBytes: dataBytes))
     }
 
     private mutating func readHeader(in bytes: RawSpan) throws(TensorFormatError) {

@@ -10,26 +10,30 @@ package struct TensorEntry: Sendable, Equatable {
     package let elementCount: Int
     /// Where the elements lie, in bytes from the start of the data buffer.
     package let bytes: Range<Int>
-    /// Whether the elements lie column by column.
-    package let isColumnMajor: Bool
+    /// Whether the elements lie column by column; only npy says so, and only where the order makes a difference.
+    package let isFortranOrder: Bool
+    /// Whether multi-byte elements are stored most significant byte first; only npy says so.
+    package let isBigEndian: Bool
 
     /// Describes one tensor; parsers check that the figures agree, a writer computes them.
     package init(
-        name: String, type: ElementType, shape: [Int], elementCount: Int, bytes: Range<Int>, isColumnMajor: Bool = false
+        name: String, type: ElementType, shape: [Int], elementCount: Int, bytes: Range<Int>,
+        isFortranOrder: Bool = false, isBigEndian: Bool = false
     ) {
         self.name = name
         self.type = type
         self.shape = shape
         self.elementCount = elementCount
         self.bytes = bytes
-        self.isColumnMajor = isColumnMajor
+        self.isFortranOrder = isFortranOrder
+        self.isBigEndian = isBigEndian
     }
 
     /// The same bytes as the transposed tensor.
     package var transposed: TensorEntry {
         TensorEntry(
             name: name, type: type, shape: shape.reversed(), elementCount: elementCount, bytes: bytes,
-            isColumnMajor: !isColumnMajor)
+            isFortranOrder: !isFortranOrder, isBigEndian: isBigEndian)
     }
 }
 
@@ -53,6 +57,8 @@ package enum Container: String, Sendable, Hashable, CaseIterable {
     case safetensors
     /// One array behind a Python literal (numpy.lib.format versions 1.0, 2.0 and 3.0).
     case npy
+    /// Named arrays as npy members of a zip archive (`numpy.savez`).
+    case npz
     /// The bare elements of one tensor, its type and shape given beside them.
     case raw
 }
@@ -65,28 +71,21 @@ package struct InputDescription: Sendable, Equatable {
     package let container: Container
     /// The tensors by ascending position in the data buffer; zero-size tensors at one place in header order.
     package let entries: [TensorEntry]
-    /// The `__metadata__` pairs in header order; empty for npy and raw.
+    /// The `__metadata__` pairs in header order; only safetensors has them.
     package let metadata: [MetadataItem]
-    /// Where the data buffer begins, in bytes from the start of the input.
+    /// Where the data buffer begins, in bytes from the start of the input; 0 for npz, whose data buffer is the data of
+    /// the members one behind the other.
     package let dataOffset: Int
     /// The length of the data buffer in bytes.
     package let dataBytes: Int
-    /// Whether all elements lie column by column; only npy says so, and only where the order makes a difference.
-    package let isFortranOrder: Bool
-    /// Whether multi-byte elements are stored most significant byte first; only npy says so.
-    package let isBigEndian: Bool
 
     /// The length of the whole input in bytes: header and data.
     package var totalBytes: Int { dataOffset + dataBytes }
 
-    /// Whether the tensor at an index lies column by column.
-    package func isColumnMajor(_ index: Int) -> Bool { isFortranOrder || entries[index].isColumnMajor }
-
     /// The same input with its tensors described otherwise: as many, of as many bytes.
     package func replacing(entries: [TensorEntry]) -> InputDescription {
         InputDescription(
-            container: container, entries: entries, metadata: metadata, dataOffset: dataOffset, dataBytes: dataBytes,
-            isFortranOrder: isFortranOrder, isBigEndian: isBigEndian)
+            container: container, entries: entries, metadata: metadata, dataOffset: dataOffset, dataBytes: dataBytes)
     }
 
     /// The tensors of several safetensors files, in their order, as those of one file without a header.
@@ -104,8 +103,7 @@ package struct InputDescription: Sendable, Equatable {
             position += file.dataBytes
         }
         return InputDescription(
-            container: .safetensors, entries: entries, metadata: [], dataOffset: 0, dataBytes: position,
-            isFortranOrder: false, isBigEndian: false)
+            container: .safetensors, entries: entries, metadata: [], dataOffset: 0, dataBytes: position)
     }
 }
 

@@ -16,17 +16,22 @@ final class DiskReservation: Sendable {
 
     /// Adds `bytes`; throws `storage` when the disk has no room for all that was added.
     func add(_ bytes: Int) throws(QuantizationError) {
+        try check(
+            wanted.withLock { wanted in
+                wanted += bytes
+                return wanted
+            })
+    }
+
+    /// Throws `storage` when the disk has no room for `bytes`: for what is written before anything else is asked for.
+    func check(_ bytes: Int) throws(QuantizationError) {
         let free: Int
         do throws(StoreError) {
             free = try store.space().free
         } catch {
             throw .storage(StorageFailure(operation: "statvfs", code: StagedStorage.deviceFailed))
         }
-        let sum = wanted.withLock { wanted in
-            wanted += bytes
-            return wanted
-        }
-        guard sum <= free - floor else {
+        guard bytes <= free - floor else {
             throw .storage(StorageFailure(operation: "reserve", code: StagedStorage.diskFull))
         }
     }

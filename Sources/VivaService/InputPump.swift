@@ -29,11 +29,14 @@ struct InputPump {
     private let queue: QuantizingQueue
     private let hash: InputHash
 
-    init(sessions: sending [QuantizingSession], inputBytes: Int?, pool: BufferPool) throws(OpenSSLError) {
+    /// A pump for an input of `inputBytes`, nil when unknown; archives reach the sessions through `intake`.
+    init(
+        sessions: sending [QuantizingSession], intake: sending ArchiveIntake?, inputBytes: Int?, pool: BufferPool
+    ) throws(OpenSSLError) {
         let hash = try InputHash()
         self.hash = hash
         queue = QuantizingQueue(
-            sessions: sessions, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
+            sessions: sessions, intake: intake, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
     }
 
     /// Calls `receive` until it returns 0, then ends the sessions.

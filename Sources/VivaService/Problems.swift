@@ -63,6 +63,14 @@ extension Problem {
                 ])
         case .calibration(let code, let detail):
             self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
+        case .scales(let code, let tensor, let detail):
+            self.init(
+                .unprocessableContent, code: code, title: "The scales of an FP8 weight cannot be used", detail: detail,
+                members: [("tensor", .string(tensor))])
+        case .artifact(let code, let detail, let tensor):
+            self.init(
+                .unprocessableContent, code: code, title: "The artifact cannot be restored", detail: detail,
+                members: [("tensor", tensor.map { .string($0) } ?? .null)])
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }
@@ -80,6 +88,7 @@ extension Problem {
     /// Codes that mean a named limit rather than malformed bytes.
     private static let containerLimits = [
         "header_too_large", "rank_too_large", "too_many_tensors", "too_many_metadata", "name_too_long",
+        "too_many_members", "directory_too_large", "member_too_large", "inflated_too_large", "ratio_too_large",
     ]
 
     /// The answer to a failure of the disk.

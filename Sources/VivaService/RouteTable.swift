@@ -21,6 +21,9 @@ struct RouteTable: Sendable {
             Route(.get, "/v1/artifacts/{id}/content", .worker) { (request) throws(Problem) in
                 try artifacts.content(&request)
             },
+            Route(.get, "/v1/artifacts/{id}/dequantized", .worker) { (request) throws(Problem) in
+                try artifacts.dequantized(&request)
+            },
             Route(.get, "/v1/artifacts/{id}/report", .worker) { (request) throws(Problem) in
                 try artifacts.report(&request)
             },

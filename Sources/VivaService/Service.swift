@@ -93,12 +93,13 @@ package final class Service: Sendable {
         _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue,
         _ metrics: ServiceMetrics, _ draining: DrainingFlag
     ) -> RouteTable {
-        RouteTable(
+        let memory = MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes)
+        return RouteTable(
             quantize: QuantizeHandler(
                 store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
-                memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
-                limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor),
-            artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
+                memory: memory, limits: configuration.sessionLimits,
+                freeBytesFloor: configuration.freeBytesFloor),
+            artifacts: ArtifactHandlers(store: store, catalogue: catalogue, memory: memory),
             operations: OperationsHandlers(
                 store: store, catalogue: catalogue, metrics: metrics,
                 freeBytesFloor: configuration.freeBytesFloor, isDraining: { draining.isSet }))

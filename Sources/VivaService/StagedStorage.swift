@@ -30,7 +30,8 @@ final class StagedStorage: ScratchStorage {
         }
     }
 
-    private static func failure(_ operation: String, _ error: StoreError) -> StorageFailure {
+    /// What a failure of the store means to a session.
+    static func failure(_ operation: String, _ error: StoreError) -> StorageFailure {
         if error.isDiskFull { return StorageFailure(operation: operation, code: diskFull) }
         if case .system(_, _, let code) = error { return StorageFailure(operation: operation, code: code) }
         return StorageFailure(operation: operation, code: deviceFailed)

@@ -6,7 +6,7 @@ struct Quantize: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a file or a model's folder without a server.",
         discussion: """
-            Reads safetensors or npy; raw bytes with --dtype and --shape; '-' is standard input. From a folder with a
+            Reads safetensors, npy or npz; raw bytes with --dtype and --shape; '-' is standard input. From a folder with a
             config.json it makes a new folder that the target library loads.
               viva quantize ./Llama-3.2-1B --method nf4 -o ./Llama-3.2-1B-nf4
               viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-3.2-1B-w4a16
@@ -75,13 +75,13 @@ struct Quantize: ParsableCommand {
     @Option(help: "Fail if a tensor's largest error is more than this share of its largest weight.")
     var maxRelError: String?
 
-    @Option(help: "Element type of raw bytes: float64, float32, float16 or bfloat16.")
+    @Option(help: "Element type of raw bytes: float64, float32, float16, bfloat16, float8_e4m3fn or float8_e5m2.")
     var dtype: String?
 
     @Option(help: "Shape of raw bytes, for instance 4096,4096.")
     var shape: String?
 
-    @Option(help: "Write the report as JSON to this file too.")
+    @Option(help: "Write the report to this file too: a page for people if it ends in .html, else JSON.")
     var report: String?
 
     func run() throws {

@@ -16,7 +16,7 @@ struct Viva: ParsableCommand {
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
             """,
         version: Engine.version,
-        subcommands: [Serve.self, Quantize.self, Plan.self, HealthcheckCommand.self, Version.self])
+        subcommands: [Serve.self, Quantize.self, Dequantize.self, Plan.self, HealthcheckCommand.self, Version.self])
 }
 
 /// `viva version`.

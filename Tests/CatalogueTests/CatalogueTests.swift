@@ -62,6 +62,21 @@ import Testing
         #expect(try !catalogue.contains("c"))
     }
 
+    @Test func artifactsOfOneInputAreNewestFirstAndTheOwners() throws {
+        for number in 0..<5 {
+            #expect(try catalogue.insert(record("a\(number)", createdAt: Int64(number), input: "sha256:aa")))
+        }
+        #expect(try catalogue.insert(record("b", owner: "bob", input: "sha256:aa")))
+        #expect(try catalogue.insert(record("c", input: "sha256:cc")))
+        func ids(_ digest: String, _ limit: Int) throws -> [String] {
+            try catalogue.artifacts(owner: "ann", ofInput: digest, limit: limit).map(\.id)
+        }
+        #expect(try ids("sha256:aa", 100) == ["a4", "a3", "a2", "a1", "a0"])
+        #expect(try ids("sha256:aa", 2) == ["a4", "a3"])
+        #expect(try ids("sha256:cc", 0) == ["c"])
+        #expect(try ids("sha256:dd", 9).isEmpty)
+    }
+
     @Test func removalTakesTheRowAndItsBytes() throws {
         #expect(try catalogue.insert(record("a", bytes: 10)))
         #expect(try catalogue.insert(record("b", bytes: 5)))
@@ -171,11 +186,11 @@ import Testing
 
 func record(
     _ id: String, owner: String = "ann", name: String? = "weights", method: String = "nf4", bytes: Int = 1_234,
-    manifest: String = #"{"id":"a"}"#, createdAt: Int64 = 1_763_852_400_000
+    manifest: String = #"{"id":"a"}"#, createdAt: Int64 = 1_763_852_400_000, input: String = "sha256:00"
 ) -> ArtifactRecord {
     ArtifactRecord(
         id: id, owner: owner, name: name, method: method, format: "bitsandbytes", mode: "best",
-        inputDigest: "sha256:00", inputBytes: 9_876, bytes: bytes, digest: "sha256:11", manifest: manifest,
+        inputDigest: input, inputBytes: 9_876, bytes: bytes, digest: "sha256:11", manifest: manifest,
         createdAt: createdAt)
 }
 

@@ -51,11 +51,11 @@ import Testing
         #expect(try survivor.totals().count == 1)
     }
 
-    @Test func theFileIsAWriteAheadLogOfTheFirstVersion() throws {
+    @Test func theFileIsAWriteAheadLogOfThisVersion() throws {
         let catalogue = try Catalogue(path: path)
         let database = try Database(path)
         #expect(try database.rows("PRAGMA journal_mode") == [["wal"]])
-        #expect(try database.rows("PRAGMA user_version") == [["1"]])
+        #expect(try database.rows("PRAGMA user_version") == [["\(Schema.version)"]])
         #expect(try database.rows("PRAGMA integrity_check") == [["ok"]])
         try catalogue.check()
     }
@@ -76,10 +76,23 @@ import Testing
 
     @Test func aLaterVersionIsRefusedAndLeftUntouched() throws {
         do { #expect(try Catalogue(path: path).insert(record("a"))) }
-        do { _ = try Database(path).rows("PRAGMA user_version = 2") }
+        let later = Schema.version + 1
+        do { _ = try Database(path).rows("PRAGMA user_version = \(later)") }
         let before = try Data(contentsOf: URL(fileURLWithPath: path))
-        #expect(throws: CatalogueError.newerSchema(found: 2, supported: 1)) { _ = try Catalogue(path: path) }
+        #expect(throws: CatalogueError.newerSchema(found: later, supported: Schema.version)) {
+            _ = try Catalogue(path: path)
+        }
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
+    }
+
+    @Test func anOlderFileIsBroughtUpToDate() throws {
+        do { #expect(try Catalogue(path: path).insert(record("a"))) }
+        // What version 1 lacked.
+        do { _ = try Database(path).rows("DROP INDEX artifacts_by_input") }
+        do { _ = try Database(path).rows("PRAGMA user_version = 1") }
+        let catalogue = try Catalogue(path: path)
+        #expect(try catalogue.artifacts(owner: "ann", ofInput: "sha256:00", limit: 9).map(\.id) == ["a"])
+        #expect(try Database(path).rows("PRAGMA user_version") == [["\(Schema.version)"]])
     }
 
     @Test func aFileThatIsNoDatabaseIsRefused() throws {
@@ -125,6 +138,7 @@ import Testing
         (ArtifactSQL.pageByMethod, "artifacts_by_method", "owner=? AND method=? AND (created_at,id)<(?,?)"),
         (ArtifactSQL.pageByName, "artifacts_by_name", "owner=? AND name=? AND (created_at,id)<(?,?)"),
         (ArtifactSQL.pageByNameAndMethod, "artifacts_by_name", "owner=? AND name=? AND (created_at,id)<(?,?)"),
+        (ArtifactSQL.ofInput, "artifacts_by_input", "owner=? AND input_digest=?"),
         (ArtifactSQL.one, "sqlite_autoindex_artifacts_1", "id=?"),
         (ArtifactSQL.contains, "sqlite_autoindex_artifacts_1", "id=?"),
         (ArtifactSQL.remove, "sqlite_autoindex_artifacts_1", "id=?"),

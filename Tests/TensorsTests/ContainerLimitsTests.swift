@@ -11,6 +11,12 @@ struct ContainerLimitsTests {
         #expect(limits.maxRank == 32)
         #expect(limits.maxNameBytes == 4096)
         #expect(limits.maxNumpyHeaderBytes == 10_000)
+        #expect(limits.maxMembers == 65_536)
+        #expect(limits.maxDirectoryBytes == 16_777_216)
+        #expect(limits.maxMemberBytes == 1 << 40)
+        #expect(limits.maxInflatedBytes == 1 << 44)
+        #expect(limits.maxInflateRatio == 200)
+        #expect(limits.inflateRatioFloor == 1 << 20)
     }
 
     @Test func headerBytes() throws {

@@ -24,7 +24,7 @@ enum Fixtures {
         Array(try Data(contentsOf: folder.appending(path: path)))
     }
 
-    /// All cases of the corpus, npz excepted: npz is not read by this module yet.
+    /// All cases of the corpus, npz excepted: only the end of an archive says what is in it.
     static let containers: [ContainerCase] = {
         do {
             let index = try Data(contentsOf: folder.appending(path: "containers/index.json"))

@@ -5,7 +5,8 @@ import Testing
 struct RecognitionTests {
     @Test(
         arguments: [
-            ([0x50, 0x4B, 3, 4, 0x14, 0, 0, 0, 8], "zip"), (Array("GGUF".utf8) + [3, 0, 0, 0, 0x7B], "GGUF"),
+            ([0x50, 0x4B, 3, 4, 0x14, 0, 0, 0, 8], "zip"), ([0x50, 0x4B, 5, 6, 0, 0, 0, 0, 0], "empty zip"),
+            (Array("GGUF".utf8) + [3, 0, 0, 0, 0x7B], "GGUF"),
             ([0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A, 0], "HDF5"),
             ([0x80, 0x02, 0x8A, 0x0A, 0x6C, 0xFC, 0x9C, 0x46, 0xF9], "pickle"),
             ([0x80, 0x04, 0x95, 0x02, 0, 0, 0, 0, 0, 0, 0], "pickle"),
@@ -47,7 +48,7 @@ struct RecognitionTests {
                 description.entries
                     == [TensorEntry(name: "weight", type: .f32, shape: [2, 3], elementCount: 6, bytes: 0..<24)])
             #expect(description.dataOffset == 0 && description.totalBytes == 24)
-            #expect(!description.isFortranOrder && !description.isBigEndian)
+            #expect(description.entries.allSatisfy { !$0.isFortranOrder && !$0.isBigEndian })
         }
     }
 

@@ -25,7 +25,7 @@ struct SafetensorsParserTests {
         #expect(description.dataOffset == 8 + header.utf8.count + 5)
         #expect(description.dataBytes == 10)
         #expect(description.totalBytes == description.dataOffset + 10)
-        #expect(!description.isFortranOrder && !description.isBigEndian)
+        #expect(description.entries.allSatisfy { !$0.isFortranOrder && !$0.isBigEndian })
     }
 
     @Test(arguments: [

@@ -55,6 +55,7 @@ enum Rules {
         // The hot loops: pointers into spans that the caller holds, casts between vectors of one size.
         "Sources/Quantization/AWQ/HalfOctets.swift",
         "Sources/Quantization/AWQ/RowProducts.swift",
+        "Sources/Quantization/Kernels/FP8Widening.swift",
         "Sources/Quantization/Kernels/GroupSpans.swift",
         "Sources/Quantization/Kernels/KernelSpans.swift",
         "Sources/Quantization/Kernels/Kernels.swift",
@@ -65,6 +66,9 @@ enum Rules {
         "Sources/Quantization/Kernels/PortableNF4.swift",
         "Sources/Quantization/Kernels/PortableNF4Search.swift",
         "Sources/Quantization/Kernels/Widening.swift",
+        "Sources/Quantization/Restore/CodeLoops.swift",
+        "Sources/Quantization/Restore/Narrowing.swift",
+        "Sources/Quantization/Restore/NibbleKernels.swift",
         // Page-aligned memory, allocated once and reused.
         "Sources/Quantization/Session/TransferBuffer.swift",
     ]
@@ -73,6 +77,7 @@ enum Rules {
     /// `span.bytes` and `span.mutableBytes`. The compiler calls the view unsafe because other types have padding;
     /// bounds and lifetime stay checked.
     static let byteViews = [
+        "Sources/HTTPServer/BodyProducer.swift",
         "Sources/HTTPServer/Connection.swift",
         "Sources/HTTPServer/Engine.swift",
         "Sources/HTTPServer/InputBuffer.swift",
@@ -82,11 +87,21 @@ enum Rules {
         "Sources/Quantization/AWQ/AWQMoments.swift",
         "Sources/Quantization/AWQ/StagedRows.swift",
         "Sources/Quantization/AWQ/TransposedPlane.swift",
+        "Sources/Quantization/Session/ArchiveIntake.swift",
+        "Sources/Quantization/Session/DeferredPass.swift",
+        "Sources/Quantization/Restore/AWQDecoder.swift",
+        "Sources/Quantization/Restore/ArtifactSource.swift",
+        "Sources/Quantization/Restore/BitsandbytesParts.swift",
+        "Sources/Quantization/Restore/RestoredBand.swift",
+        "Sources/Quantization/Restore/RestoringSession.swift",
         "Sources/Quantization/Session/ElementFeed.swift",
+        "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",
+        "Sources/Quantization/Session/MemberReader.swift",
+        "Sources/Quantization/Session/NpzReader.swift",
         "Sources/Quantization/Session/QuantizingSession.swift",
+        "Sources/Quantization/Session/SwappingEncoder.swift",
         "Sources/Quantization/Session/TensorEncoder.swift",
-        "Sources/Quantization/Session/TensorStage.swift",
         "Sources/Tensors/JSONObjectText.swift",
         "Sources/Tensors/JSONValue.swift",
     ]

@@ -21,7 +21,8 @@ struct TestService {
                 store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
                 memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(),
                 freeBytesFloor: 0),
-            artifacts: ArtifactHandlers(store: store, catalogue: catalogue),
+            artifacts: ArtifactHandlers(
+                store: store, catalogue: catalogue, memory: MemoryBudget(bytes: 1 << 30)),
             operations: OperationsHandlers(
                 store: store, catalogue: catalogue, metrics: metrics, freeBytesFloor: 0, isDraining: { false }))
     }

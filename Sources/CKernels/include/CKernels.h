@@ -2,6 +2,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "restore.h"
+
 // The vector forms of the hot loops of `Quantization`. Each writes the bytes and the error sums of the plain Swift
 // form, bit for bit; what they compute is written there. Input needs no alignment; float output is aligned to 4.
 

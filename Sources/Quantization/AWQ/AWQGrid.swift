@@ -53,4 +53,7 @@ enum AWQWord {
         let n = codes.nibbles
         return n[0] | n[1] << 16 | n[2] << 4 | n[3] << 20 | n[4] << 8 | n[5] << 24 | n[6] << 12 | n[7] << 28
     }
+
+    /// The lowest bit of an output channel (0...7) within its word.
+    static func shift(ofChannel channel: Int) -> UInt32 { UInt32(channel % 2 * 16 + channel / 2 * 4) }
 }

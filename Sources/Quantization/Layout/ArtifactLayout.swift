@@ -60,6 +60,8 @@ package struct ArtifactLayout: Sendable {
     let states: [State]
     /// For every entry of the input, in its order.
     let tensors: [PlannedTensor]
+    /// Where the scales of FP8 weights are.
+    let scaling: BlockScaling
     /// The recipe's variants, and which of them codes each entry of the input (0 for what is not quantized).
     private let variants: [Recipe]
     private let chosen: [UInt16]
@@ -84,7 +86,8 @@ package struct ArtifactLayout: Sendable {
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
         let selection = TensorSelection(recipe)
-        let selected = try selection.treatments(of: input.entries, limits: limits)
+        var selected = try selection.treatments(of: input.entries, limits: limits)
+        scaling = try BlockScaling(input.entries, &selected.treatments)
         guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
@@ -99,6 +102,7 @@ package struct ArtifactLayout: Sendable {
         var builder = LayoutBuilder()
         for (entry, treatment) in zip(input.entries, selected.treatments) {
             let recipe = variants[treatment.variant ?? 0]
+            let entry = treatment == .copy ? entry : entry.widened
             try limits.check(entry, treatment, recipe)
             builder.add(entry, treatment, recipe)
         }
@@ -131,7 +135,9 @@ package struct ArtifactLayout: Sendable {
         fileBytes = start + (parts.last.map { $0.place.offset + $0.place.bytes } ?? 0)
         let chosen = chosen
         scratchBytes =
-            ScratchPlan(input: input, tensors: self.tensors, recipe: { variants[Int(chosen[$0])] }).bytes
+            ScratchPlan(
+                input: input, tensors: self.tensors, scaling: scaling, recipe: { variants[Int(chosen[$0])] }
+            ).bytes
     }
 
     /// The recipe that codes the tensor at `index` of the input.

@@ -152,6 +152,12 @@ struct LayoutBuilder {
 }
 
 extension PlannedTensor {
+    /// Whether the tensor is written as it came.
+    var isCopy: Bool {
+        if case .copy = self { return true }
+        return false
+    }
+
     /// The same places, `distance` bytes further into the file.
     func moved(by distance: Int) -> PlannedTensor {
         func move(_ place: Place) -> Place { Place(offset: place.offset + distance, bytes: place.bytes) }

@@ -8,7 +8,7 @@ enum Treatment: Sendable, Equatable {
     case copy
     /// The bias of a Linear that AWQ quantizes: cast to F16, as AutoAWQ stores it.
     case castToF16
-    /// Calibration data: read, never written.
+    /// Calibration data, or the scales of an FP8 weight that is quantized: read, never written.
     case calibration
 
     /// Which of the recipe's variants codes the tensor; nil when none does.
@@ -53,14 +53,17 @@ struct TensorSelection: Sendable {
         var warnings: [String] = []
         let names = Set(entries.map { ExactName($0.name) })
         let isCalibration = entries.map { recipe.format == .awq && calibrates($0.name, names) }
-        let weights = isCalibration.count(where: { !$0 })
+        let scales = BlockScaling.names(in: entries)
+        let weights = zip(entries, isCalibration).count { !$1 && !scales.contains(ExactName($0.name)) }
         var steps = 0
         var treatments: [Treatment] = []
         treatments.reserveCapacity(entries.count)
         for (entry, calibration) in zip(entries, isCalibration) {
             if calibration {
                 treatments.append(.calibration)
-            } else if let variant = variant(of: entry, isLone: weights == 1, &steps) {
+            } else if !scales.contains(ExactName(entry.name)),
+                let variant = variant(of: entry, isLone: weights == 1, &steps)
+            {
                 if let problem = shapeProblem(entry, variants[variant]) {
                     warnings.append("\(entry.name) is copied as it is: \(problem)")
                     treatments.append(.copy)

@@ -105,6 +105,9 @@ package struct QualityReport: Sendable {
     package let tensors: [TensorReport]
     /// Sums pooled over the quantized tensors.
     package let pooled: QualitySums
+    /// Errors of all quantized weights, in quarter octaves.
+    package var errors: ErrorDistribution { errorCounts.quarterOctaves }
+    let errorCounts: ErrorCounts
     /// Weights that were quantized.
     package let quantizedWeights: Int
     /// All elements of the input, calibration data excepted.
@@ -130,12 +133,14 @@ package struct QualityReport: Sendable {
     static func joined(_ shards: [QualityReport], warnings: [String]) -> QualityReport {
         var pooled = QualitySums()
         for shard in shards { pooled.add(shard.pooled) }
+        var errors = ErrorCounts()
+        for shard in shards { errors.add(shard.errorCounts) }
         let weights = shards.reduce(0) { $0 + $1.quantizedWeights }
         func mean(_ figure: (QualityReport) -> Double) -> Double {
             shards.reduce(0) { $0 + figure($1) * Double($1.quantizedWeights) } / Double(max(1, weights))
         }
         return QualityReport(
-            tensors: shards.flatMap(\.tensors), pooled: pooled, quantizedWeights: weights,
+            tensors: shards.flatMap(\.tensors), pooled: pooled, errorCounts: errors, quantizedWeights: weights,
             totalWeights: shards.reduce(0) { $0 + $1.totalWeights },
             bitsPerWeight: mean(\.bitsPerWeight), codeBits: mean(\.codeBits), findings: warnings)
     }

@@ -3,6 +3,7 @@ import Tensors
 /// Gathers the report tensor by tensor.
 struct ReportBuilder {
     private let warnings: [String]
+    private let errors: ErrorCounts
     private var tensors: [TensorReport] = []
     private var pooled = QualitySums()
     private var totalWeights = 0
@@ -14,8 +15,9 @@ struct ReportBuilder {
     /// Σ of the code bits of all quantized weights.
     private var codeBits = 0
 
-    init(warnings: [String]) {
+    init(warnings: [String], errors: ErrorCounts) {
         self.warnings = warnings
+        self.errors = errors
     }
 
     /// Adds one tensor; `recipe` is that of its variant, `isVaried` says whether it is an override's.
@@ -44,8 +46,9 @@ struct ReportBuilder {
     func report() -> QualityReport {
         let bits = pooled.count == 0 ? 0 : Double(codedBytes) * 8 / Double(pooled.count)
         return QualityReport(
-            tensors: tensors, pooled: pooled, quantizedWeights: pooled.count, totalWeights: totalWeights,
-            bitsPerWeight: bits, codeBits: Double(codeBits) / Double(max(1, pooled.count)), findings: warnings)
+            tensors: tensors, pooled: pooled, errorCounts: errors, quantizedWeights: pooled.count,
+            totalWeights: totalWeights, bitsPerWeight: bits,
+            codeBits: Double(codeBits) / Double(max(1, pooled.count)), findings: warnings)
     }
 }
 

@@ -46,6 +46,9 @@ package struct TensorQuality: Sendable, Equatable {
     package var sums: QualitySums
     /// 99 of 100 weights have at most this error: interpolated in a histogram with 16 bins an octave.
     package var p99Error: Double
+    /// How many weights have which error, in octaves. Counted before the scales were quantized themselves where
+    /// `absoluteErrorsAreBounds`.
+    package let errors: ErrorDistribution
     /// Whether mean, largest and p99 absolute error are upper bounds: so in the reference's double quantization, whose
     /// offset only the end of the tensor knows. The squared errors are exact all the same.
     package var absoluteErrorsAreBounds = false
@@ -55,9 +58,16 @@ package struct TensorQuality: Sendable, Equatable {
 }
 
 extension TensorQuality {
+    /// What the sums and the counted errors of a tensor say.
+    init(sums: QualitySums, counts: ErrorCounts) {
+        self.sums = sums
+        p99Error = counts.quantile(0.99)
+        errors = counts.octaves
+    }
+
     /// What AWQ measured of one layer.
-    init(_ errors: AWQErrorSums) {
-        sums = QualitySums()
+    init(_ errors: AWQErrorSums, counts: ErrorCounts) {
+        var sums = QualitySums()
         sums.count = errors.count
         sums.signal = errors.signal
         sums.squaredError = errors.squaredError
@@ -65,62 +75,6 @@ extension TensorQuality {
         sums.absoluteError = errors.absoluteError
         sums.maximumError = Double(errors.maximumError)
         sums.maximumSignal = Double(errors.maximumSignal)
-        var counts = ErrorCounts()
-        counts.add(errors.histogram)
-        p99Error = counts.quantile(0.99)
-    }
-}
-
-/// Counts of |error| by magnitude: bin = float32 bits >> 19, that is 16 bins an octave.
-struct ErrorCounts: Sendable {
-    /// Counts since the last flush; the kernels add to them.
-    var recent = [UInt32](repeating: 0, count: ErrorHistogram.bins)
-    private(set) var counts = [UInt64](repeating: 0, count: ErrorHistogram.bins)
-    private var unflushed = 0
-
-    /// Announces `count` more elements and moves the recent counts on before one could overflow.
-    mutating func willCount(_ count: Int) {
-        if unflushed + count > Int(UInt32.max) { flush() }
-        unflushed += count
-    }
-
-    /// Adds counts that were made elsewhere.
-    mutating func add(_ other: [UInt64]) {
-        for (bin, count) in other.enumerated() { counts[bin] += count }
-    }
-
-    /// Takes back counts of this announcement that are not to stand, and leaves `rejected` at zero.
-    mutating func withdraw(_ rejected: inout [UInt32]) {
-        for bin in 0..<ErrorHistogram.bins {
-            recent[bin] &-= rejected[bin]
-            rejected[bin] = 0
-        }
-    }
-
-    private mutating func flush() {
-        for bin in 0..<ErrorHistogram.bins where recent[bin] != 0 {
-            counts[bin] += UInt64(recent[bin])
-            recent[bin] = 0
-        }
-        unflushed = 0
-    }
-
-    /// The smallest error that `fraction` of all elements do not exceed, linear inside its bin.
-    mutating func quantile(_ fraction: Double) -> Double {
-        flush()
-        let total = counts.reduce(0, +)
-        guard total > 0 else { return 0 }
-        let wanted = fraction * Double(total)
-        var below = 0.0
-        for (bin, count) in counts.enumerated() where count > 0 {
-            let reached = below + Double(count)
-            if reached >= wanted {
-                let low = Double(ErrorHistogram.lowerBound(of: bin))
-                let high = Double(ErrorHistogram.lowerBound(of: bin + 1))
-                return low + (high - low) * (wanted - below) / Double(count)
-            }
-            below = reached
-        }
-        return 0
+        self.init(sums: sums, counts: counts)
     }
 }

@@ -13,9 +13,15 @@ struct FortranPass {
     /// Columns up to this many bytes are read several at once: a read costs as much as this many bytes.
     private static let shortColumn = 4096
 
-    /// Feeds `encoder` with all rows in order. `entry.shape` is [rows, columns].
+    /// Rows and columns: the two dimensions of `entry` that are more than 1; all others do not move an element.
+    private var extents: (rows: Int, columns: Int) {
+        let extents = entry.shape.filter { $0 > 1 }
+        return extents.count == 2 ? (extents[0], extents[1]) : (entry.elementCount, 1)
+    }
+
+    /// Feeds `encoder` with all rows in order.
     func run(_ encoder: inout any TensorEncoder, _ workplace: Workplace) throws(QuantizationError) {
-        let (rows, columns) = (entry.shape[0], entry.shape[1])
+        let (rows, columns) = extents
         let width = entry.type.bitWidth / 8
         let tileRows = max(1, min(rows, tileBytes / (columns * width)))
         let tileColumns = max(1, min(columns, tileBytes / (tileRows * width)))
@@ -35,7 +41,7 @@ struct FortranPass {
         _ taken: Range<Int>, _ columns: Range<Int>, into tile: inout [UInt8], through read: inout [UInt8],
         _ workplace: Workplace
     ) throws(QuantizationError) {
-        let rows = entry.shape[0]
+        let rows = extents.rows
         let width = entry.type.bitWidth / 8
         // Short columns are read whole, rows that are not wanted included, as many at once as fit.
         let isShort = rows * width <= Self.shortColumn

@@ -67,7 +67,7 @@ struct GroupEncoder: TensorEncoder {
             let extents = entry.shape.map { Int64($0) }
             try workplace.write(extents.span, at: shape.offset)
         }
-        return EncodedTensor(quality: TensorQuality(sums: sums, p99Error: histogram.quantile(0.99)))
+        return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
     }
 
     private mutating func scale(

@@ -46,7 +46,7 @@ struct Int8Encoder: TensorEncoder {
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
         try flushScales(workplace)
         try workplace.write([UInt8(0)].span, at: places.format.offset)
-        return EncodedTensor(quality: TensorQuality(sums: sums, p99Error: histogram.quantile(0.99)))
+        return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
     }
 
     private mutating func encode(

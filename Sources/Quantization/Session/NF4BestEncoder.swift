@@ -137,7 +137,7 @@ struct NF4BestEncoder: TensorEncoder {
             try workplace.write(dynamicMap.span, at: map.offset)
         }
         return EncodedTensor(
-            quality: TensorQuality(sums: sums, p99Error: histogram.quantile(0.99)),
+            quality: TensorQuality(sums: sums, counts: histogram), counts: histogram,
             nestedOffset: nested?.offset)
     }
 

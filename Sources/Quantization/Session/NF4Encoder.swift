@@ -65,13 +65,15 @@ struct NF4Encoder: TensorEncoder {
         try flushPending(workplace)
         let quantMap = (0..<16).map { NF4Tables.values[$0] }
         try workplace.write(quantMap.span, at: placement.quantMap.offset)
-        var quality = TensorQuality(sums: sums, p99Error: histogram.quantile(0.99))
-        guard var nested, let map = placement.nestedQuantMap else { return EncodedTensor(quality: quality) }
+        var quality = TensorQuality(sums: sums, counts: histogram)
+        guard var nested, let map = placement.nestedQuantMap else {
+            return EncodedTensor(quality: quality, counts: histogram)
+        }
         let dynamicMap = DynamicMap.values
         try workplace.write(dynamicMap.span, at: map.offset)
         let offset = try nested.run(&quality, workplace)
         quality.excludesCast = excludesCast
-        return EncodedTensor(quality: quality, nestedOffset: offset)
+        return EncodedTensor(quality: quality, counts: histogram, nestedOffset: offset)
     }
 
     /// Checks, writes and counts what the kernel has left in the buffers.

@@ -18,16 +18,18 @@ package final class QuantizingQueue: Sendable {
     private let isInline: Bool
     private let next = Mutex(0)
 
-    /// A queue for `sessions`; `inputBytes` is the input's length where it is known.
+    /// A queue for `sessions`, which an archive reaches through `intake`; without one archives are refused.
+    /// `inputBytes` is the input's length where it is known.
     package init(
-        sessions: sending [QuantizingSession], inputBytes: Int?, pool: BufferPool,
+        sessions: sending [QuantizingSession], intake: sending ArchiveIntake? = nil, inputBytes: Int?,
+        pool: BufferPool,
         alongside: @escaping @Sendable (RawSpan) -> Void = { _ in }
     ) {
         self.pool = pool
         self.alongside = alongside
         ring = pool.take()
         free = DispatchSemaphore(value: ring.count)
-        work = SessionBox(sessions)
+        work = SessionBox(sessions, intake)
         isInline = inputBytes.map { $0 <= BufferPool.bufferBytes } ?? false
     }
 
@@ -106,12 +108,15 @@ package enum TransferError<Receive: Error>: Error {
 
 /// The sessions and the first failure among them.
 private final class SessionBox: @unchecked Sendable {
-    // Invariant: `sessions` are touched by the serial queue, or by the caller when the queue is empty: never by both.
+    // Invariant: `sessions` and `intake` are touched by the serial queue, or by the caller when the queue is empty:
+    // never by both.
     private let sessions: [QuantizingSession]
+    private let intake: ArchiveIntake?
     private let firstFailure = Mutex<QuantizationError?>(nil)
 
-    init(_ sessions: sending [QuantizingSession]) {
+    init(_ sessions: sending [QuantizingSession], _ intake: sending ArchiveIntake?) {
         self.sessions = sessions
+        self.intake = intake
     }
 
     var failure: QuantizationError? { firstFailure.withLock { $0 } }
@@ -120,7 +125,8 @@ private final class SessionBox: @unchecked Sendable {
         guard failure == nil else { return }
         do throws(QuantizationError) {
             try buffer.read { (bytes) throws(QuantizationError) in
-                for session in sessions { try session.consume(bytes) }
+                guard let intake else { return try sessions.consume(bytes) }
+                try intake.consume(bytes, for: sessions)
             }
         } catch {
             firstFailure.withLock { $0 = error }
@@ -129,6 +135,14 @@ private final class SessionBox: @unchecked Sendable {
 
     func finish(_ digest: String) throws(QuantizationError) -> [SessionResult] {
         if let failure { throw failure }
+        try intake?.finish(for: sessions)
         return try sessions.map { (session) throws(QuantizationError) in try session.finish(inputDigest: digest) }
+    }
+}
+
+extension [QuantizingSession] {
+    /// Gives the next bytes of the input to each session.
+    func consume(_ bytes: RawSpan) throws(QuantizationError) {
+        for session in self { try session.consume(bytes) }
     }
 }

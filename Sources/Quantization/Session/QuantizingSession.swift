@@ -2,7 +2,7 @@ package import Tensors
 
 /// What a client says about bytes that do not describe themselves.
 package enum InputDeclaration: Sendable, Equatable {
-    /// safetensors or npy, recognised by content.
+    /// safetensors, npy or npz, recognised by content.
     case recognise
     /// Raw little-endian elements in row-major order; the tensor is called `weight`.
     case raw(type: ElementType, shape: [Int])
@@ -139,9 +139,10 @@ package final class QuantizingSession {
         }
     }
 
-    private func begin(_ input: InputDescription) throws(QuantizationError) {
+    /// Begins with an input that is described already: what is consumed next is its data buffer.
+    package func begin(_ input: InputDescription) throws(QuantizationError) {
         let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
-        try memory?.add(zip(layout.tensors, input.entries).map { $0.workingBytes(of: $1) }.max() ?? 0)
+        try memory?.add(zip(layout.tensors, input.entries).map { $0.workingBytes(of: $1.widened) }.max() ?? 0)
         try onPlan(layout)
         stage = TensorStage(input: layout.input, layout: layout, recipe: recipe)
     }

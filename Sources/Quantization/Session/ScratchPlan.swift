@@ -4,50 +4,70 @@ import Tensors
 struct ScratchPlan: Sendable {
     /// For every input tensor its offset in scratch, nil when it streams.
     let staged: [Int?]
-    /// Where a column-major tensor goes once it is transposed, nil when nothing needs it twice.
-    let transposed: [Int?]
+    /// Whether a staged tensor lies there as it came and is encoded at the end: it is column-major, or an FP8 weight
+    /// whose scales follow it.
+    let isDeferred: [Bool]
+    /// Where a deferred tensor goes then if its encoder needs all of it, nil otherwise.
+    let restaged: [Int?]
     /// The first byte behind everything staged.
     let base: Int
     /// All of the scratch that the session may touch.
     let bytes: Int
 
     /// The scratch for `tensors` of `input`; `recipe` gives the recipe of the tensor at an index.
-    init(input: InputDescription, tensors: [PlannedTensor], recipe: (Int) -> Recipe) {
+    init(
+        input: InputDescription, tensors: [PlannedTensor], scaling: BlockScaling, recipe: (Int) -> Recipe
+    ) {
         var position = 0
         var needed = 0
+        // Aligned, so that a page of scratch never belongs to two tensors.
+        func place(_ bytes: Int) -> Int {
+            defer { position += (bytes + 4095) / 4096 * 4096 }
+            return position
+        }
         let usesActivations = tensors.indices.contains { recipe($0).needsActivations }
-        staged = input.entries.indices.map { index in
-            let (entry, tensor, recipe) = (input.entries[index], tensors[index], recipe(index))
-            let stages: Bool
-            switch tensor {
-            case .awq: stages = true
-            case .calibration: stages = usesActivations
-            case .nf4, .int8, .grouped, .copy: stages = input.isColumnMajor(index)
-            case .castToF16: stages = false
+        var (staged, restaged): ([Int?], [Int?]) = ([], [])
+        var isDeferred: [Bool] = []
+        for (index, entry) in input.entries.enumerated() {
+            needed = max(needed, Self.workingBytes(entry.widened, tensors[index], recipe(index)))
+            let needsAll: Bool
+            switch tensors[index] {
+            case .awq: needsAll = true
+            case .calibration: needsAll = usesActivations
+            case .nf4, .int8, .grouped, .copy, .castToF16: needsAll = false
             }
-            switch tensor {
-            case .nf4 where recipe.doubleQuant && recipe.mode == .reference:
-                let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize
-                needed = max(needed, blocks * NestedPass.recordBytes)
-            case .awq(let placement, _):
-                let weight = StagedTensor(type: entry.type, rows: entry.shape[0], columns: entry.shape[1], offset: 0)
-                let layer = AWQLayer(
-                    name: entry.name, weight: weight, activations: nil, options: AWQOptions(recipe),
-                    placement: placement, scratchBase: 0)
-                needed = max(needed, layer.scratchByteCount)
-            default: break
+            let isRead = needsAll || tensors[index] != .calibration
+            let waits = isRead && (entry.isFortranOrder || scaling.scalesOfWeights[index].map { $0 > index } ?? false)
+            if scaling.holdsScales(index) {
+                staged.append(place(entry.elementCount * 4))
+            } else if waits {
+                staged.append(place(entry.bytes.count))
+            } else {
+                staged.append(needsAll ? place(entry.widened.bytes.count) : nil)
             }
-            guard stages else { return nil }
-            // Aligned, so that a page of scratch never belongs to two tensors.
-            defer { position += (entry.bytes.count + 4095) / 4096 * 4096 }
-            return position
+            isDeferred.append(waits)
+            restaged.append(waits && needsAll ? place(entry.widened.bytes.count) : nil)
         }
-        transposed = input.entries.indices.map { index in
-            guard input.isColumnMajor(index), case .awq = tensors[index] else { return nil }
-            defer { position += (input.entries[index].bytes.count + 4095) / 4096 * 4096 }
-            return position
-        }
+        self.staged = staged
+        self.restaged = restaged
+        self.isDeferred = isDeferred
         base = position
         bytes = position + needed
+    }
+
+    /// Bytes that the passes of one tensor use from `base` on.
+    private static func workingBytes(_ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe) -> Int {
+        switch tensor {
+        case .nf4 where recipe.doubleQuant && recipe.mode == .reference:
+            let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize
+            return blocks * NestedPass.recordBytes
+        case .awq(let placement, _):
+            let weight = StagedTensor(type: entry.type, rows: entry.shape[0], columns: entry.shape[1], offset: 0)
+            let layer = AWQLayer(
+                name: entry.name, weight: weight, activations: nil, options: AWQOptions(recipe),
+                placement: placement, scratchBase: 0)
+            return layer.scratchByteCount
+        default: return 0
+        }
     }
 }

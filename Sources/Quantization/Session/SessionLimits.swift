@@ -6,6 +6,8 @@ package struct SessionLimits: Sendable, Equatable {
     package var container = ContainerLimits()
     /// Bytes of all tensors of one input: 16 TiB, so that every later sum fits an `Int`.
     package var maximumInputBytes = 1 << 44
+    /// Bytes of an archive, which is staged whole on scratch storage; a disk without room refuses earlier.
+    package var maximumArchiveBytes = 1 << 40
     /// Elements of one row where a row shares a scale: 32 MiB as float32, the largest thing held whole.
     package var maximumRowElements = 8 << 20
     /// Input columns of a Linear that AWQ searches.

@@ -36,15 +36,7 @@ struct Workplace {
     func unstage<Value: BitwiseCopyable>(
         into values: inout [Value], count: Int, at offset: Int
     ) throws(QuantizationError) {
-        // Every bit pattern is a valid number, and the session staged these bytes itself.
-        var span = values.mutableSpan
-        var bytes = unsafe span.mutableBytes
-        var wanted = bytes._mutatingExtracting(first: count * MemoryLayout<Value>.stride)
-        do {
-            try scratch.read(into: &wanted, at: offset)
-        } catch {
-            throw .storage(error)
-        }
+        try scratch.unstage(into: &values, count: count, at: offset)
     }
 }
 
@@ -62,6 +54,8 @@ protocol TensorEncoder {
 /// What an encoder knows when its tensor is written.
 struct EncodedTensor {
     var quality: TensorQuality?
+    /// The counted errors behind `quality`; taken out once they have joined those of the other tensors.
+    var counts: ErrorCounts?
     /// NF4 with double quantization: the mean of absmax.
     var nestedOffset: Float?
     /// AWQ: the ratio that the scale search chose.

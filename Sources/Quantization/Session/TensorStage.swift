@@ -6,29 +6,24 @@ struct TensorStage {
     private let layout: ArtifactLayout
     private let recipe: Recipe
     private let scratch: ScratchPlan
-    private var swap: ByteSwap?
     private var current = 0
     /// Bytes of the current tensor that have been taken.
     private var taken = 0
     private var encoder: (any TensorEncoder)?
     private var encoded: [EncodedTensor]
+    /// The errors of all tensors so far.
+    private var errors = ErrorCounts()
 
     init(input: InputDescription, layout: ArtifactLayout, recipe: Recipe) {
         self.input = input
         self.layout = layout
         self.recipe = recipe
-        scratch = ScratchPlan(input: input, tensors: layout.tensors, recipe: { layout.recipe(of: $0) })
+        scratch = ScratchPlan(
+            input: input, tensors: layout.tensors, scaling: layout.scaling, recipe: { layout.recipe(of: $0) })
         encoded = [EncodedTensor](repeating: EncodedTensor(), count: input.entries.count)
-        if input.isBigEndian { swap = ByteSwap(width: (input.entries.first?.type.bitWidth ?? 8) / 8) }
     }
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
-        guard swap != nil else { return try walk(bytes, workplace) }
-        let little = swap?.swapped(bytes) ?? []
-        try walk(unsafe little.span.bytes, workplace)
-    }
-
-    private mutating func walk(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         var rest = bytes
         while rest.byteCount > 0 {
             try skipFinished(workplace)
@@ -49,8 +44,7 @@ struct TensorStage {
     private mutating func skipFinished(_ workplace: Workplace) throws(QuantizationError) {
         while current < input.entries.count, taken == input.entries[current].bytes.count {
             var finished = encoder ?? makeEncoder(current)
-            encoded[current] = try finished.finish(workplace)
-            try recipe.gates.check(encoded[current].quality, tensor: input.entries[current].name)
+            try keep(finished.finish(workplace), at: current)
             encoder = nil
             current += 1
             taken = 0
@@ -59,13 +53,29 @@ struct TensorStage {
 
     /// The encoder for a tensor as its bytes arrive: its own, or a staging one when a later pass needs all of it.
     private func makeEncoder(_ index: Int) -> any TensorEncoder {
-        if let offset = scratch.staged[index] { return StagingEncoder(offset: offset) }
-        if layout.tensors[index] == .calibration { return DiscardingEncoder() }
-        return makeFinalEncoder(index)
+        let entry = input.entries[index]
+        let encoder: any TensorEncoder
+        switch scratch.staged[index] {
+        case let offset? where layout.scaling.holdsScales(index): encoder = ScaleEncoder(entry: entry, offset: offset)
+        case let offset? where scratch.isDeferred[index]: encoder = StagingEncoder(offset: offset)
+        case let offset: encoder = makeEncoder(index, stagedAt: offset)
+        }
+        return entry.isBigEndian ? SwappingEncoder(entry: entry, next: encoder) : encoder
+    }
+
+    /// The encoder for a tensor's rows in order: on to scratch, if there is a place for them, or to the artifact.
+    private func makeEncoder(_ index: Int, stagedAt offset: Int?) -> any TensorEncoder {
+        let encoder = offset.map { StagingEncoder(offset: $0) } ?? makeFinalEncoder(index)
+        let entry = input.entries[index]
+        if !entry.isFP8 || layout.tensors[index].isCopy { return encoder }
+        let scales = layout.scaling.scalesOfWeights[index].flatMap { scratch.staged[$0] }.map {
+            BlockScales(of: entry, at: $0)
+        }
+        return FP8Encoder(entry: entry, scales: scales, next: encoder)
     }
 
     private func makeFinalEncoder(_ index: Int) -> any TensorEncoder {
-        let (entry, recipe) = (input.entries[index], layout.recipe(of: index))
+        let (entry, recipe) = (input.entries[index].widened, layout.recipe(of: index))
         switch layout.tensors[index] {
         case .copy(let place): return CopyEncoder(place: place)
         case .castToF16(let place): return CastEncoder(entry: entry, place: place)
@@ -89,30 +99,31 @@ struct TensorStage {
             let received = input.dataOffset + (input.entries[current].bytes.lowerBound) + taken
             throw .truncated(expected: input.totalBytes, received: received)
         }
+        for index in input.entries.indices where scratch.isDeferred[index] { try encodeDeferred(index, workplace) }
         let activations = positionsOfActivations
         for index in input.entries.indices {
-            if input.isColumnMajor(index) { try transpose(index, workplace) }
             if case .awq(let placement, _) = layout.tensors[index] {
-                // Only the figures are kept: the rest of a result is 32 KiB and more, and the layers may be many.
-                encoded[index] = try search(index, placement, activations, workplace)
-                try recipe.gates.check(encoded[index].quality, tensor: input.entries[index].name)
+                try keep(search(index, placement, activations, workplace), at: index)
             }
         }
         try writePrefix(digest, workplace)
         return result(memory)
     }
 
-    private mutating func transpose(_ index: Int, _ workplace: Workplace) throws(QuantizationError) {
+    private mutating func encodeDeferred(_ index: Int, _ workplace: Workplace) throws(QuantizationError) {
         guard let offset = scratch.staged[index] else { return }
-        var encoder: any TensorEncoder
-        if let target = scratch.transposed[index] {
-            encoder = StagingEncoder(offset: target)
-        } else {
-            encoder = makeFinalEncoder(index)
-        }
-        try FortranPass(entry: input.entries[index], offset: offset).run(&encoder, workplace)
-        encoded[index] = try encoder.finish(workplace)
-        try recipe.gates.check(encoded[index].quality, tensor: input.entries[index].name)
+        var encoder = makeEncoder(index, stagedAt: scratch.restaged[index])
+        try DeferredPass(entry: input.entries[index], offset: offset).run(&encoder, workplace)
+        try keep(encoder.finish(workplace), at: index)
+    }
+
+    /// Keeps the figures of a tensor only, if they pass the gates: the counts of its errors are 48 KiB, and the tensors
+    /// may be many.
+    private mutating func keep(_ tensor: EncodedTensor, at index: Int) throws(QuantizationError) {
+        try recipe.gates.check(tensor.quality, tensor: input.entries[index].name)
+        encoded[index] = tensor
+        guard let counts = encoded[index].counts.take() else { return }
+        errors.add(counts)
     }
 
     /// Where the calibration tensors of the modules lie in the input.
@@ -141,14 +152,16 @@ struct TensorStage {
             name: entry.name, weight: weight, activations: activations, options: AWQOptions(recipe),
             placement: placement, scratchBase: scratch.base)
         let result = try layer.run(scratch: workplace.scratch, output: workplace.output)
+        var counts = ErrorCounts()
+        counts.add(result.errors.histogram)
         return EncodedTensor(
-            quality: TensorQuality(result.errors), scaleRatio: result.chosenRatio,
+            quality: TensorQuality(result.errors, counts: counts), counts: counts, scaleRatio: result.chosenRatio,
             outputError: result.outputErrorRelative)
     }
 
     private func staged(_ index: Int) -> StagedTensor? {
-        let entry = input.entries[index]
-        guard let offset = scratch.transposed[index] ?? scratch.staged[index], entry.shape.count == 2 else {
+        let entry = input.entries[index].widened
+        guard let offset = scratch.restaged[index] ?? scratch.staged[index], entry.shape.count == 2 else {
             return nil
         }
         return StagedTensor(type: entry.type, rows: entry.shape[0], columns: entry.shape[1], offset: offset)
@@ -164,7 +177,7 @@ struct TensorStage {
     }
 
     private func result(_ memory: MemoryShare?) -> SessionResult {
-        var builder = ReportBuilder(warnings: layout.warnings)
+        var builder = ReportBuilder(warnings: layout.warnings, errors: errors)
         for (index, entry) in input.entries.enumerated() {
             builder.add(
                 entry, layout.tensors[index], encoded[index], layout.recipe(of: index),

@@ -1,4 +1,5 @@
 import ArtifactStore
+import Catalogue
 import Observability
 import OpenSSL
 import Quantization
@@ -18,7 +19,8 @@ package struct CommandLineQuantizer {
     }
 
     /// Quantizes `input` (`-` is standard input) into `output`, which appears whole or not at all; returns the report
-    /// for people, and writes it as JSON to `reportPath` if there is one. A folder becomes a folder.
+    /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON. A folder
+    /// becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
         guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
         guard dtype == nil, shape == nil, reportPath == nil else {
@@ -46,15 +48,18 @@ package struct CommandLineQuantizer {
             defer { run.progress.finish() }
             let outcome = try run.quantize(
                 file, declaration, isShard: false, into: staged,
-                scratch: StagedFile.anonymous(in: Self.folder(of: output)))
+                scratch: StagedFile.anonymous(in: Self.folder(of: output)),
+                intake: declaration == .recognise ? Self.intake(file.length, beside: output) : nil)
             let description = ArtifactDescription(
                 id: outcome.digest.hex, name: nil, recipe: recipe,
                 inputDigest: "sha256:\(outcome.digest.hex)", inputBytes: outcome.bytes,
                 result: outcome.result)
+            let isPage = reportPath?.lowercased().hasSuffix(".html") == true
+            let digest = isPage ? "sha256:\(try staged.digest().hex)" : ""
             try staged.commit(to: output)
             if let reportPath {
                 let report = try StagedFile.beside(path: reportPath)
-                try report.write(description.report().bytes())
+                try report.write(isPage ? Self.page(description, digest) : description.report().bytes())
                 try report.commit(to: reportPath)
             }
             return ReportText(result: outcome.result, inputBytes: outcome.bytes).text
@@ -63,11 +68,38 @@ package struct CommandLineQuantizer {
         }
     }
 
+    /// Where an archive waits until it is whole.
+    private static func intake(_ declaredBytes: Int?, beside output: String) -> ArchiveIntake {
+        ArchiveIntake(
+            codec: ZlibArchiveCodec(), declaredBytes: declaredBytes,
+            openScratch: { () throws(StorageFailure) in
+                do throws(StoreError) {
+                    return StagedStorage(try StagedFile.anonymous(in: folder(of: output)))
+                } catch {
+                    throw StagedStorage.failure("open", error)
+                }
+            })
+    }
+
+    /// The same page as the service's, from the same JSON.
+    private static func page(_ description: ArtifactDescription, _ digest: String) throws -> [UInt8] {
+        let report = description.report().bytes()
+        let manifest = description.record(digest: digest, owner: "", createdAt: Clock.milliseconds()).manifest
+        let card = try ArtifactCard(manifest: manifest)
+        let page = try ReportPage(
+            card: card, report: ReportDocument(report, length: report.count), relatives: [],
+            loading: LoadingSteps(
+                card: card, config: ManifestReader.object("quantization_config", in: manifest), isServed: false)
+        ).page
+        return Array(try page.markup().text.utf8)
+    }
+
     private static func folder(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
     }
 
+    /// What a person reads of a failure.
     static func explain(_ error: any Error) -> ServiceError {
         switch error {
         case let error as ServiceError: error

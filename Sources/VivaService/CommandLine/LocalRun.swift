@@ -22,16 +22,16 @@ struct LocalRun {
         progress = try ProgressBar(total: totalBytes)
     }
 
-    /// Quantizes the rest of `file` into `staged`.
+    /// Quantizes the rest of `file` into `staged`; an archive reaches the session through `intake`.
     func quantize(
         _ file: borrowing InputFile, _ declaration: InputDeclaration, isShard: Bool, into staged: StagedFile,
-        scratch: StagedFile
+        scratch: StagedFile, intake: sending ArchiveIntake? = nil
     ) throws(ServiceError) -> (result: SessionResult, bytes: Int, digest: Digest) {
         do {
             let session = try QuantizingSession(
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 isShard: isShard, output: StagedStorage(staged), scratch: StagedStorage(scratch))
-            let pump = try InputPump(sessions: [session], inputBytes: file.length, pool: pool)
+            let pump = try InputPump(sessions: [session], intake: intake, inputBytes: file.length, pool: pool)
             let outcome = try pump.run { (span) throws(ReadFailure) in try read(file, &span) }
             return (outcome.results[0], outcome.inputBytes, outcome.inputDigest)
         } catch let error as InputPump.Failure<ReadFailure> {

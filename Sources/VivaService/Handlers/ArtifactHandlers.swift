@@ -10,6 +10,8 @@ import Quantization
 struct ArtifactHandlers: Sendable {
     let store: ArtifactStore
     let catalogue: Catalogue
+    /// What the headers of artifacts that are restored are counted against.
+    let memory: MemoryBudget
 
     private static let owner = QuantizeHandler.owner
     /// Artifacts in one page of a list when the client does not say.
@@ -62,10 +64,52 @@ struct ArtifactHandlers: Sendable {
 
     func report(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
+        let offered = ["application/json", Page.mediaType]
+        let wanted = preferredMediaType(accept: request.head.fields[.accept], offered: offered)
+        var response = wanted == Page.mediaType ? try reportPage(record) : try storedReport(record)
+        response.fields[.vary] = "Accept"
+        return response
+    }
+
+    private func storedReport(_ record: ArtifactRecord) throws(Problem) -> Response {
         do throws(StoreError) {
             return .json(try store.open(record.id, .report).bytes())
         } catch {
             throw Problem(error)
+        }
+    }
+
+    private func reportPage(_ record: ArtifactRecord) throws(Problem) -> Response {
+        let bytes: [UInt8]
+        let length: Int
+        let relatives: [ArtifactRecord]
+        do throws(StoreError) {
+            let file = try store.open(record.id, .report)
+            length = file.length
+            bytes = try file.bytes(atMost: ReportDocument.maximumBytes)
+        } catch {
+            throw Problem(error)
+        }
+        do throws(CatalogueError) {
+            relatives = try catalogue.artifacts(
+                owner: Self.owner, ofInput: record.inputDigest, limit: ReportPage.maximumRelatives + 1)
+        } catch {
+            throw Problem(error)
+        }
+        do {
+            let card = try ArtifactCard(manifest: record.manifest)
+            return try ReportPage(
+                card: card, report: ReportDocument(bytes, length: length),
+                relatives: relatives.filter { $0.id != record.id }.prefix(ReportPage.maximumRelatives).map {
+                    try ArtifactCard(manifest: $0.manifest)
+                },
+                loading: LoadingSteps(card: card, config: nil, isServed: true)
+            ).page.response()
+        } catch let problem as Problem {
+            throw problem
+        } catch {
+            throw Problem(
+                .internalServerError, code: "report.unreadable", detail: "The stored report cannot be read: \(error).")
         }
     }
 
@@ -75,8 +119,9 @@ struct ArtifactHandlers: Sendable {
         return .json(Array("{\"quantization_config\": \(config)}\n".utf8))
     }
 
-    private func record(_ request: borrowing Request) throws(Problem) -> ArtifactRecord {
-        _ = try Query(request.head, known: [])
+    /// The artifact that a request names; its query may have been read before.
+    func record(_ request: borrowing Request, checkingQuery: Bool = true) throws(Problem) -> ArtifactRecord {
+        if checkingQuery { _ = try Query(request.head, known: []) }
         let id = request.parameters["id"] ?? ""
         do throws(CatalogueError) {
             if let record = try catalogue.artifact(id, owner: Self.owner) { return record }
@@ -113,11 +158,15 @@ struct ArtifactHandlers: Sendable {
         {
             fields[repr] = "sha-256=:\(digest.base64):"
         }
+        fields[.contentDisposition] = attachment(record)
+        return fields
+    }
+
+    /// The name under which a browser saves an artifact, or what was made of it.
+    static func attachment(_ record: ArtifactRecord, as kind: String = "") -> String {
         let safe = (record.name ?? record.id).map {
             $0.isASCII && ($0.isLetter || $0.isNumber || "-_.".contains($0)) ? $0 : "_"
         }
-        let stem = String(safe) + "." + record.method
-        fields[.contentDisposition] = "attachment; filename=\"\(stem).safetensors\""
-        return fields
+        return "attachment; filename=\"\(String(safe)).\(record.method)\(kind).safetensors\""
     }
 }

@@ -67,12 +67,5 @@ struct OperationsHandlers: Sendable {
             status: .ok, fields: [.contentType: "application/yaml"], body: .bytes(PackageResources.openapi_yaml))
     }
 
-    static func page(_ request: inout Request) throws(Problem) -> Response {
-        Response(
-            status: .ok,
-            fields: [
-                .contentType: "text/html; charset=utf-8",
-                .contentSecurityPolicy: "default-src 'none'; style-src 'unsafe-inline'",
-            ], body: .bytes(PackageResources.index_html))
-    }
+    static func page(_ request: inout Request) throws(Problem) -> Response { try IndexPage.page.response() }
 }

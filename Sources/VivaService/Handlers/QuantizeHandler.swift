@@ -72,7 +72,9 @@ struct QuantizeHandler: Sendable {
         }
         let pump: InputPump
         do throws(OpenSSLError) {
-            pump = try InputPump(sessions: sessions, inputBytes: request.body.declaredLength, pool: pool)
+            pump = try InputPump(
+                sessions: sessions, intake: intake(wanted, request.body.declaredLength, reservation),
+                inputBytes: request.body.declaredLength, pool: pool)
         } catch {
             throw Problem(error)
         }
@@ -84,6 +86,23 @@ struct QuantizeHandler: Sendable {
             case .session(let error): throw Problem(error)
             }
         }
+    }
+
+    /// Where an archive waits until it is whole; what the client described beside the bytes is none.
+    private func intake(
+        _ wanted: QuantizeRequest, _ declaredBytes: Int?, _ reservation: DiskReservation
+    ) -> ArchiveIntake? {
+        guard wanted.declaration == .recognise else { return nil }
+        return ArchiveIntake(
+            codec: ZlibArchiveCodec(), declaredBytes: declaredBytes, limits: limits, memory: memory,
+            openScratch: { [store] () throws(StorageFailure) in
+                do throws(StoreError) {
+                    return StagedStorage(try store.scratch())
+                } catch {
+                    throw StagedStorage.failure("open", error)
+                }
+            },
+            reserve: { (bytes) throws(QuantizationError) in try reservation.check(bytes) })
     }
 
     /// Makes the artifacts durable and visible, all of them or none: the rows are one transaction, and files without a

@@ -66,7 +66,7 @@ struct QuantizeRequest {
         case (nil, nil): return .recognise
         case (let dtype?, let shape?):
             guard let type = elementType(dtype) else {
-                throw Query.invalid("dtype='\(dtype)' is not one of float64, float32, float16, bfloat16.")
+                throw Query.invalid("dtype='\(dtype)' is not one of \(Self.elementTypes).")
             }
             var dimensions: [Int] = []
             for part in shape.split(separator: ",", omittingEmptySubsequences: false) {
@@ -80,12 +80,17 @@ struct QuantizeRequest {
         }
     }
 
+    /// What `dtype` may be, as torch names it.
+    private static let elementTypes = "float64, float32, float16, bfloat16, float8_e4m3fn, float8_e5m2"
+
     private static func elementType(_ name: String) -> ElementType? {
         switch name.lowercased() {
         case "float64", "f64": .f64
         case "float32", "f32": .f32
         case "float16", "f16": .f16
         case "bfloat16", "bf16": .bf16
+        case "float8_e4m3fn", "f8_e4m3": .f8E4M3
+        case "float8_e5m2", "f8_e5m2": .f8E5M2
         default: nil
         }
     }

@@ -90,6 +90,14 @@ struct ArtifactDescription {
             ),
             ("warnings", .strings(report.warnings)),
             (
+                "error_histogram",
+                ErrorHistogramJSON.json(
+                    report.errors,
+                    isBeforeDoubleQuantization: report.tensors.contains {
+                        $0.quality?.absoluteErrorsAreBounds == true
+                    })
+            ),
+            (
                 "tensors",
                 .array(report.tensors.map { TensorJSON(tensor: $0, limits: $0.limits(own: recipe.method)).json })
             ),

@@ -20,6 +20,20 @@ enum FiguresJSON {
     }
 }
 
+/// How many weights have which error, as `numpy.histogram` returns it.
+enum ErrorHistogramJSON {
+    /// One line, and text at once: a report of many tensors would hold many small trees otherwise.
+    static func json(_ errors: ErrorDistribution, isBeforeDoubleQuantization: Bool) -> JSON {
+        var members: [(String, JSON)] = [
+            ("unchanged", .integer(errors.unchanged)),
+            ("edges", .array(errors.edges.map { .number(Double($0)) })),
+            ("counts", .array(errors.counts.map { .integer($0) })),
+        ]
+        if isBeforeDoubleQuantization { members.append(("before_double_quantization", .bool(true))) }
+        return .raw(JSON.object(members).text())
+    }
+}
+
 /// One tensor of a report.
 struct TensorJSON {
     let tensor: TensorReport
@@ -42,6 +56,12 @@ struct TensorJSON {
         if quality.absoluteErrorsAreBounds {
             members.append(("upper_bounds", .strings(["mae", "max_abs_error", "p99_abs_error"])))
         }
+        members.append(
+            (
+                "error_histogram",
+                ErrorHistogramJSON.json(
+                    quality.errors, isBeforeDoubleQuantization: quality.absoluteErrorsAreBounds)
+            ))
         if quality.excludesCast { members.append(("cast_excluded", .bool(true))) }
         if let ratio = tensor.scaleRatio { members.append(("scale_ratio", .number(ratio))) }
         if let error = tensor.outputError { members.append(("output_relative_error", .number(error))) }

@@ -21,13 +21,21 @@ struct SessionRun {
         let session = try QuantizingSession(
             recipe: recipe, declaration: declaration, declaredBytes: declared ? input.count : nil, engine: "viva test",
             limits: limits, output: output, scratch: MemoryStorage(countsRewrites: false))
+        let intake = ArchiveIntake(
+            codec: ZlibCodec(), declaredBytes: declared ? input.count : nil, limits: limits,
+            openScratch: { () throws(StorageFailure) in MemoryStorage() })
         var position = 0
         while position < input.count {
             let end = position + min(pieceBytes, input.count - position)
             let piece = Array(input[position..<end])
-            try unsafe session.consume(piece.span.bytes)
+            if declaration == .recognise {
+                try unsafe intake.consume(piece.span.bytes, for: [session])
+            } else {
+                try unsafe session.consume(piece.span.bytes)
+            }
             position = end
         }
+        try intake.finish(for: [session])
         result = try session.finish(inputDigest: Self.digest)
     }
 

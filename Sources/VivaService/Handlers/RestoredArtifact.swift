@@ -1,0 +1,84 @@
+import ArtifactStore
+import Catalogue
+import HTTPServer
+import HTTPTypes
+import Quantization
+
+extension ArtifactHandlers {
+    /// The artifact's weights as plain floating point again, made while they are sent.
+    func dequantized(_ request: inout Request) throws(Problem) -> Response {
+        let query = try Query(request.head, known: ["dtype"])
+        let elements = try RestoredArtifact.elements(query.text("dtype"))
+        let record = try record(request, checkingQuery: false)
+        var fields = HTTPFields()
+        fields[.contentDisposition] = Self.attachment(record, as: ".\(elements.rawValue)")
+        // The bytes follow from the artifact, the type, and the engine that restores.
+        let digest = record.digest.dropFirst("sha256:".count)
+        let etag = "\"sha256-\(digest)-\(elements.rawValue)-\(Engine.version)\""
+        return try .produced(
+            request.head, contentType: QuantizeRequest.safetensors, etag: etag, fields: fields
+        ) { () throws(Problem) in
+            do {
+                let artifact = OpenedArtifact(try store.open(record.id, .content))
+                return RestoredArtifact(
+                    try RestoringSession(source: artifact, elements: elements, memory: memory))
+            } catch let error as StoreError {
+                throw Problem(error)
+            } catch let error as QuantizationError {
+                throw Problem(error)
+            } catch {
+                throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            }
+        }
+    }
+}
+
+/// A restored artifact as the body of an answer.
+final class RestoredArtifact: BodyProducer, @unchecked Sendable {
+    // Invariant: the handler hands the session over with the answer; from then on the thread that sends has it alone.
+    private let session: RestoringSession
+
+    init(_ session: RestoringSession) {
+        self.session = session
+    }
+
+    var byteCount: Int { session.byteCount }
+
+    func produce(into bytes: inout MutableRawSpan) throws(ProductionFailure) -> Int {
+        do throws(QuantizationError) {
+            return try session.read(into: &bytes)
+        } catch {
+            let problem = Problem(error)
+            throw ProductionFailure(code: problem.code, detail: problem.detail)
+        }
+    }
+
+    /// The type by its name in the contract; float32 when none is said.
+    static func elements(_ name: String?) throws(Problem) -> RestoredElements {
+        guard let name else { return .float32 }
+        guard let elements = RestoredElements(rawValue: name) else {
+            let known = RestoredElements.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Query.invalid("dtype='\(name)' is not one of \(known).")
+        }
+        return elements
+    }
+}
+
+/// Lends a file of the store, or any other, to a restoring session.
+final class OpenedArtifact: ArtifactSource {
+    private let file: OpenedFile
+
+    init(_ file: consuming OpenedFile) {
+        self.file = file
+    }
+
+    var byteCount: Int { file.length }
+
+    func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
+        do throws(StoreError) {
+            try file.read(into: &bytes, at: offset)
+        } catch {
+            throw StagedStorage.failure("read", error)
+        }
+    }
+}
