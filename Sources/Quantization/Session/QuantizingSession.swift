@@ -144,6 +144,6 @@ package final class QuantizingSession {
         let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
         try memory?.add(zip(layout.tensors, input.entries).map { $0.workingBytes(of: $1.widened) }.max() ?? 0)
         try onPlan(layout)
-        stage = TensorStage(input: input, layout: layout, recipe: recipe)
+        stage = TensorStage(input: layout.input, layout: layout, recipe: recipe)
     }
 }
