@@ -24,7 +24,7 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-TOLERANCES = {"exact": 1 / 32, "layout": 1 / 32, "W8A8": 3 / 32, "FP8": 3 / 16}
+TOLERANCES = {"exact": 1 / 32, "awq": 1 / 32, "W8A8": 3 / 32, "FP8": 3 / 16}
 SHOWN = 5
 
 

@@ -12,12 +12,13 @@ Tiny random models are saved by transformers itself: tied and untied, grouped at
 * from_pretrained finds every key it wants and no other;
 * the logits are those of the float model whose weights are replaced with what the library restores from ours, and not
   one bit differs: the same operations on the same weights. W8A8 and FP8 round activations to 8 bits at run time; there
-  the float model rounds the inputs of the same modules by the published rule. Less than equal are three, stated as the
+  the float model rounds the inputs of the same modules by the published rule. Less than equal are four, stated as the
   largest difference relative to the largest logit:
     FUSED         NF4 in inference, where bitsandbytes 0.50.2 repacks for the CPU and rounds scales to bfloat16; equal
                   is what it computes in training, where it restores the weights and multiplies;
     LLM_INT8      LLM.int8 computes in float16 with 8-bit activations, whatever the model's dtype: a rounding that falls
                   the other way is 1/127 of a token's largest value;
+    GPTQMODEL     AWQ's kernel for the CPU, which gptqmodel picks, adds up in another order;
     MLX_ROUNDING  the matrix product of quantized weights adds up in another order than that of float weights.
 
 `expected.json` lists, for engine.py (vLLM), what each folder should say to the prompt.
@@ -51,9 +52,13 @@ import layouts
 from check import take_layer
 from layouts import Mismatch, require
 
-FUSED, LLM_INT8, MLX_ROUNDING = 2e-2, 4e-2, 1e-5
+FUSED, LLM_INT8, GPTQMODEL, MLX_ROUNDING = 2e-2, 4e-2, 1e-2, 1e-5
 WEIGHT_STD = 0.05
 PROMPT = [1, 17, 33, 99, 250, 311]
+# The Conv1D of GPT-2 holds [in, out], and bitsandbytes the transpose.
+CONV1D = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
+# What transformers 5.23 has no reader for where experts are joined: it restores packed and FP8 experts only.
+UNREAD_EXPERTS = ("w8a8", "awq")
 # Dimensions that every kernel of vLLM accepts: outputs by 64, inputs by 128.
 SIZES = {
     "vocab_size": 512,
@@ -110,7 +115,7 @@ RECIPES = {
     "w8a16": Recipe(["--method", "int8", *TENSORS], "exact"),
     "w8a8": Recipe(["--method", "int8", *TENSORS, "--scheme", "W8A8"], "W8A8", engine=True),
     "fp8": Recipe(["--method", "fp8"], "FP8", engine=True),
-    "awq": Recipe(["--method", "int4", "--format", "awq"], "layout", engine=True, library="AutoAWQ's layout"),
+    "awq": Recipe(["--method", "int4", "--format", "awq"], "awq", engine=True, library="transformers, gptqmodel"),
     "mlx": Recipe(["--method", "int4", "--format", "mlx"], "mlx", library="mlx-lm"),
     "mlx-8bit": Recipe(["--method", "int8", "--format", "mlx"], "mlx", library="mlx-lm"),
 }
@@ -175,7 +180,7 @@ def check_copied(source: Path, out: Path) -> None:
     require(AutoTokenizer.from_pretrained(out)("w17 w33")["input_ids"] == [17, 33], "the tokenizer reads other words")
 
 
-def restored(source: dict, made: dict, config: dict) -> dict:
+def restored(source: dict, made: dict, config: dict, model_type: str = "") -> dict:
     """The source's tensors with the quantized ones as the library restores them; the rest must be the same bytes."""
     values, left = {}, dict(made)
     method = config.get("quant_method", "mlx")
@@ -193,7 +198,8 @@ def restored(source: dict, made: dict, config: dict) -> dict:
         elif kind == "int8":
             values[name] = layouts.int8_dequantize(layer).to(original.dtype)
         elif kind == "awq":
-            values[name] = layouts.awq_dequantize(layer, original.shape, config["group_size"]).to(original.dtype)
+            values[name] = layouts.awq_dequantize(layer, original.shape, config["group_size"])
+            continue
         elif kind == "mlx":
             wide = {part: tensor if part == "weight" else tensor.float() for part, tensor in layer.items()}
             values[name] = grouped.mlx_dequantize(wide, config["group_size"], config["bits"])
@@ -201,6 +207,8 @@ def restored(source: dict, made: dict, config: dict) -> dict:
         else:
             values[name] = grouped.tensors_dequantize(layer, *grouped.scheme_of(config))
         require(values[name].dtype == original.dtype, f"{name} is restored as {values[name].dtype}")
+        if model_type == "gpt2" and name.endswith(CONV1D):
+            values[name] = values[name].T
     require(not left, f"tensors that no weight owns: {sorted(left)[:4]}")
     return values
 
@@ -220,8 +228,8 @@ def off(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((got.float() - expected.float()).abs().max() / expected.float().abs().max())
 
 
-def load(folder: Path):
-    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, dtype="auto")
+def load(folder: Path, dtype="auto"):
+    model, info = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, dtype=dtype)
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"):
         require(not info.get(what), f"from_pretrained: {what} {sorted(map(str, info.get(what) or []))[:4]}")
     return model.eval()
@@ -232,16 +240,25 @@ def logits(model) -> torch.Tensor:
     return model(torch.tensor([PROMPT])).logits[0]
 
 
+def steps(values: torch.Tensor, count: float) -> torch.Tensor:
+    """The step that divides each token's largest absolute value into `count`, as compressed-tensors 0.20.0 takes it.
+
+    It keeps the first two dimensions, batch and token; of a plain matrix it takes one step for all.
+    """
+    most = values.abs().amax(tuple(range(2, values.ndim)), keepdim=True)
+    return torch.where(most == 0, 1, most / count)
+
+
 def round_int8(values: torch.Tensor) -> torch.Tensor:
-    """W8A8: symmetric, a scale for each token over 255 steps."""
-    scale = values.abs().amax(-1, keepdim=True) / 127.5
-    return torch.clamp(torch.round(values / scale), -128, 127) * scale
+    """W8A8: symmetric, 255 steps."""
+    step = steps(values, 127.5)
+    return torch.clamp(torch.round(values / step), -128, 127) * step
 
 
 def round_fp8(values: torch.Tensor) -> torch.Tensor:
-    """FP8: a scale for each token that takes its largest value to 448."""
-    scale = values.abs().amax(-1, keepdim=True) / 448
-    return (values / scale).clamp(-448, 448).to(torch.float8_e4m3fn).to(values.dtype) * scale
+    """FP8: the largest value becomes 448."""
+    step = steps(values, 448)
+    return (values / step).clamp(-448, 448).to(torch.float8_e4m3fn).to(values.dtype) * step
 
 
 def round_llm(values: torch.Tensor) -> torch.Tensor:
@@ -270,24 +287,25 @@ def round_inputs(model, loaded, kind: str) -> None:
 
 def check_transformers(out: Path, reference: Path, kind: str) -> tuple:
     """What was found, and the logits of the float model."""
-    loaded, plain = load(out), load(reference)
+    loaded = load(out)
+    plain = load(reference, loaded.dtype)
     got = logits(loaded)
     if kind in ROUNDING:
         round_inputs(plain, loaded, kind)
     expected = logits(plain)
     away = off(got, expected)
-    if kind == "LLM.int8":
-        require(away <= LLM_INT8, f"logits off by {away:.1e}")
+    if kind in ("LLM.int8", "awq"):
+        require(away <= (GPTQMODEL if kind == "awq" else LLM_INT8), f"logits off by {away:.1e}")
         return f"logits within {away:.1e}", expected
     if kind != "nf4":
         require(torch.equal(got, expected), f"logits off by {away:.1e}")
         return "logits equal", expected
     require(away <= FUSED, f"logits in inference off by {away:.1e}")
     # Repacked weights stay repacked, so the path of training is taken by a model that has not yet inferred.
-    training = load(out).train()
+    training = load(out)
     for module in training.modules():
         if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.compute_dtype = plain.dtype
+            module.train().compute_dtype = plain.dtype
     got = logits(training)
     require(torch.equal(got, expected), f"logits off by {off(got, expected):.1e}")
     return f"logits equal, within {away:.1e} in inference", expected
@@ -313,7 +331,7 @@ def check_folder(name: str, title: str, work: Path) -> tuple:
     """What was found, and the expectation for engine.py."""
     recipe, source = RECIPES[title], work / "sources" / name
     out, reference = work / "made" / f"{name}-{title}", work / "references" / f"{name}-{title}"
-    out.parent.mkdir(exist_ok=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
     quantize(source, out, recipe)
     check_copied(source, out)
     config = json.loads((out / "config.json").read_text())
@@ -323,10 +341,10 @@ def check_folder(name: str, title: str, work: Path) -> tuple:
     changed = [key for key in original if values[key] is not original[key]]
     require(bool(changed), "nothing was quantized")
     write_reference(source, reference, values)
-    if recipe.kind == "mlx":
+    if name.startswith("mixtral") and title in UNREAD_EXPERTS:
+        found, expected = "layout only, it does not load such experts", None
+    elif recipe.kind == "mlx":
         found, expected = check_mlx(out, reference), None
-    elif recipe.kind == "layout":
-        found, expected = "strict layout", logits(load(reference))
     else:
         found, expected = check_transformers(out, reference, recipe.kind)
     entry = None

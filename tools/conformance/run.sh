@@ -8,7 +8,7 @@ here=$root/tools/conformance
 python=$root/.venv-conformance/bin/python
 export VIVA=${VIVA:-$root/.build/release/viva}
 
-"$here/environment.sh" "$root/.venv-conformance" "$here/requirements.txt"
+"$here/environment.sh" "$root/.venv-conformance" "$here/requirements.txt" "$here/requirements-bare.txt"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
@@ -20,5 +20,6 @@ trap 'rm -rf "$work"' EXIT
 "$python" "$here/architectures.py" "$work/architectures" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 diff -r "$work/architectures" "$root/Tests/Fixtures/architectures"
 
-# Whole folders with from_pretrained and mlx-lm.
-"$python" "$here/folders.py" "$work" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }
+# Whole folders with from_pretrained and mlx-lm: each format, then each architecture.
+"$python" "$here/folders.py" "$work/folders" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }
+"$python" "$here/loading.py" "$work/loading" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }

@@ -7,7 +7,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tools/conformance
 export VIVA=${VIVA:-$root/.build/release/viva}
 
-"$here/environment.sh" "$root/.venv-conformance" "$here/requirements.txt"
+"$here/environment.sh" "$root/.venv-conformance" "$here/requirements.txt" "$here/requirements-bare.txt"
 "$here/environment.sh" "$root/.venv-vllm" "$here/requirements-vllm.txt"
 # Text models need none of these, and beside a CPU build of torch they do not load.
 "$root/.venv-vllm/bin/pip" uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null
