@@ -146,6 +146,14 @@ package struct ArtifactLayout: Sendable {
     /// Whether an override codes the tensor at `index`.
     func isVaried(_ index: Int) -> Bool { chosen[index] != 0 }
 
+    /// The first FP8 weight that is copied, if there is one: outside of its own checkpoint it means nothing.
+    package var copiedFP8: String? {
+        zip(input.entries, tensors).first { entry, tensor in
+            guard case .copy = tensor else { return false }
+            return entry.isFP8
+        }?.0.name
+    }
+
     /// The 8 length bytes, the header padded with spaces, and the quant_state texts: exactly `dataStart` bytes.
     func prefix(stateTexts: [[UInt8]], digest: String) -> [UInt8] {
         let stateBytes = stateTexts.reduce(0) { $0 + $1.count }
