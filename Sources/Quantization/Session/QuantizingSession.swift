@@ -64,7 +64,8 @@ package final class QuantizingSession {
     /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
-        limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput, scratch: any ScratchStorage,
+        limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput,
+        scratch: any ScratchStorage,
         memory: MemoryBudget? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
     ) throws(QuantizationError) {
