@@ -101,9 +101,20 @@ INLINE v16f round_f16(v16f v) {
                 _mm256_cvtph_ps(_mm256_cvtps_ph(x.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
 }
 
+INLINE v16f larger(v16f a, v16f b) {
+    const pair x = split(a), y = split(b);
+    return join(_mm256_max_ps(x.low, y.low), _mm256_max_ps(x.high, y.high));
+}
+
+INLINE v16f smaller(v16f a, v16f b) {
+    const pair x = split(a), y = split(b);
+    return join(_mm256_min_ps(x.low, y.low), _mm256_min_ps(x.high, y.high));
+}
+
 #include "body.h"
+#include "groups.h"
 
 #pragma clang attribute pop
 
-const ck_table ck_avx2 = {nf4, nf4_search, nf4_assign, absmax, int8, widen_f16, widen_bf16};
+const ck_table ck_avx2 = {nf4, nf4_search, nf4_assign, absmax, int8, ranges, groups, grids, widen_f16, widen_bf16};
 #endif

@@ -58,9 +58,13 @@ INLINE v16f round_f16(v16f v) {
     return widen_halves((v16h)_mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
+INLINE v16f larger(v16f a, v16f b) { return (v16f)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE v16f smaller(v16f a, v16f b) { return (v16f)_mm512_min_ps((__m512)a, (__m512)b); }
+
 #include "body.h"
+#include "groups.h"
 
 #pragma clang attribute pop
 
-const ck_table ck_avx512 = {nf4, nf4_search, nf4_assign, absmax, int8, widen_f16, widen_bf16};
+const ck_table ck_avx512 = {nf4, nf4_search, nf4_assign, absmax, int8, ranges, groups, grids, widen_f16, widen_bf16};
 #endif

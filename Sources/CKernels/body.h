@@ -7,17 +7,38 @@
 //   v16f round_f16(v16f v)                     to float16 and back, half to even
 //   v16f widen_halves(v16h halves)             float16 to float32
 
-enum { lanes = 16, row_bytes = 64, bin_shift = 19 };
+//   v16f larger(v16f a, v16f b)                a > b ? a : b in each lane, so that a NaN gives b
+//   v16f smaller(v16f a, v16f b)               a < b ? a : b
 
-INLINE void count_bins(v16u magnitudes, size_t count, uint32_t *histogram) {
-    uint32_t bins[lanes];
-    v16u shifted = magnitudes >> bin_shift;
-    memcpy(bins, &shifted, sizeof bins);
-    for (size_t j = 0; j < count; j++) histogram[bins[j]]++;
-}
+enum { lanes = 16, row_bytes = 64 };
+
+#include "histogram.h"
+
+/// What is measured of a block: nothing, its errors, or these and what another scale would make of them.
+enum { measure_nothing, measure_errors, measure_codes };
 
 INLINE v16f restore(v16f v, int restored) {
     return restored == ck_restored_f16 ? round_f16(v) : restored == ck_restored_bf16 ? round_bf16(v) : v;
+}
+
+typedef struct {
+    v16f sums[4];
+    v16u worst;
+} error_lanes;
+
+INLINE void measure(error_lanes *m, v16f v, v16f back) {
+    const v16f e = v - back;
+    const v16u magnitude = magnitude_bits(e);
+    m->sums[0] += v * v;
+    m->sums[1] += e * e;
+    m->sums[2] += back * back;
+    m->sums[3] += (v16f)magnitude;
+    m->worst = lanes_max(m->worst, magnitude);
+}
+
+INLINE void reduce_errors(const error_lanes *m, float *errors) {
+    reduce4(m->sums, errors);
+    errors[4] = reduce_magnitude(m->worst);
 }
 
 INLINE v16u absmax_bits(const uint8_t *x, size_t rows) {
@@ -27,76 +48,92 @@ INLINE v16u absmax_bits(const uint8_t *x, size_t rows) {
 }
 
 // Codes, bytes and sums of a block whose scale is `s`. Only with absmax as the scale does no weight lie beyond the codes.
-INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int is_absmax, uint8_t *packed, float *sums,
-                       uint32_t *histogram) {
+INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int is_absmax, uint8_t *packed, int kind,
+                       float *sums, counter *counts) {
     const float tiny = 1e-38f, reciprocal = 1.0f / (is_absmax && !(s0 > tiny) ? tiny : s0);
     const v16f scale = lanes_of(reciprocal <= __FLT_MAX__ ? reciprocal : __FLT_MAX__);
     const v16f s16 = lanes_of(s0);
-    v16f s[8] = {{0}};
-    v16u worst = {0};
+    error_lanes m = {0};
+    v16f ec = {0}, cc = {0}, c1 = {0};
+    uint16_t *const end = counter_end(counts);
     for (size_t i = 0; i < n / lanes; i++) {
         const v16f v = lanes_load(x + i * row_bytes);
         const v16u code = nf4_codes(is_absmax ? v * scale : nf4_domain(v * scale));
         store_nibbles(code, packed + i * lanes / 2);
-        if (!sums) continue;
+        if (kind == measure_nothing) continue;
         const v16f c = nf4_values(code);
         const v16f back = restore(c * s16, restored);
-        const v16f e = v - back;
-        const v16u magnitude = magnitude_bits(e);
-        s[0] += v * v;
-        s[1] += e * e;
-        s[2] += e * c;
-        s[3] += c * c;
-        s[4] += (v16f)magnitude;
-        s[5] += (v16f)magnitude_bits(c);
-        s[7] += back * back;
-        worst = lanes_max(worst, magnitude);
-        if (histogram) count_bins(magnitude, lanes, histogram);
+        measure(&m, v, back);
+        if (end) note_bins(end + i * lanes, magnitude_bits(v - back));
+        if (kind == measure_errors) continue;
+        ec += (v - back) * c;
+        cc += c * c;
+        c1 += (v16f)magnitude_bits(c);
     }
-    if (sums) {
-        reduce8(s, sums);
-        sums[6] = reduce_magnitude(worst);
+    counter_take(counts, n);
+    if (kind == measure_nothing) return;
+    if (kind == measure_errors) {
+        float errors[5];
+        reduce_errors(&m, errors);
+        const float all[8] = {errors[0], errors[1], 0, 0, errors[3], 0, errors[4], errors[2]};
+        memcpy(sums, all, sizeof all);
+        return;
     }
+    const v16f s[8] = {m.sums[0], m.sums[1], ec, cc, m.sums[3], c1, {0}, m.sums[2]};
+    reduce8(s, sums);
+    sums[6] = reduce_magnitude(m.worst);
 }
 
-INLINE void nf4_block(const uint8_t *x, size_t n, int restored, uint8_t *packed, float *absmax, float *sums,
-                      uint32_t *histogram) {
+INLINE void nf4_block(const uint8_t *x, size_t n, int restored, uint8_t *packed, float *absmax, int kind, float *sums,
+                      counter *counts) {
     const float a = reduce_magnitude(absmax_bits(x, n / lanes));
     *absmax = a;
     if (a <= __FLT_MAX__) {
-        nf4_scaled(x, n, restored, a, 1, packed, sums, histogram);
+        nf4_scaled(x, n, restored, a, 1, packed, kind, sums, counts);
     } else {
         memset(packed, 0, n / 2);
-        if (sums) memset(sums, 0, 8 * sizeof(float));
+        if (kind != measure_nothing) memset(sums, 0, 8 * sizeof(float));
     }
 }
 
-INLINE void nf4_blocks(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax,
+INLINE void nf4_blocks(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax, int kind,
                        float *sums, uint32_t *histogram) {
+    counter counts;
+    counts.bins = histogram;
+    counts.held = 0;
     for (size_t i = 0; i < blocks; i++)
-        nf4_block((const uint8_t *)x + i * n * 4, n, restored, packed + i * n / 2, absmax + i,
-                  sums ? sums + i * 8 : NULL, histogram);
+        nf4_block((const uint8_t *)x + i * n * 4, n, restored, packed + i * n / 2, absmax + i, kind,
+                  sums + i * 8, histogram ? &counts : NULL);
+    if (histogram) counter_drain(&counts);
 }
 
 // The usual block of 64 is unrolled by giving the compiler its size.
-INLINE void nf4_sized(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax,
+INLINE void nf4_sized(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax, int kind,
                       float *sums, uint32_t *histogram) {
     if (n == 64)
-        nf4_blocks(x, blocks, 64, restored, packed, absmax, sums, histogram);
+        nf4_blocks(x, blocks, 64, restored, packed, absmax, kind, sums, histogram);
     else
-        nf4_blocks(x, blocks, n, restored, packed, absmax, sums, histogram);
+        nf4_blocks(x, blocks, n, restored, packed, absmax, kind, sums, histogram);
 }
 
-static void nf4(const void *x, size_t blocks, size_t block_size, int restored, uint8_t *packed, float *absmax,
-                float *sums, uint32_t *histogram) {
-    if (!sums)
-        nf4_sized(x, blocks, block_size, ck_restored_f32, packed, absmax, NULL, NULL);
-    else if (restored == ck_restored_f16)
-        nf4_sized(x, blocks, block_size, ck_restored_f16, packed, absmax, sums, histogram);
+INLINE void nf4_restored(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax,
+                         int kind, float *sums, uint32_t *histogram) {
+    if (restored == ck_restored_f16)
+        nf4_sized(x, blocks, n, ck_restored_f16, packed, absmax, kind, sums, histogram);
     else if (restored == ck_restored_bf16)
-        nf4_sized(x, blocks, block_size, ck_restored_bf16, packed, absmax, sums, histogram);
+        nf4_sized(x, blocks, n, ck_restored_bf16, packed, absmax, kind, sums, histogram);
     else
-        nf4_sized(x, blocks, block_size, ck_restored_f32, packed, absmax, sums, histogram);
+        nf4_sized(x, blocks, n, ck_restored_f32, packed, absmax, kind, sums, histogram);
+}
+
+static void nf4(const void *x, size_t blocks, size_t block_size, int restored, int code_sums, uint8_t *packed,
+                float *absmax, float *sums, uint32_t *histogram) {
+    if (!sums)
+        nf4_sized(x, blocks, block_size, ck_restored_f32, packed, absmax, measure_nothing, NULL, NULL);
+    else if (code_sums)
+        nf4_restored(x, blocks, block_size, restored, packed, absmax, measure_codes, sums, histogram);
+    else
+        nf4_restored(x, blocks, block_size, restored, packed, absmax, measure_errors, sums, histogram);
 }
 
 // What absmax is divided by for each candidate; the first is absmax itself.
@@ -176,9 +213,13 @@ static void nf4_search(const void *x, size_t blocks, size_t block_size, int rest
 
 INLINE void nf4_assigns(const void *x, size_t blocks, size_t n, int restored, const float *scales, uint8_t *packed,
                         float *sums, uint32_t *histogram) {
+    counter counts;
+    counts.bins = histogram;
+    counts.held = 0;
     for (size_t i = 0; i < blocks; i++)
-        nf4_scaled((const uint8_t *)x + i * n * 4, n, restored, scales[i], 0, packed + i * n / 2, sums + i * 8,
-                   histogram);
+        nf4_scaled((const uint8_t *)x + i * n * 4, n, restored, scales[i], 0, packed + i * n / 2, measure_errors,
+                   sums + i * 8, &counts);
+    counter_drain(&counts);
 }
 
 INLINE void nf4_assign_sized(const void *x, size_t blocks, size_t n, int restored, const float *scales,
@@ -207,45 +248,50 @@ static float absmax(const void *x, size_t count) {
     return reduce_magnitude(lanes_max(largest, magnitude_bits(lanes_load((const uint8_t *)rest))));
 }
 
-typedef struct {
-    v16f scale, absmax, sums[8];
-    v16u worst;
-} int8_state;
-
-INLINE v16b int8_row(v16f v, int8_state *state, size_t count, uint32_t *histogram) {
+INLINE v16b int8_row(v16f v, v16f scale, v16f absmax, v16f *back) {
     const v16f magic = lanes_of(0x1.8p23f);
-    const v16f shifted = round_f16(v) * state->scale + magic;
-    const v16f back = (shifted - magic) * state->absmax * lanes_of(7.874015718698502e-3f);
-    const v16f e = v - back;
-    const v16u magnitude = magnitude_bits(e);
-    state->sums[0] += v * v;
-    state->sums[1] += e * e;
-    state->sums[2] += back * back;
-    state->sums[3] += (v16f)magnitude;
-    state->worst = lanes_max(state->worst, magnitude);
-    if (histogram) count_bins(magnitude, count, histogram);
+    const v16f shifted = round_f16(v) * scale + magic;
+    *back = (shifted - magic) * absmax * lanes_of(7.874015718698502e-3f);
     return __builtin_convertvector((v16u)shifted, v16b);
 }
 
-static void int8(const void *x, size_t count, float row_absmax, int8_t *codes, float *sums, uint32_t *histogram) {
-    const uint8_t *bytes = x;
+INLINE void int8_counted(const uint8_t *x, size_t count, float row_absmax, int8_t *codes, float *errors,
+                         counter *counts) {
     const size_t full = count / lanes * lanes;
-    const float scale = row_absmax == 0 ? 0 : (1.0f / row_absmax) * 127.0f;
-    int8_state state = {.scale = lanes_of(scale), .absmax = lanes_of(row_absmax)};
+    const v16f scale = lanes_of(row_absmax == 0 ? 0 : (1.0f / row_absmax) * 127.0f), absmax = lanes_of(row_absmax);
+    error_lanes m = {0};
+    v16f back;
+    uint16_t *const end = counter_end(counts);
     for (size_t i = 0; i < full; i += lanes) {
-        const v16b code = int8_row(lanes_load(bytes + i * 4), &state, lanes, histogram);
+        const v16f v = lanes_load(x + i * 4);
+        const v16b code = int8_row(v, scale, absmax, &back);
+        measure(&m, v, back);
+        if (end) note_bins(end + i, magnitude_bits(v - back));
         memcpy(codes + i, &code, sizeof code);
     }
     if (full < count) {
         float rest[lanes] = {0};
-        memcpy(rest, bytes + full * 4, (count - full) * sizeof(float));
-        const v16b code = int8_row(lanes_load((const uint8_t *)rest), &state, count - full, histogram);
+        memcpy(rest, x + full * 4, (count - full) * sizeof(float));
+        const v16f v = lanes_load((const uint8_t *)rest);
+        const v16b code = int8_row(v, scale, absmax, &back);
+        measure(&m, v, back);
+        counter_add(counts, magnitude_bits(v - back), count - full);
         memcpy(codes + full, &code, count - full);
     }
-    float reduced[8];
-    reduce8(state.sums, reduced);
-    memcpy(sums, reduced, 4 * sizeof(float));
-    sums[4] = reduce_magnitude(state.worst);
+    counter_take(counts, full);
+    reduce_errors(&m, errors);
+}
+
+static void int8(const void *x, size_t count, float row_absmax, int8_t *codes, float *errors, uint32_t *histogram) {
+    if (!histogram) {
+        int8_counted(x, count, row_absmax, codes, errors, NULL);
+        return;
+    }
+    counter counts;
+    counts.bins = histogram;
+    counts.held = 0;
+    int8_counted(x, count, row_absmax, codes, errors, &counts);
+    counter_drain(&counts);
 }
 
 INLINE void widen_row(const uint8_t *source, size_t count, float *out) {

@@ -59,6 +59,14 @@ INLINE void reduce8(const v16f s[8], float *out) {
     memcpy(out, &total, 8 * sizeof(float));
 }
 
+/// Reduces four sums of 16 lanes by the same tree.
+INLINE void reduce4(const v16f s[4], float *out) {
+    v16f fours = fold4(fold8(s[0], s[1]), fold8(s[2], s[3]));
+    v16f pairs = fold2(fours, fours);
+    v16f total = fold1(pairs, pairs);
+    memcpy(out, &total, 4 * sizeof(float));
+}
+
 /// Reduces two sums of 16 lanes by the same tree.
 INLINE void reduce2(const v16f s[2], float *out) {
     v16f eights = fold8(s[0], s[1]);

@@ -105,6 +105,7 @@ enum Rules {
         "Sources/Tensors/JSONObjectText.swift",
         "Sources/Tensors/JSONValue.swift",
         "Sources/VivaService/CommandLine/Checkpoint.swift",
+        "Sources/VivaService/CommandLine/CommandLineRestorer.swift",
         "Sources/VivaService/CommandLine/FolderQuantizer.swift",
         "Sources/VivaService/CommandLine/LocalRun.swift",
     ]

@@ -7,6 +7,7 @@
 For every quantized tensor: the bytes are those that the library itself makes of the original weight (mode=best: the
 tensors are the library's, and the error of what it restores is no greater than with its own); the library loads them;
 its module computes with them; and the report's MSE and SQNR are those of the values it returns.
+What the service restores from the artifact is what the library returns, bit for bit.
 Every other tensor passed through byte for byte.
 
 Tolerances (relative, of the MSE): 1e-6 where the service sees every reconstructed value. With the library's own double
@@ -21,7 +22,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # Before torch is imported: bitsandbytes compiles its CPU fallback anew for every shape otherwise.
@@ -38,6 +39,8 @@ from layouts import Mismatch, require
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXAMPLES, GOLDEN = ROOT / "Examples", ROOT / "Tests" / "Fixtures" / "golden"
+# Methods whose default is not the library's own encoder.
+BEST = {"nf4", "int4", "fp8"}
 EXACT, BLOCK_SUMS = 1e-6, {torch.float32: 1e-5, torch.float16: 2e-4, torch.bfloat16: 2e-3}
 
 
@@ -53,6 +56,10 @@ class Case:
     @property
     def query(self) -> str:
         return "&".join(f"{key}={value}" for key, value in {"method": self.method, **self.options}.items())
+
+    @property
+    def is_best(self) -> bool:
+        return self.method in BEST and "mode" not in self.options
 
     @property
     def has_block_sums(self) -> bool:
@@ -119,6 +126,9 @@ def grouped_cases(layer: dict, weight: torch.Tensor) -> list:
     for dtype in (torch.float16, torch.float32):
         made.append(Case("every half", {"weight": halves.to(dtype)}, "fp8"))
         made.append(Case("every half", {"weight": halves.to(dtype) / 2}, "int8", tensors))
+    made += [
+        replace(case, options={**case.options, "mode": "reference"}) for case in made if case.is_best
+    ]
     return made
 
 
@@ -142,6 +152,18 @@ def quantize(case: Case) -> tuple:
             form = "mlx" if artifact["format"] == "mlx" else "pt"
             require((opened.metadata() or {}).get("format") == form, f"the metadata does not say format={form}")
             return artifact, report, {name: opened.get_tensor(name) for name in opened.keys()}
+
+
+def check_restored(artifact: dict, name: str, returned: torch.Tensor) -> None:
+    """What the service restores is what the library returns, in every bit."""
+    for dtype in ("original", "float32"):
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            file.write(ask(f"/v1/artifacts/{artifact['id']}/dequantized?dtype={dtype}"))
+            file.flush()
+            with safe_open(file.name, "pt") as opened:
+                restored = opened.get_tensor(name)
+        expected = returned if dtype == "original" else returned.float()
+        layouts.same_tensors({name: restored}, {name: expected})
 
 
 def take_layer(tensors: dict, prefix: str, method: str) -> dict:
@@ -197,30 +219,31 @@ def check_bitsandbytes(layer: dict, original: torch.Tensor, case: Case) -> torch
     double_quant = case.options.get("double_quant", "true") == "true"
     library = layouts.nf4_quantize(original, block_size, double_quant)
     returned = layouts.nf4_dequantize(layer)
-    if "mode" in case.options:
-        layouts.same_tensors(layer, library)
+    if case.is_best:
+        check_best(layer, library, original, returned, layouts.nf4_dequantize(library))
     else:
-        check_best(layer, library, original, returned)
+        layouts.same_tensors(layer, library)
     # Where a block crosses a row end the library's own kernel misreads it on some machines (layouts.nf4_dequantize).
     if original.shape[1] % block_size == 0:
         check_forward(layouts.nf4_forward(layer, inputs), inputs @ returned.float().T, 2e-2)
     return returned
 
 
-def check_best(layer: dict, library: dict, original: torch.Tensor, returned: torch.Tensor) -> None:
+def check_best(
+    layer: dict, library: dict, original: torch.Tensor, returned: torch.Tensor, by_library: torch.Tensor
+) -> None:
     """The library's tensors with other contents, and no more error than its own."""
     state = "weight.quant_state.bitsandbytes__nf4"
     require(set(layer) == set(library), f"tensors {sorted(layer)}")
     for name, made in library.items():
         require(layer[name].dtype == made.dtype, f"{name} is {layer[name].dtype}")
         require(name == state or layer[name].shape == made.shape, f"{name} is {list(layer[name].shape)}")
-    texts = [json.loads(bytes(tensors[state].tolist())) for tensors in (layer, library)]
-    for text in texts:
-        text.pop("nested_offset", None)
-    require(texts[0] == texts[1], f"the state is {texts[0]}")
-    (_, lost, _), (_, lost_by_library, _) = (
-        errors(original, values) for values in (returned, layouts.nf4_dequantize(library))
-    )
+    if state in library:
+        texts = [json.loads(bytes(tensors[state].tolist())) for tensors in (layer, library)]
+        for text in texts:
+            text.pop("nested_offset", None)
+        require(texts[0] == texts[1], f"the state is {texts[0]}")
+    (_, lost, _), (_, lost_by_library, _) = (errors(original, values) for values in (returned, by_library))
     require(lost <= lost_by_library, f"more error than the library: {lost:.6g} against {lost_by_library:.6g}")
 
 
@@ -235,9 +258,13 @@ def check_awq(layer: dict, original: torch.Tensor, case: Case) -> torch.Tensor:
         require(input_scales is not None, "input_scales is missing")
         require(input_scales.dtype == torch.float32, f"input_scales is {input_scales.dtype}")
         require(list(input_scales.shape) == [original.shape[1]], f"input_scales is {list(input_scales.shape)}")
-        returned = returned.double() / input_scales.double()
+        # No library knows these scales: what multiplies the original input, in float32.
+        returned = returned.float() / input_scales
     else:
         require(input_scales is None, "input_scales without scaling=keep")
+    if case.is_best:
+        check_best(layer, nearest, original, returned, layouts.awq_dequantize(nearest, original.shape, group_size))
+        return returned
     if case.method == "int4" or case.options.get("calibration") == "none":
         layouts.same_tensors(layer, nearest)
         return returned
@@ -250,16 +277,27 @@ def check_awq(layer: dict, original: torch.Tensor, case: Case) -> torch.Tensor:
     return returned
 
 
-def check_grouped(layer: dict, original: torch.Tensor, config: dict) -> torch.Tensor:
-    """The library's own bytes, and its values as it restores them by our `quantization_config`."""
+def check_grouped(layer: dict, original: torch.Tensor, config: dict, case: Case) -> torch.Tensor:
+    """The library's own bytes, or less error, and its values as it restores them by our `quantization_config`."""
     if "quant_method" not in config:
         require(config["mode"] == "affine", f"mode {config['mode']}")
-        layouts.same_tensors(layer, grouped.mlx_quantize(original, config["group_size"], config["bits"]))
-        return grouped.mlx_dequantize(layer, config["group_size"], config["bits"])
-    form, scheme = grouped.scheme_of(config)
-    layouts.same_tensors(layer, grouped.tensors_quantize(original, form, scheme))
-    returned = grouped.tensors_dequantize(layer, form, scheme)
+        library = grouped.mlx_quantize(original, config["group_size"], config["bits"])
+
+        def restored(tensors: dict) -> torch.Tensor:
+            return grouped.mlx_dequantize(tensors, config["group_size"], config["bits"])
+    else:
+        form, scheme = grouped.scheme_of(config)
+        library = grouped.tensors_quantize(original, form, scheme)
+
+        def restored(tensors: dict) -> torch.Tensor:
+            return grouped.tensors_dequantize(tensors, form, scheme)
+
+    returned = restored(layer)
     require(returned.dtype == original.dtype, f"restored as {returned.dtype}, was {original.dtype}")
+    if case.is_best:
+        check_best(layer, library, original, returned, restored(library))
+    else:
+        layouts.same_tensors(layer, library)
     return returned
 
 
@@ -282,11 +320,12 @@ def check_case(case: Case) -> int:
         try:
             layer = take_layer(tensors, prefix, case.method if form == "bitsandbytes" else form)
             if form in ("compressed-tensors", "mlx"):
-                returned = check_grouped(layer, original, config)
+                returned = check_grouped(layer, original, config, case)
             else:
                 checker = check_awq if form == "awq" else check_bitsandbytes
                 returned = checker(layer, original, case)
             require(name in stated, "not in the report")
+            check_restored(artifact, name, returned)
             sums = errors(original, returned)
             check_figures(stated[name], sums, BLOCK_SUMS[original.dtype] if case.has_block_sums else EXACT)
         except Mismatch as mismatch:

@@ -13,20 +13,37 @@ enum { ck_restored_f32 = 0, ck_restored_f16 = 1, ck_restored_bf16 = 2 };
 /// The levels of the function table. Level 0, plain Swift, has no table.
 enum { ck_level_avx2 = 1, ck_level_avx512 = 2 };
 
-/// The kernels of one instruction set.
+/// The codes of grouped scales: integers around zero stored with an offset or as they are, E4M3, integers with a bias.
+enum { ck_packed4 = 0, ck_packed8 = 1, ck_int8 = 2, ck_e4m3 = 3, ck_affine4 = 4, ck_affine8 = 5 };
+
+/// A histogram has `ck_bins` counts, bin = bits of a magnitude >> `ck_bin_shift`.
+enum { ck_bin_shift = 19, ck_bins = 4096 };
+
+/// The kernels of one instruction set. Error sums are 5 floats: Σx², Σe², Σx̂², Σ|e|, max|e|.
 typedef struct {
-    /// Quantizes `blocks` full blocks; `sums` takes 8 floats a block or is null, `histogram` has 4096 bins or is null.
-    void (*nf4)(const void *x, size_t blocks, size_t block_size, int restored, uint8_t *packed, float *absmax,
-                float *sums, uint32_t *histogram);
+    /// Quantizes `blocks` full blocks; `sums` takes 8 floats a block, those of the codes 0 unless `code_sums`, or is
+    /// null; `histogram` may be null, and counts only beside `sums`.
+    void (*nf4)(const void *x, size_t blocks, size_t block_size, int restored, int code_sums, uint8_t *packed,
+                float *absmax, float *sums, uint32_t *histogram);
     /// Searches the scales of `blocks` full blocks; `choices` takes 6 floats a block.
     void (*nf4_search)(const void *x, size_t blocks, size_t block_size, int restored, float *choices);
-    /// Quantizes `blocks` full blocks with the given scales; `sums` takes 8 floats a block, `histogram` has 4096 bins.
+    /// Quantizes `blocks` full blocks with the given scales; `sums` takes 8 floats a block, those of the codes 0.
     void (*nf4_assign)(const void *x, size_t blocks, size_t block_size, int restored, const float *scales,
                        uint8_t *packed, float *sums, uint32_t *histogram);
     /// The largest magnitude of `count` elements; not finite if one of them is not.
     float (*absmax)(const void *x, size_t count);
-    /// Quantizes `count` elements of a row; `sums` takes 5 floats, `histogram` has 4096 bins or is null.
-    void (*int8)(const void *x, size_t count, float absmax, int8_t *codes, float *sums, uint32_t *histogram);
+    /// Quantizes `count` elements of a row; `errors` takes 5 floats, `histogram` may be null.
+    void (*int8)(const void *x, size_t count, float absmax, int8_t *codes, float *errors, uint32_t *histogram);
+    /// Largest magnitude, least and greatest of each group, 3 floats; zero counts where 16 does not divide `elements`.
+    void (*ranges)(const void *x, size_t groups, size_t elements, float *ranges);
+    /// Codes each group with its scale, 4 floats: scale, bias, stored scale, stored bias. `errors` takes 5 floats a
+    /// group, `histogram` may be null.
+    void (*groups)(const void *x, size_t groups, size_t elements, int code, int restored, const float *scales,
+                   uint8_t *codes, size_t group_bytes, float *errors, uint32_t *histogram);
+    /// What the candidate grids of each group explain. A grid is 4 floats: inverse step, shift, lowest, highest code;
+    /// `sums` takes 4 floats for each grid of each group: Σvc, Σc², Σc, Σv with v = x · inverse step.
+    void (*grids)(const void *x, size_t groups, size_t elements, int code, size_t candidates, const float *grids,
+                  float *sums);
     /// Widens float16.
     void (*widen_f16)(const void *source, size_t count, float *out);
     /// Widens bfloat16.

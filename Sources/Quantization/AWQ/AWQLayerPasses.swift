@@ -92,7 +92,9 @@ extension AWQLayer {
             outputTokens = try outputBlock(&tokens)
             inputs = tokens
         }
-        let packer = AWQPacker(groupSize: groupSize, inputScales: scales, outputTokens: outputTokens)
+        let packer = AWQPacker(
+            groupSize: groupSize, inputScales: scales, outputTokens: outputTokens,
+            searchesGrids: options.searchesGrids)
         var (error, signal) = (0.0, 0.0)
         try forEachTile(&rows) { (firstOctet: Int, octets: [[RowOctet]]) throws(QuantizationError) in
             let thresholds = try thresholds(octets, scales: scales, &search, &inputs, scratch: scratch)

@@ -12,6 +12,8 @@ struct AWQOptions: Sendable {
     var clip = true
     /// Whether the scale search weighs activations against weights (AutoAWQ's `duo_scaling`).
     var duoScaling = true
+    /// Whether grids of less error than the library's are searched; only where nothing is scaled or clipped.
+    var searchesGrids = false
     /// The most threads at work; nil leaves it to Dispatch. The result does not depend on it.
     var threads: Int?
 }
@@ -19,7 +21,9 @@ struct AWQOptions: Sendable {
 extension AWQOptions {
     /// The choices that a recipe makes.
     init(_ recipe: Recipe) {
-        self.init(groupSize: recipe.groupSize, scaling: recipe.scaling, calibration: recipe.calibration)
+        self.init(
+            groupSize: recipe.groupSize, scaling: recipe.scaling, calibration: recipe.calibration,
+            searchesGrids: recipe.mode == .best)
     }
 }
 

@@ -34,6 +34,8 @@ struct AWQPacker: Sendable {
     let inputScales: [Float]?
     /// Tokens over which the output error is measured.
     let outputTokens: TokenBlock?
+    /// Whether grids of less error than the library's are searched; the weights are then neither scaled nor clipped.
+    var searchesGrids = false
 
     /// Packs `original` · input scales, clipped to the thresholds of its groups.
     func pack(_ original: [RowOctet], thresholds: [RowOctet]?) -> PackedOctet {
@@ -52,7 +54,12 @@ struct AWQPacker: Sendable {
                 packed.refusal = refusal
                 return packed
             }
-            let grid = AWQGrid(halfMinimum: bounds.minimum, maximum: bounds.maximum)
+            var grid = AWQGrid(halfMinimum: bounds.minimum, maximum: bounds.maximum)
+            if searchesGrids {
+                grid = AWQGridSearch.better(
+                    than: grid, halves: group, original: original, from: start, minimum: bounds.minimum,
+                    maximum: bounds.maximum)
+            }
             packed.zeros[index] = AWQWord.pack(grid.zero)
             for lane in 0..<8 { packed.scales[index * 8 + lane] = HalfOctets.bits(grid.scale[lane]) }
             for k in 0..<groupSize {

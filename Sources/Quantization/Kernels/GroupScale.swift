@@ -12,6 +12,23 @@ struct GroupScale: Sendable, Equatable {
     /// One stored value for each group, to begin with.
     init() {}
 
+    /// What the libraries compute for a group of weights of `type`.
+    init(_ code: GroupedCode, _ range: GroupRange, type: RestoredType) {
+        if case .affine(let bits) = code {
+            self.init(affine: bits, least: range.least, greatest: range.greatest, type: type)
+        } else {
+            self.init(symmetric: code, absmax: range.absmax, type: type)
+        }
+    }
+
+    /// A scale, and a bias, that codes are computed with as they are stored; nil where the type does not hold them.
+    init?(stored scale: Float, bias: Float = 0, type: RestoredType) {
+        value = HalfPrecision.rounded(scale, to: type)
+        self.bias = HalfPrecision.rounded(bias, to: type)
+        guard value > 0, value.isFinite, self.bias.isFinite else { return nil }
+        (storedValue, storedBias) = (value, self.bias)
+    }
+
     /// The scale of integers or E4M3 floats around zero, in the arithmetic of `type`: absmax over half the range of
     /// the codes, or the type's epsilon where that is zero.
     ///

@@ -22,7 +22,7 @@ extension Kernels {
 
     /// NF4 codes, absmax and error sums of `blocks` full blocks of float32 `x`.
     func nf4(
-        _ x: RawSpan, blocks: Int, blockSize: Int, restored: RestoredType, packed: inout [UInt8],
+        _ x: RawSpan, blocks: Int, blockSize: Int, restored: RestoredType, codeSums: Bool, packed: inout [UInt8],
         absmax: inout [Float], sums: inout [NF4BlockSums], histogram: inout [UInt32]
     ) {
         precondition(x.byteCount >= blocks * blockSize * 4 && packed.count >= blocks * blockSize / 2)
@@ -30,8 +30,8 @@ extension Kernels {
         unsafe x.withUnsafeBytes { x in
             guard let x = x.baseAddress else { return }
             unsafe nf4(
-                x, blocks: blocks, blockSize: blockSize, restored: restored, packed: &packed, absmax: &absmax,
-                sums: &sums, histogram: &histogram)
+                x, blocks: blocks, blockSize: blockSize, restored: restored, codeSums: codeSums, packed: &packed,
+                absmax: &absmax, sums: &sums, histogram: &histogram)
         }
     }
 

@@ -3,9 +3,9 @@
 // Everything above this folder decides what is quantized and where the bytes go; here is the arithmetic that touches
 // every weight. What it must not know: tensors, files, recipes, threads.
 //
-// Where to start: `PortableNF4` and `PortableINT8` read like their formulas. They are the documentation, the oracle of
-// the tests and the fallback of every processor. `CKernels` holds the same loops for AVX2 and AVX-512, where NF4's
-// search and the float16 rounding pay for intrinsics. `Kernels` picks one level, once.
+// Where to start: `PortableNF4`, `PortableINT8` and `PortableGroups` read like their formulas. They are the
+// documentation, the oracle of the tests and the fallback of every processor. `CKernels` holds the same loops for AVX2
+// and AVX-512, where NF4's search and the float16 rounding pay for intrinsics. `Kernels` picks one level, once.
 //
 // The promise: **all levels write identical bytes and identical error sums.** It holds because
 // * every operation is one IEEE float32 operation, rounded to nearest even: no fused multiply-add, no reciprocal
@@ -139,25 +139,27 @@ struct Kernels: Sendable {
     /// the caller refuses it. Source: bitsandbytes 0.50.2, `backends/default/ops.py`, `quantize_4bit`.
     /// - Parameters:
     ///   - blockSize: a power of two, 32 to 4096.
+    ///   - codeSums: whether the sums that another scale needs are taken: Σe·c, Σc² and Σ|c|, else 0.
     ///   - packed: receives `blocks * blockSize / 2` bytes, the even element in the high nibble.
     ///   - absmax: receives one value a block.
     ///   - sums: receives one value a block; nil measures nothing, which is faster.
     ///   - histogram: `ErrorHistogram.bins` counts to add to; left alone where `sums` is nil.
     func nf4(
-        _ x: UnsafeRawPointer, blocks: Int, blockSize: Int, restored: RestoredType,
+        _ x: UnsafeRawPointer, blocks: Int, blockSize: Int, restored: RestoredType, codeSums: Bool = true,
         packed: UnsafeMutablePointer<UInt8>, absmax: UnsafeMutablePointer<Float>,
         sums: UnsafeMutablePointer<NF4BlockSums>?, histogram: UnsafeMutablePointer<UInt32>?
     ) {
         assert(blockSize >= 32 && blockSize <= 4096 && blockSize & (blockSize - 1) == 0)
         guard let table = unsafe Self.table(of: level) else {
             return unsafe PortableNF4.quantize(
-                x, blocks: blocks, blockSize: blockSize, restored: restored, packed: packed, absmax: absmax,
-                sums: sums, histogram: histogram)
+                x, blocks: blocks, blockSize: blockSize, restored: restored, codeSums: codeSums, packed: packed,
+                absmax: absmax, sums: sums, histogram: histogram)
         }
         // A block's sums are 8 floats in the order of the fields of `NF4BlockSums`.
         let lanes = unsafe UnsafeMutableRawPointer(sums)?.assumingMemoryBound(to: Float.self)
         unsafe table.pointee.nf4(
-            x, blocks, blockSize, Int32(truncatingIfNeeded: restored.rawValue), packed, absmax, lanes, histogram)
+            x, blocks, blockSize, Int32(truncatingIfNeeded: restored.rawValue), codeSums ? 1 : 0, packed, absmax,
+            lanes, histogram)
     }
 
     /// Quantizes a tensor's short last block of `count` elements by the rules that bitsandbytes has for it.

@@ -36,7 +36,8 @@ extension Kernels {
         }
     }
 
-    /// Quantizes the blocks in `range` of `count` float32 with the given scales, and measures the error.
+    /// Quantizes the blocks in `range` of `count` float32 with the given scales, and measures the error; the sums of
+    /// the codes are 0.
     ///
     /// v = x · (1 / scale) gets the code of the nearest value; a scale is finite and not negative,
     /// and a reciprocal beyond float32 is the largest float32. What
@@ -109,8 +110,8 @@ extension Kernels {
                         let bytes = unsafe packed + block * blockSize / 2
                         if elements == blockSize {
                             unsafe nf4(
-                                start, blocks: 1, blockSize: blockSize, restored: restored, packed: bytes,
-                                absmax: scales + block, sums: sums + block, histogram: &histogram)
+                                start, blocks: 1, blockSize: blockSize, restored: restored, codeSums: false,
+                                packed: bytes, absmax: scales + block, sums: sums + block, histogram: &histogram)
                         } else {
                             unsafe nf4Tail(
                                 start, count: elements, restored: restored, packed: bytes, absmax: scales + block,

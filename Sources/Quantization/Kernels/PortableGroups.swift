@@ -46,6 +46,13 @@ enum PortableGroups {
         func code(_ v: Lanes) -> (stored: SIMD16<UInt32>, restored: Lanes) {
             // The library adds a zero point of 0, which makes a ratio of −0 a 0.
             let ratio = (HalfPrecision.rounded(v / scale, to: restored) + Lanes.zero).held(from: -448, to: 448)
+            let (value, stored) = Self.nearest(ratio)
+            return (stored, HalfPrecision.rounded(value * scale, to: restored))
+        }
+
+        /// The nearest value to each lane, ties to the even fraction, and its code.
+        @inline(__always)
+        static func nearest(_ ratio: Lanes) -> (value: Lanes, stored: SIMD16<UInt32>) {
             let sign = ratio.bitPattern & 0x8000_0000
             let magnitude = ratio.magnitude
             let bits = magnitude.bitPattern
@@ -55,8 +62,7 @@ enum PortableGroups {
             let isSmall = magnitude .< Lanes(repeating: 0x1p-6)
             let value = Lanes(bitPattern: kept).replacing(with: shifted - 0x1p14, where: isSmall)
             let code = (kept &>> 20 &- 120 * 8).replacing(with: shifted.bitPattern & 0xf, where: isSmall)
-            let back = HalfPrecision.rounded(Lanes(bitPattern: value.bitPattern | sign) * scale, to: restored)
-            return (code | sign &>> 24, back)
+            return (Lanes(bitPattern: value.bitPattern | sign), code | sign &>> 24)
         }
     }
 
@@ -79,7 +85,7 @@ enum PortableGroups {
     static func quantize(
         _ x: UnsafeRawPointer, groups: Int, elements: Int, code: GroupedCode, scales: UnsafePointer<GroupScale>,
         restored: RestoredType, codes: UnsafeMutablePointer<UInt8>, groupBytes: Int,
-        sums: UnsafeMutablePointer<ErrorSums>, histogram: UnsafeMutablePointer<UInt32>
+        sums: UnsafeMutablePointer<ErrorSums>, histogram: UnsafeMutablePointer<UInt32>?
     ) {
         let nibbles = code.bits == 4
         let target = UnsafeMutableRawPointer(codes)
@@ -144,16 +150,42 @@ enum PortableGroups {
         }
     }
 
-    /// The least and the greatest of `count` finite float32, `count` a multiple of 16.
-    static func range(_ x: UnsafeRawPointer, count: Int) -> (least: Float, greatest: Float) {
-        var least = unsafe Lanes(x, row: 0)
+    /// See `Kernels.ranges`; for one group.
+    static func range(_ x: UnsafeRawPointer, count: Int) -> GroupRange {
+        let (rows, rest) = (count / 16, count % 16)
+        var least = unsafe rest > 0 ? Lanes(x, row: rows, count: rest) : Lanes(x, row: 0)
         var greatest = least
-        for row in 1..<max(1, count / 16) {
+        var largest = least.magnitude.bitPattern
+        for row in 0..<rows {
             let v = unsafe Lanes(x, row: row)
             least = least.replacing(with: v, where: v .< least)
             greatest = greatest.replacing(with: v, where: v .> greatest)
+            largest = largest.larger(v.magnitude.bitPattern)
         }
-        return (least.min(), greatest.max())
+        return GroupRange(absmax: Float(bitPattern: largest.max()), least: least.min(), greatest: greatest.max())
+    }
+
+    /// See `Kernels.grids`; for one grid of one group.
+    static func explain(_ x: UnsafeRawPointer, count: Int, code: GroupedCode, grid: CodeGrid) -> GridSums {
+        var (products, squares, codes, weights) = (Lanes.zero, Lanes.zero, Lanes.zero, Lanes.zero)
+        for row in 0..<(count + 15) / 16 {
+            let taken = min(count - row * 16, 16)
+            let x = unsafe taken == 16 ? Lanes(x, row: row) : Lanes(x, row: row, count: taken)
+            let v = x * grid.inverse
+            let c: Lanes
+            switch code {
+            case .e4m3: c = E4M3.nearest(v.held(from: grid.low, to: grid.high)).value
+            case .affine: c = ((v + grid.shift).held(from: grid.low, to: grid.high) + magic) - magic
+            case .packed, .int8: c = (v.held(from: grid.low, to: grid.high) + magic) - magic
+            }
+            products += v * c
+            squares += c * c
+            guard case .affine = code else { continue }
+            codes += c
+            weights += v
+        }
+        return GridSums(
+            product: products.treeSum, codeSquared: squares.treeSum, code: codes.treeSum, weight: weights.treeSum)
     }
 }
 
@@ -168,7 +200,7 @@ private struct GroupMeasure {
     /// Adds a row of `count` weights and what they are restored to; further lanes hold zeros, which every code around
     /// zero restores exactly (affine groups have none).
     @inline(__always)
-    mutating func add(_ v: Lanes, _ back: Lanes, count: Int, histogram: UnsafeMutablePointer<UInt32>) {
+    mutating func add(_ v: Lanes, _ back: Lanes, count: Int, histogram: UnsafeMutablePointer<UInt32>?) {
         let e = v - back
         signal += v * v
         squaredError += e * e

@@ -7,22 +7,22 @@ enum PortableNF4 {
 
     /// Full blocks; see `Kernels.nf4`.
     static func quantize(
-        _ x: UnsafeRawPointer, blocks: Int, blockSize: Int, restored: RestoredType,
+        _ x: UnsafeRawPointer, blocks: Int, blockSize: Int, restored: RestoredType, codeSums: Bool,
         packed: UnsafeMutablePointer<UInt8>, absmax: UnsafeMutablePointer<Float>,
         sums: UnsafeMutablePointer<NF4BlockSums>?, histogram: UnsafeMutablePointer<UInt32>?
     ) {
         for block in 0..<blocks {
             unsafe quantizeBlock(
-                x + block * blockSize * 4, count: blockSize, restored: restored,
+                x + block * blockSize * 4, count: blockSize, restored: restored, codeSums: codeSums,
                 packed: packed + block * blockSize / 2, absmax: absmax + block,
                 sums: sums.map { unsafe $0 + block }, histogram: histogram)
         }
     }
 
     private static func quantizeBlock(
-        _ x: UnsafeRawPointer, count: Int, restored: RestoredType, packed: UnsafeMutablePointer<UInt8>,
-        absmax: UnsafeMutablePointer<Float>, sums: UnsafeMutablePointer<NF4BlockSums>?,
-        histogram: UnsafeMutablePointer<UInt32>?
+        _ x: UnsafeRawPointer, count: Int, restored: RestoredType, codeSums: Bool,
+        packed: UnsafeMutablePointer<UInt8>, absmax: UnsafeMutablePointer<Float>,
+        sums: UnsafeMutablePointer<NF4BlockSums>?, histogram: UnsafeMutablePointer<UInt32>?
     ) {
         let a = unsafe PortableINT8.absmax(x, count: count)
         unsafe absmax.pointee = a
@@ -32,7 +32,7 @@ enum PortableNF4 {
             return
         }
         let scale = 1 / max(a, tiny)
-        var measure = NF4Measure(absmax: a, restored: restored)
+        var measure = NF4Measure(absmax: a, restored: restored, codeSums: codeSums)
         for row in 0..<count / 16 {
             let v = unsafe Lanes(x, row: row)
             let codes = codes(of: v * scale)
@@ -94,6 +94,7 @@ enum PortableNF4 {
 struct NF4Measure {
     private let absmax: Float
     private let restored: RestoredType
+    private let codeSums: Bool
     private var signal = Lanes.zero
     private var squaredError = Lanes.zero
     private var errorTimesCode = Lanes.zero
@@ -104,8 +105,9 @@ struct NF4Measure {
     private var maximumError = SIMD16<UInt32>.zero
 
     /// Starts a block that is restored as c·absmax, rounded to `restored`.
-    init(absmax: Float, restored: RestoredType) {
+    init(absmax: Float, restored: RestoredType, codeSums: Bool = true) {
         self.absmax = absmax
+        self.codeSums = codeSums
         self.restored = restored
     }
 
@@ -120,13 +122,14 @@ struct NF4Measure {
         let e = x - back
         signal += x * x
         squaredError += e * e
-        errorTimesCode += e * c
-        codeSquared += c * c
         absoluteError += e.magnitude
-        absoluteCode += c.magnitude
         restoredSquared += back * back
         maximumError = maximumError.larger(e.magnitude.bitPattern)
         unsafe ErrorHistogram.count(e, count: count, in: histogram)
+        guard codeSums else { return }
+        errorTimesCode += e * c
+        codeSquared += c * c
+        absoluteCode += c.magnitude
     }
 
     /// The sums so far.

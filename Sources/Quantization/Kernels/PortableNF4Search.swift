@@ -104,7 +104,7 @@ extension PortableNF4 {
         sums: UnsafeMutablePointer<NF4BlockSums>, histogram: UnsafeMutablePointer<UInt32>
     ) {
         let reciprocal = min(1 / scale, .greatestFiniteMagnitude)
-        var measure = NF4Measure(absmax: scale, restored: restored)
+        var measure = NF4Measure(absmax: scale, restored: restored, codeSums: false)
         for row in 0..<(count + 15) / 16 {
             let taken = min(count - row * 16, 16)
             let v = unsafe weights(x, row, count)

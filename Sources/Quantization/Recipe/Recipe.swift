@@ -212,16 +212,16 @@ extension Method {
     /// The encoder that runs when a request names none.
     package var defaultMode: Mode {
         switch self {
-        case .nf4: .best
-        case .int8, .int4, .fp8, .awq: .reference
+        case .nf4, .int4, .fp8: .best
+        case .int8, .awq: .reference
         }
     }
 
     /// The encoders that the method has, the default first.
     package var modes: [Mode] {
         switch self {
-        case .nf4: [defaultMode] + Mode.allCases.filter { $0 != defaultMode }
-        case .int8, .int4, .fp8, .awq: [.reference]
+        case .nf4, .int4, .fp8: [.best, .reference]
+        case .int8, .awq: [.reference]
         }
     }
 

@@ -14,7 +14,9 @@ struct GroupEncoder: TensorEncoder {
     private let groupBytes: Int
     private let feed: ElementFeed
     private var codes: [UInt8]
+    private var ranges: [GroupRange]
     private var scales: [GroupScale]
+    private var search: GroupSearch?
     private var pending: [GroupScale] = []
     private var pieces: [ErrorSums]
     private var histogram = ErrorCounts()
@@ -22,7 +24,7 @@ struct GroupEncoder: TensorEncoder {
     private var groupsDone = 0
 
     /// Error sums are taken over pieces of at most this many elements; whole words in every format.
-    private static let pieceElements = 4096
+    static let pieceElements = 4096
     /// Scales are written this many at a time.
     private static let pendingLimit = 1 << 14
 
@@ -35,21 +37,26 @@ struct GroupEncoder: TensorEncoder {
         groupBytes = code.bytes(of: elements)
         feed = ElementFeed(type: entry.type, unitElements: elements, elements: entry.elementCount)
         codes = [UInt8](repeating: 0, count: feed.batchUnits * groupBytes)
+        ranges = [GroupRange](repeating: GroupRange(), count: feed.batchUnits)
         scales = [GroupScale](repeating: GroupScale(), count: feed.batchUnits)
         pieces = [ErrorSums](repeating: ErrorSums(), count: feed.batchUnits)
+        guard recipe.mode == .best else { return }
+        search = GroupSearch(code: code, restored: restored, elements: elements, groups: feed.batchUnits)
     }
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try feed.feed(bytes, workplace.kernels) { (x, groups) throws(QuantizationError) in
             histogram.willCount(groups * elements)
+            workplace.kernels.ranges(x, groups: groups, elements: elements, into: &ranges)
             for group in 0..<groups {
-                do throws(QuantizationError) {
-                    scales[group] = try scale(x, group, workplace.kernels)
-                } catch {
+                let range = ranges[group]
+                guard range.absmax.isFinite else {
                     // The first refusal of the tensor is told, however its bytes were cut.
                     if group > 0 { try encode(x, group, workplace.kernels) }
-                    throw error
+                    throw nonFinite(x, group, workplace.kernels)
                 }
+                sums.maximumSignal = max(sums.maximumSignal, Double(range.absmax))
+                scales[group] = GroupScale(code, range, type: restored)
             }
             try encode(x, groups, workplace.kernels)
             try workplace.write(
@@ -70,25 +77,15 @@ struct GroupEncoder: TensorEncoder {
         return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
     }
 
-    private mutating func scale(
-        _ x: RawSpan, _ group: Int, _ kernels: Kernels
-    ) throws(QuantizationError) -> GroupScale {
+    private func nonFinite(_ x: RawSpan, _ group: Int, _ kernels: Kernels) -> QuantizationError {
         let part = x.extracting(group * elements * 4..<(group + 1) * elements * 4)
-        let absmax = kernels.absmax(part, count: elements)
-        guard absmax.isFinite else {
-            let first = kernels.firstNonFinite(part, count: elements) ?? 0
-            throw .nonFinite(tensor: entry.name, index: (groupsDone + group) * elements + first)
-        }
-        sums.maximumSignal = max(sums.maximumSignal, Double(absmax))
-        guard case .affine(let bits) = code else {
-            return GroupScale(symmetric: code, absmax: absmax, type: restored)
-        }
-        let (least, greatest) = kernels.range(part, count: elements)
-        return GroupScale(affine: bits, least: least, greatest: greatest, type: restored)
+        let first = kernels.firstNonFinite(part, count: elements) ?? 0
+        return .nonFinite(tensor: entry.name, index: (groupsDone + group) * elements + first)
     }
 
     /// Codes the groups of a batch: all at once, or a large one in pieces.
     private mutating func encode(_ x: RawSpan, _ groups: Int, _ kernels: Kernels) throws(QuantizationError) {
+        search?.improve(&scales, x, groups: groups, ranges: ranges, codes: &codes, kernels)
         let together = elements <= Self.pieceElements ? groups : 1
         for group in stride(from: 0, to: groups, by: together) {
             for start in stride(from: 0, to: elements, by: Self.pieceElements) {

@@ -48,8 +48,8 @@ struct NF4Encoder: TensorEncoder {
         try feed.feed(bytes, workplace.kernels) { (x, blocks) throws(QuantizationError) in
             histogram.willCount(blocks * blockSize)
             workplace.kernels.nf4(
-                x, blocks: blocks, blockSize: blockSize, restored: restored, packed: &packed, absmax: &absmax,
-                sums: &blockSums, histogram: &histogram.recent)
+                x, blocks: blocks, blockSize: blockSize, restored: restored, codeSums: nested != nil,
+                packed: &packed, absmax: &absmax, sums: &blockSums, histogram: &histogram.recent)
             try take(x, blocks: blocks, elements: blocks * blockSize, workplace)
         }
     }

@@ -57,9 +57,13 @@ import Testing
         }
     }
 
-    @Test(arguments: cases) func theSameValuesInEveryTypeAtEveryLevel(_ golden: GoldenCase) throws {
+    /// The small ones: of each format some.
+    static let kinds = cases.filter { ((try? $0.bytes().count) ?? 0) < 40_000 }
+
+    @Test(arguments: kinds) func theSameValuesInEveryTypeAtEveryLevel(_ golden: GoldenCase) throws {
         let library = try Library(golden)
-        for level in availableLevels {
+        // Only 4-bit tables have kernels.
+        for level in golden.kind == "bnb4" ? availableLevels : [.portable] {
             for elements in [RestoredElements.float32, .float16, .bfloat16] {
                 let made = try RestoreRun(library.artifact, elements, bits: library.bits, level: level).tensors()
                 for (name, expected) in library.restored {

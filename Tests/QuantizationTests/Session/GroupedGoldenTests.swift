@@ -9,21 +9,23 @@ import Testing
     /// The recipe that a golden case was made by; nil where this engine has none.
     static func options(_ golden: GoldenCase) throws -> [(String, String)]? {
         let params = try Golden(golden.id).parameters
+        let reference = ("mode", "reference")
         let group = (params["group_size"] as? Int).map(String.init) ?? "-1"
         switch golden.kind {
         case "mlx":
             let method = params["bits"] as? Int == 4 ? "int4" : "int8"
-            return [("method", method), ("format", "mlx"), ("group_size", group)]
-        case "awq_pack": return [("method", "int4"), ("format", "awq"), ("group_size", group)]
+            return [("method", method), ("format", "mlx"), ("group_size", group), reference]
+        case "awq_pack": return [("method", "int4"), ("format", "awq"), ("group_size", group), reference]
         default: break
         }
         guard params["symmetric"] as? Bool == true else { return nil }
         let ours = ("format", "compressed-tensors")
         switch params["format"] as? String {
-        case "float-quantized": return [("method", "fp8"), ours]
-        case "int-quantized": return [("method", "int8"), ours, ("scheme", "W8A8")]
+        case "float-quantized": return [("method", "fp8"), ours, reference]
+        case "int-quantized": return [("method", "int8"), ours, ("scheme", "W8A8"), reference]
         default:
-            return [("method", params["num_bits"] as? Int == 4 ? "int4" : "int8"), ours, ("group_size", group)]
+            let method = params["num_bits"] as? Int == 4 ? "int4" : "int8"
+            return [("method", method), ours, ("group_size", group), reference]
         }
     }
 

@@ -10,6 +10,8 @@ import Testing
         [("method", "int8"), ("format", "mlx"), ("group_size", "32")],
         [("method", "int8"), ("format", "compressed-tensors")],
         [("method", "int8"), ("format", "compressed-tensors"), ("scheme", "W8A8")], [("method", "fp8")],
+        [("method", "int4"), ("mode", "reference")],
+        [("method", "int4"), ("format", "mlx"), ("mode", "reference")], [("method", "fp8"), ("mode", "reference")],
     ]
 
     private func weight(
@@ -105,13 +107,13 @@ import Testing
         var values = [Float](repeating: 1, count: 256)
         values[200] = -61440  // scale 8192, code -8: -65536
         #expect(
-            refusal(values, [("method", "int4")])
+            refusal(values, [("method", "int4"), ("mode", "reference")])
                 == .outOfRange(tensor: "weight", index: 200, value: -61440, limit: 61_376))
         values[200] = 61440  // the largest code is 7
-        #expect(refusal(values, [("method", "int4")]) == nil)
+        #expect(refusal(values, [("method", "int4"), ("mode", "reference")]) == nil)
         values[201] = -40000  // 15 times the scale is beyond 65504
         #expect(
-            refusal(values, [("method", "int4"), ("format", "mlx")])
+            refusal(values, [("method", "int4"), ("format", "mlx"), ("mode", "reference")])
                 == .outOfRange(tensor: "weight", index: 200, value: 61440, limit: 32_752))
         for options in Self.recipes {
             let recipe = try Recipe(options: options.map { RecipeOption($0.0, $0.1) })
@@ -134,7 +136,7 @@ import Testing
             (0, 0x00), (-0.0, 0x00), (0x1p-6 * 1.0625, 0x08), (0x1p-6 * 1.1875, 0x0A),
         ]
         let input = weight(expected.map(\.0), [1, expected.count])
-        let made = try SessionRun(input, [("method", "fp8")]).tensors()
+        let made = try SessionRun(input, [("method", "fp8"), ("mode", "reference")]).tensors()
         #expect(made["weight_scale"] == bytes(of: [1]))
         #expect(made["weight"] == expected.map(\.1))
     }
@@ -222,13 +224,13 @@ import Testing
     @Test func defaultsAreSpelledOut() throws {
         #expect(
             try canonical([("method", "int4")])
-                == #"{"format":"compressed-tensors","group_size":128,"method":"int4","mode":"reference"}"#)
+                == #"{"format":"compressed-tensors","group_size":128,"method":"int4","mode":"best"}"#)
         #expect(
             try canonical([("method", "int4"), ("format", "mlx")])
-                == #"{"format":"mlx","group_size":64,"method":"int4","mode":"reference"}"#)
+                == #"{"format":"mlx","group_size":64,"method":"int4","mode":"best"}"#)
         #expect(
             try canonical([("method", "int4"), ("format", "awq"), ("symmetric", "false")])
-                == #"{"format":"awq","group_size":128,"method":"int4","mode":"reference"}"#)
+                == #"{"format":"awq","group_size":128,"method":"int4","mode":"best"}"#)
         #expect(
             try canonical([("method", "int8"), ("format", "compressed-tensors")])
                 == #"{"format":"compressed-tensors","group_size":-1,"method":"int8","mode":"reference","#
@@ -238,7 +240,7 @@ import Testing
                 == #"{"format":"compressed-tensors","method":"int8","mode":"reference","scheme":"W8A8"}"#)
         #expect(
             try canonical([("method", "fp8")])
-                == #"{"format":"compressed-tensors","method":"fp8","mode":"reference"}"#)
+                == #"{"format":"compressed-tensors","method":"fp8","mode":"best"}"#)
         #expect(
             try canonical([("method", "int8")]) == #"{"format":"bitsandbytes","method":"int8","mode":"reference"}"#)
     }
@@ -265,6 +267,7 @@ import Testing
         #expect(code([("method", "fp8"), ("group_size", "64")]) == "recipe.unknown_option")
         #expect(code([("method", "fp8"), ("scheme", "W8A8")]) == "recipe.unknown_option")
         #expect(code([("method", "int4"), ("calibration", "none")]) == "recipe.unknown_option")
-        #expect(code([("method", "int4"), ("mode", "best")]) == "recipe.mode_unavailable")
+        #expect(code([("method", "int8"), ("mode", "best")]) == "recipe.mode_unavailable")
+        #expect(code([("method", "awq"), ("mode", "best")]) == "recipe.mode_unavailable")
     }
 }
