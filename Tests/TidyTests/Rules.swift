@@ -96,6 +96,8 @@ enum Rules {
         "Sources/Quantization/Restore/BitsandbytesParts.swift",
         "Sources/Quantization/Restore/RestoredBand.swift",
         "Sources/Quantization/Restore/RestoringSession.swift",
+        "Sources/Quantization/Session/ArchiveIntake.swift",
+        "Sources/Quantization/Session/DeferredPass.swift",
         "Sources/Quantization/Session/ElementFeed.swift",
         "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",
@@ -107,7 +109,10 @@ enum Rules {
         "Sources/Quantization/Session/TensorEncoder.swift",
         "Sources/Tensors/JSONObjectText.swift",
         "Sources/Tensors/JSONValue.swift",
+        "Sources/VivaService/CommandLine/Checkpoint.swift",
         "Sources/VivaService/CommandLine/CommandLineRestorer.swift",
+        "Sources/VivaService/CommandLine/FolderQuantizer.swift",
+        "Sources/VivaService/CommandLine/LocalRun.swift",
     ]
 
     /// Never in Sources: traps that a client could reach, promises instead of work, casts that lie.
