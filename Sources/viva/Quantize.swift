@@ -87,7 +87,8 @@ struct Quantize: ParsableCommand {
     func run() throws {
         var options = [("method", method)]
         let given: [(String, String?)] = [
-            ("format", format), ("target", target), ("model_type", modelType), ("tied", tied), ("scheme", scheme), ("mode", mode), ("block_size", blockSize.map(String.init)),
+            ("format", format), ("target", target), ("model_type", modelType), ("tied", tied), ("scheme", scheme),
+            ("mode", mode), ("block_size", blockSize.map(String.init)),
             ("double_quant", doubleQuant),
             ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
             ("overrides", overrides), ("min_sqnr_db", minSqnrDb), ("max_rel_error", maxRelError),

@@ -50,6 +50,8 @@ package struct ArtifactLayout: Sendable {
         let contents: QuantState
     }
 
+    /// What comes in; weights that are stored as [in, out] say so.
+    let input: InputDescription
     /// Bytes of the finished artifact.
     package let fileBytes: Int
     /// Where the parts of known length begin.
@@ -83,11 +85,14 @@ package struct ArtifactLayout: Sendable {
             throw .limit(
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
-        var selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
+        let selection = TensorSelection(recipe)
+        var selected = try selection.treatments(of: input.entries, limits: limits)
         scaling = try BlockScaling(input.entries, &selected.treatments)
         guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
         }
+        let input = selection.oriented(input, selected.treatments)
+        self.input = input
         let variants = recipe.variants
         self.variants = variants
         let used = Set(selected.treatments.compactMap(\.variant)).sorted()

@@ -81,6 +81,15 @@ struct TensorSelection: Sendable {
         return (treatments, ArchitectureFindings(recipe, rule).warnings(entries, treatments) + warnings)
     }
 
+    /// The input with the weights that an architecture stores as [in, out] described as what they are: columns first.
+    func oriented(_ input: InputDescription, _ treatments: [Treatment]) -> InputDescription {
+        guard let rule else { return input }
+        return input.replacing(
+            entries: zip(input.entries, treatments).map { entry, treatment in
+                treatment.variant != nil && rule.transposes(entry.name) ? entry.transposed : entry
+            })
+    }
+
     /// The variant that codes a tensor, nil when it is copied.
     private func variant(of entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Int? {
         guard entry.shape.count == 2, entry.type.isQuantizable else { return nil }
