@@ -16,17 +16,17 @@ struct ReportPage {
     private static let maximumWarning = 400
 
     private var heading: HTML {
-        card.name.map { HTML(name: $0) } ?? "\(card.method.uppercased()) artifact"
+        card.name.map { HTML(name: $0) } ?? "\(card.recipe.method.uppercased()) artifact"
     }
 
     var page: Page {
         Page(
-            title: "\(card.name ?? "Report"): \(card.label)",
+            title: "\(card.name ?? "Report"): \(card.recipe.label)",
             body: """
                 <header>
                 <p class="brand">\(brand)</p>
                 <h1>\(heading)</h1>
-                <p class="sub"><b>\(card.label)</b> for \(card.format) · \(card.optionText) · \(card.madeAt)</p>
+                <p class="sub"><b>\(card.recipe.label)</b> for \(card.recipe.format) · \(card.recipe.optionText) · \(card.madeAt)</p>
                 </header>
                 <main>
                 \(tiles)
@@ -77,7 +77,7 @@ struct ReportPage {
 
     private var sqnr: String {
         let figures = report.totals.figures
-        return figures.sqnr.map { "\(Quantity.decibels($0)) dB" } ?? (figures.isExact == true ? "exact" : "–")
+        return figures.sqnr == nil ? figures.sqnrText : "\(figures.sqnrText) dB"
     }
 
     private var gap: String {
@@ -155,11 +155,12 @@ struct ReportPage {
         let rows: [HTML] = zip(all, ParetoChart.front(points)).map { other, isFront in
             let name: HTML =
                 other.id == card.id
-                ? "<b>\(other.label)</b> (this one)" : "<a href=\"/v1/artifacts/\(other.id)/report\">\(other.label)</a>"
+                ? "<b>\(other.recipe.label)</b> (this one)"
+                : "<a href=\"/v1/artifacts/\(other.id)/report\">\(other.recipe.label)</a>"
             return """
-                <tr><th scope="row">\(name) <small>\(other.optionText)</small></th>\
+                <tr><th scope="row">\(name) <small>\(other.recipe.optionText)</small></th>\
                 <td class="n">\(ReportText.fixed(other.bitsPerWeight, 3))</td>\
-                <td class="n">\(other.summary.sqnr.map { Quantity.decibels($0) } ?? "exact")</td>\
+                <td class="n">\(other.summary.sqnrText)</td>\
                 <td class="n">\(Quantity.bytes(other.bytes))</td><td class="wide">\(isFront ? "yes" : "")</td></tr>
 
                 """
