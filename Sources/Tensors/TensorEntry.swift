@@ -89,6 +89,12 @@ package struct InputDescription: Sendable, Equatable {
             dataBytes: entries.last?.bytes.upperBound ?? 0)
     }
 
+    /// The same input with its tensors described otherwise: as many, of as many bytes.
+    package func replacing(entries: [TensorEntry]) -> InputDescription {
+        InputDescription(
+            container: container, entries: entries, metadata: metadata, dataOffset: dataOffset, dataBytes: dataBytes)
+    }
+
     /// The tensors of several safetensors files, in their order, as those of one file without a header.
     ///
     /// Names may repeat: the caller has looked for them.

@@ -96,8 +96,6 @@ enum Rules {
         "Sources/Quantization/Restore/BitsandbytesParts.swift",
         "Sources/Quantization/Restore/RestoredBand.swift",
         "Sources/Quantization/Restore/RestoringSession.swift",
-        "Sources/Quantization/Session/ArchiveIntake.swift",
-        "Sources/Quantization/Session/DeferredPass.swift",
         "Sources/Quantization/Session/ElementFeed.swift",
         "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",

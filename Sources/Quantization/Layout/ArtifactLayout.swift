@@ -245,7 +245,8 @@ package struct ArtifactLayout: Sendable {
         var detail =
             "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
         if let architecture = recipe.architecture {
-            detail += " \(recipe.reader.rawValue) quantizes none of model_type '\(architecture.modelType)' in format "
+            detail +=
+                " \(recipe.reader.rawValue) quantizes none of model_type '\(architecture.modelType)' in format "
                 + "\(recipe.format.rawValue)."
         }
         if let first = warnings.first { detail += " " + first }

@@ -15,7 +15,8 @@ enum MethodHandlers {
             JSON.object([
                 ("method", .string(method.rawValue)), ("formats", .strings(method.formats.map(\.rawValue))),
                 ("modes", .strings(method.modes.map(\.rawValue))), ("streaming", .bool(method.streams)),
-                ("bits_per_weight", .number(method.nominalBits)), ("targets", targets(of: method)), ("options", options(of: method)),
+                ("bits_per_weight", .number(method.nominalBits)), ("targets", targets(of: method)),
+                ("options", options(of: method)),
             ])
         }
         return .object([("items", .array(items)), ("next", .null)])
