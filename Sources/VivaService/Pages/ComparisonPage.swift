@@ -104,11 +104,13 @@ struct ComparisonPage {
 
     /// The recipes that no other beats bear their labels.
     private var chart: HTML {
-        let points = comparison.points.compactMap { point in
-            point.figures.sqnr.map {
+        var first: [String: RecipeCard] = [:]
+        let points = comparison.points.compactMap { point -> ParetoChart.Point? in
+            let label = first[point.recipe.label].map { point.recipe.label(beside: $0) } ?? point.recipe.label
+            first[point.recipe.label] = first[point.recipe.label] ?? point.recipe
+            return point.figures.sqnr.map {
                 ParetoChart.Point(
-                    label: point.recipe.label, bitsPerWeight: point.bitsPerWeight, sqnr: $0,
-                    isSubject: point.isOnFront)
+                    label: label, bitsPerWeight: point.bitsPerWeight, sqnr: $0, isSubject: point.isOnFront)
             }
         }
         guard !points.isEmpty else { return "<p>Nothing is lost: there is no error to compare.</p>" }
