@@ -2,14 +2,16 @@
 VIVA := .build/release/viva
 FORMATTED := Sources Tests Benchmarks/Kernels Package.swift
 
-.PHONY: help setup build run demo test lint bench bench-kernels check-arm64 conformance scoreboard image-replay clean
+.PHONY: help setup build run demo test lint bench bench-kernels check-arm64 conformance conformance-vllm scoreboard
+.PHONY: image-replay clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo          quantize real weights over HTTP and show what was lost"
 	@echo "make run           serve on 127.0.0.1:8080, data in ./viva-data"
 	@echo "make test          lint, build and every test"
-	@echo "make conformance   load our artifacts with the real libraries (downloads torch once)"
+	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
+	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
 	@echo "make bench-kernels the kernels and sessions in memory beside the libraries, written into docs/PERFORMANCE.md"
 	@echo "make check-arm64   compile the C kernels for 64-bit ARM"
@@ -49,6 +51,9 @@ check-arm64: setup
 conformance: build
 	tools/conformance/run.sh
 
+conformance-vllm: build
+	tools/conformance/vllm.sh
+
 scoreboard: build
 	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md
 
@@ -56,4 +61,4 @@ image-replay: setup
 	scripts/replay-image.sh
 
 clean:
-	rm -rf .build .venv-conformance
+	rm -rf .build .venv-conformance .venv-vllm

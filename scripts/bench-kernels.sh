@@ -3,6 +3,11 @@
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
-python=$("$root/tools/conformance/venv.sh")
+conformance=$root/tools/conformance
+python=$root/.venv-conformance/bin/python
+
+"$conformance/environment.sh" "$root/.venv-conformance" "$conformance/requirements.txt" \
+    "$conformance/requirements-bare.txt"
 swift build -c release --product kernel-bench --package-path "$root"
-OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 "$python" "$root/Benchmarks/bench_kernels.py" "$root/.build/release/kernel-bench" --write "$root/docs/PERFORMANCE.md"
+OMP_NUM_THREADS=1 TORCHDYNAMO_DISABLE=1 "$python" "$root/Benchmarks/bench_kernels.py" \
+    "$root/.build/release/kernel-bench" --write "$root/docs/PERFORMANCE.md"

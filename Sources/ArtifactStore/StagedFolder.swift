@@ -20,7 +20,8 @@ package final class StagedFolder: Sendable {
     /// A hidden folder beside `path`, where nothing must be yet; permissions follow the umask.
     ///
     /// Throws `exists` when something is there, and `insideSource` when that place lies in `source`.
-    package static func beside(path: String, outside source: borrowing SourceFolder) throws(StoreError) -> StagedFolder {
+    package static func beside(path: String, outside source: borrowing SourceFolder) throws(StoreError) -> StagedFolder
+    {
         var trimmed = Substring(path)
         while trimmed.utf8.count > 1, trimmed.utf8.last == UInt8(ascii: "/") { trimmed.removeLast() }
         let (parent, last) = try StagedFile.split(String(trimmed))

@@ -53,5 +53,12 @@ import Testing
         let onDisk = try #require(used.split(separator: "\t").first.flatMap { Int($0) })
         #expect(onDisk < bytes + (1 << 20))
         #expect(service.filesOnDisk().staging.isEmpty)
+        guard recipe == "nf4" else { return }
+        let id = try #require(artifact["id"] as? String)
+        let back = try run(
+            "/usr/bin/curl",
+            ["-sS", "-o", "/dev/null", "-w", "%{size_download}", service.url("/v1/artifacts/\(id)/dequantized")])
+        #expect((Int(back.text) ?? 0) > Self.rows * Self.columns * 4)
+        #expect(try service.memory("VmHWM") <= 64 << 10, "peak KiB with the way back")
     }
 }

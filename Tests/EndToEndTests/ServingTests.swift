@@ -21,6 +21,9 @@ import Testing
         let id = try #require(artifact["id"] as? String)
         let content = try service.curl("/v1/artifacts/\(id)/content", scheme: "https")
         #expect(try "sha256:\(sha256(content.body))" == artifact["digest"] as? String)
+        let restored = try service.curl("/v1/artifacts/\(id)/dequantized", scheme: "https")
+        #expect(restored.curlStatus == 0)
+        #expect(restored.field("Content-Length") == "\(restored.body.count)")
     }
 
     @Test func healthMetricsAndPlan() throws {

@@ -141,12 +141,47 @@ private func testRouter(gate: Gate, file: String) -> Router {
                 }
                 return try .file(request.head, body, contentType: "application/octet-stream", etag: etag)
             },
+            Route(.get, "/produced/{length}/{failure}", .inline) { request throws(Problem) in
+                let length = Int(request.parameters["length"] ?? "") ?? 0
+                let failure = Int(request.parameters["failure"] ?? "")
+                return try .produced(request.head, contentType: "text/plain", etag: etag) { () throws(Problem) in
+                    Countdown(length: length, failsAt: failure)
+                }
+            },
         ],
         admit: { request throws(Problem) in
             if request.template == "/guarded" {
                 throw Problem(.unauthorized, code: "test.guarded", detail: "Not you.")
             }
         })
+}
+
+/// Makes bytes 0, 1, 2 … in pieces of odd sizes, and stops making them somewhere.
+final class Countdown: BodyProducer, @unchecked Sendable {
+    // Invariant: the server calls from one thread at a time.
+    private var made = 0
+    private let failsAt: Int?
+    let byteCount: Int
+
+    init(length: Int, failsAt: Int?) {
+        byteCount = length
+        self.failsAt = failsAt
+    }
+
+    func produce(into bytes: inout MutableRawSpan) throws(ProductionFailure) -> Int {
+        if let failsAt, made >= failsAt {
+            if failsAt % 2 == 0 { return 0 }
+            throw ProductionFailure(code: "test.failed", detail: "As asked.")
+        }
+        let count = min(bytes.byteCount, 70_001, max(1, (failsAt ?? .max) - made))
+        for index in 0..<count {
+            bytes.storeBytes(of: UInt8(truncatingIfNeeded: made + index), toByteOffset: index, as: UInt8.self)
+        }
+        made += count
+        return count
+    }
+
+    static func bytes(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0) } }
 }
 
 /// Reads the body in large steps; answers its length and the sum of its bytes.

@@ -7,6 +7,7 @@
 For every quantized tensor: the bytes are those that the library itself makes of the original weight (mode=best: the
 tensors are the library's, and the error of what it restores is no greater than with its own); the library loads them;
 its module computes with them; and the report's MSE and SQNR are those of the values it returns.
+What the service restores from the artifact is what the library returns, bit for bit.
 Every other tensor passed through byte for byte.
 
 Tolerances (relative, of the MSE): 1e-6 where the service sees every reconstructed value. With the library's own double
@@ -153,6 +154,18 @@ def quantize(case: Case) -> tuple:
             return artifact, report, {name: opened.get_tensor(name) for name in opened.keys()}
 
 
+def check_restored(artifact: dict, name: str, returned: torch.Tensor) -> None:
+    """What the service restores is what the library returns, in every bit."""
+    for dtype in ("original", "float32"):
+        with tempfile.NamedTemporaryFile(suffix=".safetensors") as file:
+            file.write(ask(f"/v1/artifacts/{artifact['id']}/dequantized?dtype={dtype}"))
+            file.flush()
+            with safe_open(file.name, "pt") as opened:
+                restored = opened.get_tensor(name)
+        expected = returned if dtype == "original" else returned.float()
+        layouts.same_tensors({name: restored}, {name: expected})
+
+
 def take_layer(tensors: dict, prefix: str, method: str) -> dict:
     """Removes one module's quantized tensors from the artifact's and gives them without their prefix.
 
@@ -245,7 +258,8 @@ def check_awq(layer: dict, original: torch.Tensor, case: Case) -> torch.Tensor:
         require(input_scales is not None, "input_scales is missing")
         require(input_scales.dtype == torch.float32, f"input_scales is {input_scales.dtype}")
         require(list(input_scales.shape) == [original.shape[1]], f"input_scales is {list(input_scales.shape)}")
-        returned = returned.double() / input_scales.double()
+        # No library knows these scales: what multiplies the original input, in float32.
+        returned = returned.float() / input_scales
     else:
         require(input_scales is None, "input_scales without scaling=keep")
     if case.is_best:
@@ -311,6 +325,7 @@ def check_case(case: Case) -> int:
                 checker = check_awq if form == "awq" else check_bitsandbytes
                 returned = checker(layer, original, case)
             require(name in stated, "not in the report")
+            check_restored(artifact, name, returned)
             sums = errors(original, returned)
             check_figures(stated[name], sums, BLOCK_SUMS[original.dtype] if case.has_block_sums else EXACT)
         except Mismatch as mismatch:

@@ -23,39 +23,41 @@ import Testing
     /// Every method in every format. The sizes go beyond a band, a nested group, a word and a block.
     static let trials: [Trial] = [
         Trial(options: ["method=nf4"], rows: 300, columns: 301),
-        Trial(options: ["method=nf4", "double_quant=false"], rows: 300, columns: 301),
+        Trial(options: ["method=nf4", "double_quant=false"], rows: 31, columns: 301),
         Trial(options: ["method=nf4", "mode=reference"], rows: 300, columns: 301),
-        Trial(options: ["method=nf4", "mode=reference", "double_quant=false"], rows: 300, columns: 301),
-        Trial(options: ["method=nf4", "block_size=4096"], rows: 64, columns: 1100),
+        Trial(options: ["method=nf4", "mode=reference", "double_quant=false"], rows: 31, columns: 301),
+        Trial(options: ["method=nf4", "block_size=4096"], rows: 16, columns: 1100),
         Trial(options: ["method=nf4", "block_size=32"], rows: 7, columns: 9),
-        Trial(options: ["method=int8"], rows: 300, columns: 301),
-        Trial(options: ["method=int8"], rows: 2, columns: 70_001),
-        Trial(options: ["method=int8", "format=compressed-tensors"], rows: 300, columns: 301),
-        Trial(options: ["method=int8", "format=compressed-tensors"], rows: 2, columns: 70_001),
-        Trial(options: ["method=int8", "format=compressed-tensors", "group_size=32"], rows: 300, columns: 320),
-        Trial(options: ["method=int8", "format=compressed-tensors", "group_size=64"], rows: 2, columns: 70_016),
-        Trial(options: ["method=int8", "format=compressed-tensors", "scheme=W8A8"], rows: 300, columns: 301),
-        Trial(options: ["method=int8", "format=mlx"], rows: 300, columns: 320),
-        Trial(options: ["method=int8", "format=mlx", "group_size=32"], rows: 300, columns: 320),
-        Trial(options: ["method=int4"], rows: 300, columns: 384),
-        Trial(options: ["method=int4", "group_size=-1"], rows: 300, columns: 301),
+        Trial(options: ["method=int8"], rows: 31, columns: 301),
+        Trial(options: ["method=int8", "format=compressed-tensors"], rows: 31, columns: 301),
+        Trial(options: ["method=int8", "format=compressed-tensors"], rows: 1, columns: 70_001),
+        Trial(options: ["method=int8", "format=compressed-tensors", "group_size=32"], rows: 31, columns: 320),
+        Trial(options: ["method=int8", "format=compressed-tensors", "group_size=64"], rows: 1, columns: 70_016),
+        Trial(options: ["method=int8", "format=compressed-tensors", "scheme=W8A8"], rows: 31, columns: 301),
+        Trial(options: ["method=int8", "format=mlx"], rows: 31, columns: 320),
+        Trial(options: ["method=int8", "format=mlx", "group_size=32"], rows: 31, columns: 320),
+        Trial(options: ["method=int4"], rows: 31, columns: 384),
+        Trial(options: ["method=int4", "group_size=-1"], rows: 31, columns: 301),
         Trial(options: ["method=int4", "group_size=-1"], rows: 2, columns: 70_001),
-        Trial(options: ["method=int4", "format=mlx"], rows: 300, columns: 320),
+        Trial(options: ["method=int4", "format=mlx"], rows: 31, columns: 320),
         Trial(options: ["method=int4", "format=mlx", "group_size=32"], rows: 2, columns: 70_016),
         Trial(options: ["method=int4", "format=mlx", "group_size=128"], rows: 30, columns: 384),
-        Trial(options: ["method=int4", "format=awq"], rows: 320, columns: 256),
-        Trial(options: ["method=int4", "format=awq", "group_size=-1"], rows: 32, columns: 4128),
-        Trial(options: ["method=fp8"], rows: 300, columns: 301),
+        Trial(options: ["method=int4", "format=awq"], rows: 96, columns: 128),
+        Trial(options: ["method=int4", "format=awq", "group_size=-1"], rows: 16, columns: 4128),
+        Trial(options: ["method=fp8"], rows: 31, columns: 301),
         Trial(options: ["method=awq", "calibration=none"], rows: 320, columns: 256),
         Trial(options: ["method=awq"], rows: 64, columns: 128),
         Trial(options: ["method=awq", "scaling=keep"], rows: 64, columns: 128),
         Trial(options: ["method=awq", "scaling=keep", "group_size=32"], rows: 32, columns: 64),
     ]
 
+    /// Enough for every trial: made once.
+    private static let weights = Weights.spiky.values(150_000, seed: 5)
+
     @Test(arguments: trials, [ElementType.f32, .bf16])
     func theErrorOfTheRestoredFileIsTheReports(_ trial: Trial, _ type: ElementType) throws {
-        let x = Weights.studentT5.values(trial.rows * trial.columns, seed: 5).map {
-            type == .f32 ? $0 * 0.02 : HalfPrecision.rounded($0 * 0.02, to: .bf16)
+        let x = Self.weights.prefix(trial.rows * trial.columns).map {
+            type == .f32 ? $0 : HalfPrecision.rounded($0, to: .bf16)
         }
         let stored =
             type == .f32
@@ -75,10 +77,7 @@ import Testing
         let tensor = try #require(try restored.tensors()["m.weight"])
         #expect(tensor.entry.shape == [trial.rows, trial.columns])
         #expect(tensor.entry.type == .f32)
-        let measured = zip(x, floats(tensor)).reduce(0.0) { sum, pair in
-            let error = Double(pair.0) - Double(pair.1)
-            return sum + error * error
-        }
+        let measured = squaredError(x, floats(tensor))
         let quality = try #require(run.result.report.tensors.first?.quality)
         // The reference's double quantization leaves out the last cast, as its report says.
         let tolerance = quality.excludesCast ? 2e-3 : 1e-6
@@ -100,11 +99,18 @@ import Testing
             ])
         let made = try RestoreRun(run.output.bytes).tensors()
         for (name, quality) in zip(["a.weight", "b.weight"], run.result.report.tensors.map(\.quality)) {
-            let measured = zip(x, floats(try #require(made[name]))).reduce(0.0) { sum, pair in
-                sum + (Double(pair.0) - Double(pair.1)) * (Double(pair.0) - Double(pair.1))
-            }
+            let measured = squaredError(x, floats(try #require(made[name])))
             let stated = try #require(quality).sums.squaredError
             #expect((measured - stated).magnitude <= 1e-6 * measured)
         }
+    }
+
+    private func squaredError(_ x: [Float], _ restored: [Float]) -> Double {
+        var sum = 0.0
+        for index in 0..<min(x.count, restored.count) {
+            let error = Double(x[index]) - Double(restored[index])
+            sum += error * error
+        }
+        return sum
     }
 }

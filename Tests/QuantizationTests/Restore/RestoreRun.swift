@@ -97,13 +97,14 @@ extension QuantizationError {
 
 /// Elements of a floating point tensor, widened by the standard library.
 func floats(_ tensor: (entry: TensorEntry, bytes: [UInt8])) -> [Float] {
-    let width = tensor.entry.type.bitWidth / 8
-    return stride(from: 0, to: tensor.bytes.count, by: width).map { start in
-        let bits = (0..<width).reduce(UInt32(0)) { $0 | UInt32(tensor.bytes[start + $1]) << (8 * $1) }
-        switch tensor.entry.type {
-        case .f16: return Float(Float16(bitPattern: UInt16(bits)))
-        case .bf16: return Float(bitPattern: bits << 16)
-        default: return Float(bitPattern: bits)
+    unsafe tensor.bytes.withUnsafeBytes { bytes in
+        (0..<tensor.entry.elementCount).map { index in
+            switch tensor.entry.type {
+            case .f16: Float(unsafe bytes.loadUnaligned(fromByteOffset: index * 2, as: Float16.self))
+            case .bf16:
+                Float(bitPattern: UInt32(unsafe bytes.loadUnaligned(fromByteOffset: index * 2, as: UInt16.self)) << 16)
+            default: unsafe bytes.loadUnaligned(fromByteOffset: index * 4, as: Float.self)
+            }
         }
     }
 }
