@@ -89,6 +89,18 @@ enum KernelCases {
                 }
                 return weights.halves.count * 2
             })
+        guard let restore = ck_restore_kernels(Int32(level.session.rawValue))?.pointee else { return cases }
+        let map = (0..<16).map { Float($0 - 8) / 8 }
+        for (name, stored, width) in [("float32", ck_restored_f32, 4), ("bfloat16", ck_restored_bf16, 2)] {
+            cases.append(
+                Case("NF4 restored, within the cache (GB/s of output)", name, level) {
+                    run(weights.values, output) { call, wide in
+                        let type = Int32(stored)
+                        _ = restore.nibbles(call.codes, batch / 64, 64, map, call.floats, type, type, wide)
+                    }
+                    return weights.values.count * width
+                })
+        }
         return cases
     }
 

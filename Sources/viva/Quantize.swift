@@ -38,7 +38,7 @@ struct Quantize: ParsableCommand {
     @Option(name: .shortAndLong, help: "The file or folder to write; it appears whole or not at all.")
     var output: String
 
-    @Option(help: "NF4: best (default, less error in the same format) or reference (the library's own bytes).")
+    @Option(help: "NF4, INT4, FP8: best (default, less error in the same format) or reference (the library's bytes).")
     var mode: String?
 
     @Option(help: "NF4: weights that share a scale, 32 to 4096 (default 64).")
