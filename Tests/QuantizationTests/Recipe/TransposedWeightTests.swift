@@ -13,7 +13,8 @@ import Testing
     }
 
     @Test(arguments: [
-        [("method", "nf4")], [("method", "nf4"), ("mode", "reference")], [("method", "nf4"), ("double_quant", "false")],
+        [("method", "nf4")], [("method", "nf4"), ("mode", "reference")],
+        [("method", "nf4"), ("double_quant", "false")],
         [("method", "int8")],
     ])
     func theyAreTurnedFirst(_ options: [(String, String)]) throws {
