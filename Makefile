@@ -2,14 +2,15 @@
 VIVA := .build/release/viva
 FORMATTED := Sources Tests Package.swift
 
-.PHONY: help setup build run demo test lint bench conformance scoreboard image-replay clean
+.PHONY: help setup build run demo test lint bench conformance conformance-vllm scoreboard image-replay clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo          quantize real weights over HTTP and show what was lost"
 	@echo "make run           serve on 127.0.0.1:8080, data in ./viva-data"
 	@echo "make test          lint, build and every test"
-	@echo "make conformance   load our artifacts with the real libraries (downloads torch once)"
+	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
+	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
@@ -41,6 +42,9 @@ bench: build
 conformance: build
 	tools/conformance/run.sh
 
+conformance-vllm: build
+	tools/conformance/vllm.sh
+
 scoreboard: build
 	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md
 
@@ -48,4 +52,4 @@ image-replay: setup
 	scripts/replay-image.sh
 
 clean:
-	rm -rf .build .venv-conformance
+	rm -rf .build .venv-conformance .venv-vllm

@@ -104,6 +104,8 @@ package struct CommandLineQuantizer {
         switch error {
         case let error as ServiceError: error
         case let error as QuantizationError: .failed(ProblemText.detail(error))
+        case TransferError<StoreError>.receive(let error): .failed("\(error)")
+        case TransferError<StoreError>.session(let error): .failed(ProblemText.detail(error))
         default: .failed(ProblemText.detail(any: error))
         }
     }

@@ -29,7 +29,11 @@ struct ModelConfig {
         isTied = text.root[tied]?.flag ?? text.root["text_config"]?[tied]?.flag
     }
 
-    private static func parse(_ bytes: [UInt8]) throws(TensorFormatError) -> JSONObjectText {
+    /// What the model keeps of each token while it generates; throws what the configuration does not say.
+    func cache() throws(ServiceError) -> KeyValueCache { try CacheConfiguration(text.root).cache() }
+
+    /// The text as JSON, whatever it says.
+    static func parse(_ bytes: [UInt8]) throws(TensorFormatError) -> JSONObjectText {
         var limits = JSONValue.Limits()
         // The limits of state space models' time steps, for instance.
         limits.readsPythonNumbers = true
