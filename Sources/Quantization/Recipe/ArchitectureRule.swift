@@ -55,8 +55,8 @@ struct ArchitectureRule: Sendable {
     /// Whether the library reads experts that are quantized one by one.
     var takesSingleExperts: Bool {
         switch reader {
-        // It joins all experts of a layer into one parameter, which is no Linear. Those of compressed-tensors it restores
-        // first, and those alone; to bitsandbytes and AWQ the parameter is unknown.
+        // It joins all experts of a layer into one parameter, which is no Linear. Those of compressed-tensors it
+        // restores first, and those alone; to bitsandbytes and AWQ the parameter is unknown.
         case .transformers: format == .compressedTensors
         case .vllm: true
         case .mlx: stacksExperts
@@ -117,6 +117,12 @@ struct ArchitectureFindings {
             warnings.append(
                 Self.told(fused.count, "fused tensor", first) + " copied: weights of several experts in one 3-D tensor "
                     + "have no quantized form in format \(recipe.format.rawValue).")
+        }
+        let isW8A8 = recipe.groupedCode == .int8
+        if let rule, rule.isForTransformers, isW8A8, entries.contains(where: { $0.name.isOfSingleExpert }) {
+            warnings.append(
+                "transformers joins the experts of this architecture when it loads them, and cannot join those of "
+                    + "scheme W8A8: it will not load the model. It loads W8A16; vLLM reads both.")
         }
         guard let rule, !rule.takesSingleExperts else { return warnings }
         let experts = copied.filter { $0.shape.count == 2 && $0.name.isOfSingleExpert }

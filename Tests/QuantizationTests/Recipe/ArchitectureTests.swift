@@ -87,6 +87,16 @@ import Testing
         #expect(chosen.warnings.contains { $0.contains("in format compressed-tensors it can") } == !experts.isEmpty)
     }
 
+    @Test func whatTransformersWillNotLoadIsSaid() throws {
+        let options = [("method", "int8"), ("scheme", "W8A8"), ("target", "transformers")]
+        func isSaid(_ file: String) throws -> Bool {
+            let chosen = try ArchitectureFixture(file).chosen(options + [("format", "compressed-tensors")])
+            return chosen.warnings.contains { $0.contains("it will not load the model") }
+        }
+        #expect(try isSaid("mixtral.json"))
+        #expect(try !isSaid("llama.json"))
+    }
+
     @Test func fusedExpertsAreNamed() throws {
         let fixture = try ArchitectureFixture("gpt_oss.json")
         let warnings = try fixture.chosen([("method", "nf4")]).warnings
