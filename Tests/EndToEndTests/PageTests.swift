@@ -77,6 +77,20 @@ import Testing
         #expect(try service.curl(second, ["-H", Self.browser]).status == 404)
     }
 
+    @Test func aComparisonIsAPageToo() throws {
+        let service = try LiveService()
+        let arguments = ["-X", "POST", "-T", Repository.example.path]
+        let path = "/v1/compare?sample_bytes=200000"
+        let json = try service.curl(path, arguments)
+        #expect(json.field("Content-Type") == "application/json" && json.field("Vary")?.contains("Accept,") == true)
+        let points = try #require(try json.json()["points"] as? [[String: Any]])
+        let page = try service.curl(path, arguments + ["-H", Self.browser])
+        #expect(page.status == 200 && page.field("Content-Type") == "text/html; charset=utf-8")
+        #expect(XMLParser(data: page.body).parse())
+        let text = String(decoding: page.body, as: UTF8.self)
+        #expect(text.components(separatedBy: "<circle ").count == points.count + 1)
+    }
+
     @Test func theCommandLineWritesAPage() throws {
         let folder = try TemporaryFolder()
         let output = folder.url.appending(path: "out.safetensors")

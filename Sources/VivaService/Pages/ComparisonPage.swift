@@ -104,11 +104,13 @@ struct ComparisonPage {
 
     /// The recipes that no other beats bear their labels.
     private var chart: HTML {
-        let points = comparison.points.compactMap { point in
-            point.figures.sqnr.map {
+        var first: [String: RecipeCard] = [:]
+        let points = comparison.points.compactMap { point -> ParetoChart.Point? in
+            let label = first[point.recipe.label].map { point.recipe.label(beside: $0) } ?? point.recipe.label
+            first[point.recipe.label] = first[point.recipe.label] ?? point.recipe
+            return point.figures.sqnr.map {
                 ParetoChart.Point(
-                    label: point.recipe.label, bitsPerWeight: point.bitsPerWeight, sqnr: $0,
-                    isSubject: point.isOnFront)
+                    label: label, bitsPerWeight: point.bitsPerWeight, sqnr: $0, isSubject: point.isOnFront)
             }
         }
         guard !points.isEmpty else { return "<p>Nothing is lost: there is no error to compare.</p>" }
@@ -131,7 +133,8 @@ struct ComparisonPage {
         return """
             <section><h2>Recipes</h2>
             <table><caption>Bold: no other is as small and as close.</caption>
-            <thead><tr><th>recipe</th><th class="n">bits a weight</th><th class="n">SQNR, dB</th><th class="n">size</th>\
+            <thead><tr><th>recipe</th><th class="n">bits a weight</th><th class="n">SQNR, dB</th>\
+            <th class="n">size</th>\
             <th class="n wide">RMSE</th><th class="wide">to make it, POST to /v1/quantize?</th></tr></thead>
             <tbody>
             \(rows)</tbody></table></section>
