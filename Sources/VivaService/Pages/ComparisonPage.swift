@@ -134,7 +134,8 @@ struct ComparisonPage {
             <section><h2>Recipes</h2>
             <table><caption>Bold: no other is as small and as close.</caption>
             <thead><tr><th>recipe</th><th class="n">bits a weight</th><th class="n">SQNR, dB</th>\
-            <th class="n">size</th><th class="n wide">RMSE</th><th class="wide">to make it, POST to /v1/quantize?</th></tr></thead>
+            <th class="n">size</th>\
+            <th class="n wide">RMSE</th><th class="wide">to make it, POST to /v1/quantize?</th></tr></thead>
             <tbody>
             \(rows)</tbody></table></section>
             """
