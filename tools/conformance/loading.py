@@ -72,6 +72,8 @@ def check(name: str, title: str, work: Path) -> str:
     require(bool(changed), "nothing was quantized")
     folders.write_reference(source, reference, values)
     loaded, plain = load(out), load(reference)
+    # Some models compute in another order once they know themselves quantized (Jamba).
+    plain.config._is_quantized = True
     if title == "fp8":
         folders.round_inputs(plain, loaded, "FP8")
     got, expected = output(loaded), output(plain)
