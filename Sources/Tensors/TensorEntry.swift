@@ -82,6 +82,13 @@ package struct InputDescription: Sendable, Equatable {
     /// The length of the whole input in bytes: header and data.
     package var totalBytes: Int { dataOffset + dataBytes }
 
+    /// An input without a header that holds only `entries`, which cover its data.
+    package func holding(only entries: [TensorEntry]) -> InputDescription {
+        InputDescription(
+            container: container, entries: entries, metadata: [], dataOffset: 0,
+            dataBytes: entries.last?.bytes.upperBound ?? 0)
+    }
+
     /// The same input with its tensors described otherwise: as many, of as many bytes.
     package func replacing(entries: [TensorEntry]) -> InputDescription {
         InputDescription(

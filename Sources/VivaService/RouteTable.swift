@@ -5,6 +5,8 @@ import HTTPTypes
 struct RouteTable: Sendable {
     let quantize: QuantizeHandler
     let artifacts: ArtifactHandlers
+    let plan: FilePlanHandler
+    let compare: CompareHandler
     let operations: OperationsHandlers
 
     var routes: [Route] {
@@ -31,7 +33,11 @@ struct RouteTable: Sendable {
                 try artifacts.config(&request)
             },
             Route(.get, "/v1/plan", .inline, handler: PlanHandlers.plan),
-            Route(.get, "/v1/methods", .inline, handler: PlanHandlers.methods),
+            Route(.post, "/v1/plan", .worker) { (request) throws(Problem) in try plan(&request) },
+            Route(.put, "/v1/plan", .worker) { (request) throws(Problem) in try plan(&request) },
+            Route(.post, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
+            Route(.put, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
+            Route(.get, "/v1/methods", .inline, handler: MethodHandlers.methods),
             Route(.get, "/livez", .inline) { (request) throws(Problem) in try operations.live(&request) },
             Route(.get, "/readyz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
             Route(.get, "/healthz", .worker) { (request) throws(Problem) in try operations.ready(&request) },

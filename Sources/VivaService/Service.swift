@@ -97,9 +97,12 @@ package final class Service: Sendable {
         return RouteTable(
             quantize: QuantizeHandler(
                 store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
-                memory: memory, limits: configuration.sessionLimits,
-                freeBytesFloor: configuration.freeBytesFloor),
+                memory: memory, limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor),
             artifacts: ArtifactHandlers(store: store, catalogue: catalogue, memory: memory),
+            plan: FilePlanHandler(memory: memory, limits: configuration.sessionLimits),
+            compare: CompareHandler(
+                store: store, memory: memory, limits: configuration.sessionLimits,
+                freeBytesFloor: configuration.freeBytesFloor),
             operations: OperationsHandlers(
                 store: store, catalogue: catalogue, metrics: metrics,
                 freeBytesFloor: configuration.freeBytesFloor, isDraining: { draining.isSet }))

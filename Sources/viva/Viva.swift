@@ -16,7 +16,9 @@ struct Viva: ParsableCommand {
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
             """,
         version: Engine.version,
-        subcommands: [Serve.self, Quantize.self, Dequantize.self, Plan.self, HealthcheckCommand.self, Version.self])
+        subcommands: [
+            Serve.self, Quantize.self, Dequantize.self, Plan.self, Compare.self, HealthcheckCommand.self, Version.self,
+        ])
 }
 
 /// `viva version`.
@@ -25,23 +27,6 @@ struct Version: ParsableCommand {
 
     func run() {
         print(Engine.name)
-    }
-}
-
-/// `viva plan`.
-struct Plan: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Say how large a model becomes, and which graphics cards hold it.",
-        discussion: "Example: viva plan 13B --gpu rtx-4090")
-
-    @Argument(help: "A size: 7B, 13B, 30B, 70B (the LLaMA family's shapes), or any number of parameters.")
-    var parameters: String
-
-    @Option(help: "Only this card, for instance rtx-4090.")
-    var gpu: String?
-
-    func run() throws {
-        print(try PlanText.text(parameters: parameters, gpu: gpu))
     }
 }
 

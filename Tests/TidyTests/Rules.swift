@@ -87,6 +87,8 @@ enum Rules {
         "Sources/Quantization/AWQ/AWQMoments.swift",
         "Sources/Quantization/AWQ/StagedRows.swift",
         "Sources/Quantization/AWQ/TransposedPlane.swift",
+        "Sources/Quantization/Compare/ComparisonSession.swift",
+        "Sources/Quantization/Compare/Sample.swift",
         "Sources/Quantization/Session/ArchiveIntake.swift",
         "Sources/Quantization/Session/DeferredPass.swift",
         "Sources/Quantization/Restore/AWQDecoder.swift",
@@ -97,6 +99,7 @@ enum Rules {
         "Sources/Quantization/Session/ElementFeed.swift",
         "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",
+        "Sources/Quantization/Session/HeaderCollector.swift",
         "Sources/Quantization/Session/MemberReader.swift",
         "Sources/Quantization/Session/NpzReader.swift",
         "Sources/Quantization/Session/QuantizingSession.swift",
@@ -104,7 +107,10 @@ enum Rules {
         "Sources/Quantization/Session/TensorEncoder.swift",
         "Sources/Tensors/JSONObjectText.swift",
         "Sources/Tensors/JSONValue.swift",
+        "Sources/VivaService/CommandLine/Checkpoint.swift",
         "Sources/VivaService/CommandLine/CommandLineRestorer.swift",
+        "Sources/VivaService/CommandLine/FolderQuantizer.swift",
+        "Sources/VivaService/CommandLine/LocalRun.swift",
     ]
 
     /// Never in Sources: traps that a client could reach, promises instead of work, casts that lie.
@@ -122,7 +128,7 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 20_000
+    static let maximumSourceLines = 22_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 4_000
     static let maximumTrackedBytes = 9 * 1_048_576

@@ -116,7 +116,7 @@ import Testing
     }
 
     @Test func everyMethodAndFormatIsListedAndPlanned() throws {
-        let list = try JSONSerialization.jsonObject(with: Data(PlanHandlers.methodList().bytes())) as? NSDictionary
+        let list = try JSONSerialization.jsonObject(with: Data(MethodHandlers.methodList().bytes())) as? NSDictionary
         let items = try #require(list?["items"] as? [NSDictionary])
         #expect(items.compactMap { $0["method"] as? String } == ["int8", "nf4", "int4", "fp8", "awq"])
         let labels = Set(try #require(ModelShape.parse("7B")).sizes.map(\.label))

@@ -23,6 +23,9 @@ struct TestService {
                 freeBytesFloor: 0),
             artifacts: ArtifactHandlers(
                 store: store, catalogue: catalogue, memory: MemoryBudget(bytes: 1 << 30)),
+            plan: FilePlanHandler(memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits()),
+            compare: CompareHandler(
+                store: store, memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), freeBytesFloor: 0),
             operations: OperationsHandlers(
                 store: store, catalogue: catalogue, metrics: metrics, freeBytesFloor: 0, isDraining: { false }))
     }

@@ -89,7 +89,7 @@ package struct ArtifactLayout: Sendable {
         var selected = try selection.treatments(of: input.entries, limits: limits)
         scaling = try BlockScaling(input.entries, &selected.treatments)
         guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
-            throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
+            throw .nothingToQuantize(detail: Self.explainNothing(input, recipe, selected.warnings))
         }
         let input = selection.oriented(input, selected.treatments)
         self.input = input
@@ -145,6 +145,14 @@ package struct ArtifactLayout: Sendable {
 
     /// Whether an override codes the tensor at `index`.
     func isVaried(_ index: Int) -> Bool { chosen[index] != 0 }
+
+    /// The first FP8 weight that is copied, if there is one: outside of its own checkpoint it means nothing.
+    package var copiedFP8: String? {
+        zip(input.entries, tensors).first { entry, tensor in
+            guard case .copy = tensor else { return false }
+            return entry.isFP8
+        }?.0.name
+    }
 
     /// The 8 length bytes, the header padded with spaces, and the quant_state texts: exactly `dataStart` bytes.
     func prefix(stateTexts: [[UInt8]], digest: String) -> [UInt8] {
@@ -231,9 +239,16 @@ package struct ArtifactLayout: Sendable {
         }
     }
 
-    private static func explainNothing(_ input: InputDescription, _ warnings: [String]) -> String {
+    private static func explainNothing(
+        _ input: InputDescription, _ recipe: Recipe, _ warnings: [String]
+    ) -> String {
         var detail =
             "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
+        if let architecture = recipe.architecture {
+            detail +=
+                " \(recipe.reader.rawValue) quantizes none of model_type '\(architecture.modelType)' in format "
+                + "\(recipe.format.rawValue)."
+        }
         if let first = warnings.first { detail += " " + first }
         return detail
     }

@@ -8,6 +8,8 @@ package struct ModelShape: Sendable, Equatable {
     package let linearParameters: Int
     /// Rows of all quantized Linear layers together: INT8 stores a scale for each.
     package let linearRows: Int
+    /// What its attention layers keep of each token; nil where that is unknown.
+    package let cache: KeyValueCache?
 
     /// The Llama and Llama 2 family by its published shapes (Touvron et al. 2023, table 2; Llama 2 for 70B).
     package static let llama: [ModelShape] = [
@@ -26,7 +28,8 @@ package struct ModelShape: Sendable, Equatable {
         let rows = layers * (2 * hidden + 2 * keyValue + 2 * intermediate + hidden)
         let rest = 2 * vocabulary * hidden + (2 * layers + 1) * hidden
         return ModelShape(
-            name: "LLaMA-\(size)", parameters: linear + rest, linearParameters: linear, linearRows: rows)
+            name: "LLaMA-\(size)", parameters: linear + rest, linearParameters: linear, linearRows: rows,
+            cache: KeyValueCache(layers: layers, valuesPerToken: 2 * keyValue))
     }
 
     /// A model of `parameters` weights of which nothing else is known: all of them count as Linear weights, in rows
@@ -34,7 +37,7 @@ package struct ModelShape: Sendable, Equatable {
     package static func unknown(parameters: Int) -> ModelShape {
         ModelShape(
             name: nil, parameters: parameters, linearParameters: parameters,
-            linearRows: (parameters + 4095) / 4096)
+            linearRows: (parameters + 4095) / 4096, cache: nil)
     }
 
     /// Reads `7B`, `LLaMA-13B`, `1.5B`, `350M` or a plain number; nil when it is none of these or out of range.
@@ -97,25 +100,4 @@ extension ModelShape {
             PlannedSize(label: label, bytes: bytes, bitsPerWeight: Double(bytes) * 8 / Double(parameters))
         }
     }
-}
-
-/// A graphics card by the memory that it has.
-package struct GPU: Sendable, Equatable {
-    /// The name used in `gpu=`.
-    package let name: String
-    /// Memory in bytes.
-    package let memory: Int
-
-    /// Share of the memory that weights may fill; the rest is for activations, KV cache and the runtime.
-    package static let usableFraction = 0.9
-
-    /// Cards that people run models on, by their makers' data sheets.
-    package static let all: [GPU] = [
-        ("rtx-3060", 12), ("rtx-4060-ti-16gb", 16), ("t4", 16), ("rtx-3090", 24), ("rtx-4090", 24), ("l4", 24),
-        ("rtx-5090", 32), ("a100-40gb", 40), ("l40s", 48), ("a6000", 48), ("a100-80gb", 80), ("h100", 80),
-        ("h200", 141),
-    ].map { GPU(name: $0.0, memory: $0.1 << 30) }
-
-    /// Whether weights of `bytes` leave enough room.
-    package func fits(_ bytes: Int) -> Bool { Double(bytes) <= Double(memory) * Self.usableFraction }
 }

@@ -34,7 +34,11 @@ struct ArchitectureRule: Sendable {
     /// Whether the weight is quantized, from its name in the checkpoint.
     func quantizes(_ name: String) -> Bool {
         guard name.module(ofLeaf: "weight") != nil else { return false }
-        for exception in exceptions where exception.glob.matches(name) { return exception.meaning != .copied }
+        switch exceptions.first(where: { $0.glob.matches(name) })?.meaning {
+        case .quantized, .transposed: return true
+        case .copied: return false
+        case nil: break
+        }
         if isRouter(name) { return false }
         if name.isOfSingleExpert { return takesSingleExperts }
         if !takesTowers, name.towerComponent != nil { return false }
@@ -42,8 +46,8 @@ struct ArchitectureRule: Sendable {
         return !TensorSelection.leftOut.contains { $0.matches(name) }
     }
 
-    /// Whether the weight is stored as [in, out], and has to be turned before it is quantized.
-    func transposes(_ name: String) -> Bool {
+    /// Whether the weight is stored as [in, out].
+    func isTransposed(_ name: String) -> Bool {
         exceptions.contains { $0.meaning == .transposed && $0.glob.matches(name) }
     }
 

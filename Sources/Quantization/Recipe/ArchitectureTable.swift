@@ -6,7 +6,7 @@ enum ArchitectureTable {
     enum Meaning: Sendable, Equatable {
         case quantized
         case copied
-        /// Quantized after it is transposed: a Conv1D keeps its weight as [in, out].
+        /// A Conv1D keeps its weight as [in, out]: bitsandbytes quantizes it transposed, the other libraries do not.
         case transposed
     }
 
@@ -25,7 +25,7 @@ enum ArchitectureTable {
             switch word.first {
             case "+": meaning = .quantized
             case "-": meaning = .copied
-            case "~": meaning = format == .bitsandbytes ? .transposed : .copied
+            case "~": meaning = .transposed
             default:
                 // A class of its own beside Linear, which only bitsandbytes does not know.
                 guard format == .bitsandbytes else { return nil }

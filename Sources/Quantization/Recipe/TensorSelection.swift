@@ -21,8 +21,9 @@ enum Treatment: Sendable, Equatable {
 /// Decides which tensors a recipe quantizes.
 ///
 /// With a model's architecture it is `ArchitectureRule` that decides. Without one the rule is: 2-D floating tensors
-/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
-/// always wins. An override selects the tensors that it matches, whatever the rule about names says.
+/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings and the output head. `include`
+/// replaces the rule about names, `exclude` always wins. An override selects the tensors that it
+/// matches, whatever the rule about names says.
 struct TensorSelection: Sendable {
     /// Names that hold embeddings or the output head, which the libraries leave in the model's type.
     static let leftOut = ["*embed*", "*wte*", "*wpe*", "*lm_head*"].map { Glob($0) }
@@ -86,7 +87,7 @@ struct TensorSelection: Sendable {
         guard let rule else { return input }
         return input.replacing(
             entries: zip(input.entries, treatments).map { entry, treatment in
-                treatment.variant != nil && rule.transposes(entry.name) ? entry.transposed : entry
+                treatment.variant != nil && rule.isTransposed(entry.name) ? entry.transposed : entry
             })
     }
 
@@ -109,6 +110,9 @@ struct TensorSelection: Sendable {
 
     private func shapeProblem(_ entry: TensorEntry, _ recipe: Recipe) -> String? {
         if entry.elementCount == 0 { return "it holds no elements." }
+        if recipe.format != .bitsandbytes, rule?.isTransposed(entry.name) == true {
+            return "it is stored as [in, out], which only bitsandbytes reads quantized."
+        }
         if recipe.groupedCode != nil {
             return GroupedParts.shapeProblem(columns: entry.shape[1], groupSize: recipe.groupSize)
         }

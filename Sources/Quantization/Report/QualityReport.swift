@@ -124,9 +124,14 @@ package struct QualityReport: Sendable {
 
     /// What a person should know before using the artifact.
     package var warnings: [String] {
-        guard Double(quantizedWeights) < Self.expectedFraction * Double(totalWeights) else { return findings }
-        let percent = Int(100 * Double(quantizedWeights) / Double(totalWeights))
-        return findings + ["Only \(percent) % of the elements are quantized; the rest is copied as it is."]
+        findings + (Self.fractionWarning(quantized: quantizedWeights, of: totalWeights).map { [$0] } ?? [])
+    }
+
+    /// What to tell where less than the expected share of the elements is quantized; nil where it is enough.
+    static func fractionWarning(quantized: Int, of total: Int) -> String? {
+        guard Double(quantized) < expectedFraction * Double(total) else { return nil }
+        let percent = Int(100 * Double(quantized) / Double(total))
+        return "Only \(percent) % of the elements are quantized; the rest is copied as it is."
     }
 
     /// The reports of a model's shards as one; there is at least one, and all have one recipe.

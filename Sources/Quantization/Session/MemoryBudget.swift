@@ -8,7 +8,7 @@ import Tensors
 package final class MemoryBudget: Sendable {
     /// Bytes that a session may use without asking.
     package static let freeBytes = 4 << 20
-    /// Memory that a byte of a safetensors header costs at most, the report included: 51 were measured.
+    /// Memory that a byte of a safetensors header costs at most, the report included: 47 were measured.
     package static let bytesForHeaderByte = 56
 
     /// Bytes of all sessions together.
@@ -46,7 +46,8 @@ package final class MemoryShare: Sendable {
     private let budget: MemoryBudget
     private let held = Mutex(0)
 
-    init(_ budget: MemoryBudget) {
+    /// Nothing yet, of `budget`.
+    package init(_ budget: MemoryBudget) {
         self.budget = budget
     }
 
@@ -59,6 +60,13 @@ package final class MemoryShare: Sendable {
         guard count > MemoryBudget.freeBytes else { return }
         try budget.take(count, holding: held.withLock { $0 })
         held.withLock { $0 += count }
+    }
+}
+
+extension ArtifactLayout {
+    /// Bytes of the widest tensor's working set, as far as the input's header decides.
+    func workingBytes(of input: InputDescription) -> Int {
+        zip(tensors, input.entries).map { $0.workingBytes(of: $1.widened) }.max() ?? 0
     }
 }
 

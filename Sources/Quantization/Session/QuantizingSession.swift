@@ -6,6 +6,17 @@ package enum InputDeclaration: Sendable, Equatable {
     case recognise
     /// Raw little-endian elements in row-major order; the tensor is called `weight`.
     case raw(type: ElementType, shape: [Int])
+
+    /// What raw bytes hold, of which there are `totalBytes` where that is known; nil for a file that says it itself.
+    package func described(totalBytes: Int? = nil, limits: SessionLimits) throws(QuantizationError) -> InputDescription?
+    {
+        guard case .raw(let type, let shape) = self else { return nil }
+        do {
+            return try describeRaw(type: type, shape: shape, totalBytes: totalBytes, limits: limits.container)
+        } catch {
+            throw .container(error)
+        }
+    }
 }
 
 /// The artifact as the session leaves it.
@@ -46,8 +57,6 @@ package struct SessionResult: Sendable {
 /// Not safe for concurrent use; `QuantizingQueue` moves it to a Dispatch queue.
 package final class QuantizingSession {
     private let recipe: Recipe
-    private let declaration: InputDeclaration
-    private let declaredBytes: Int?
     private let engine: String
     private let limits: SessionLimits
     private let isShard: Bool
@@ -55,94 +64,55 @@ package final class QuantizingSession {
     private let memory: MemoryShare?
     /// Called once, when the header has been read and everything that can be refused from it was not.
     private let onPlan: (ArtifactLayout) throws(QuantizationError) -> Void
-    private var header: [UInt8] = []
-    private var headerWanted = 8
+    private var header: HeaderCollector
     private var stage: TensorStage?
-    private var received = 0
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
     /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
-        limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput, scratch: any ScratchStorage,
+        limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput,
+        scratch: any ScratchStorage,
         memory: MemoryBudget? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
     ) throws(QuantizationError) {
         self.recipe = recipe
-        self.declaration = declaration
-        self.declaredBytes = declaredBytes
         self.engine = engine
         self.limits = limits
         self.isShard = isShard
         self.onPlan = onPlan
-        self.memory = memory.map { MemoryShare($0) }
+        let share = memory.map { MemoryShare($0) }
+        self.memory = share
+        header = HeaderCollector(declaredBytes: declaredBytes, limits: limits.container, memory: share)
         workplace = Workplace(output: output, scratch: scratch, kernels: .best)
-        if case .raw(let type, let shape) = declaration {
-            let input: InputDescription
-            do {
-                input = try describeRaw(
-                    type: type, shape: shape, totalBytes: declaredBytes, limits: limits.container)
-            } catch {
-                throw .container(error)
-            }
-            try begin(input)
-        }
+        if let input = try declaration.described(totalBytes: declaredBytes, limits: limits) { try begin(input) }
     }
 
     /// Takes the next bytes of the input.
     package func consume(_ bytes: RawSpan) throws(QuantizationError) {
-        received += bytes.byteCount
         guard stage == nil else {
             try stage?.consume(bytes, workplace)
             return
         }
-        var rest = bytes
-        while stage == nil, rest.byteCount > 0 {
-            let taken = min(max(headerWanted - header.count, 1), rest.byteCount)
-            header.append(rest.extracting(first: taken))
-            rest = rest.extracting(droppingFirst: taken)
-            guard header.count >= headerWanted else { return }
-            try parse()
-        }
+        let taken = try header.take(bytes)
+        guard let (input, overshoot) = header.finished() else { return }
+        try begin(input)
+        if !overshoot.isEmpty { try stage?.consume(unsafe overshoot.span.bytes, workplace) }
+        let rest = bytes.extracting(droppingFirst: taken)
         if rest.byteCount > 0 { try stage?.consume(rest, workplace) }
     }
 
     /// Ends the input: runs the passes that need all of it, writes the header with `inputDigest` and reports.
     package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
-        guard var finished = stage else {
-            throw .truncated(expected: max(headerWanted, header.count + 1), received: received)
-        }
+        guard var finished = stage else { throw header.endedEarly }
         stage = nil
         return try finished.finish(digest: inputDigest, memory: memory, workplace)
-    }
-
-    private func parse() throws(QuantizationError) {
-        let held = header
-        header = []
-        let parsed: HeaderParse
-        do {
-            parsed = try parseHeader(unsafe held.span.bytes, totalBytes: declaredBytes, limits: limits.container)
-        } catch {
-            throw .container(error)
-        }
-        switch parsed {
-        case .needsMore(let atLeast):
-            // Asked once, for the whole header, before it is collected.
-            try memory?.add((atLeast - headerWanted) * MemoryBudget.bytesForHeaderByte)
-            header = held
-            headerWanted = max(atLeast, held.count + 1)
-        case .complete(let input):
-            try begin(input)
-            if held.count > input.dataOffset {
-                try stage?.consume(unsafe held.span.extracting(droppingFirst: input.dataOffset).bytes, workplace)
-            }
-        }
     }
 
     /// Begins with an input that is described already: what is consumed next is its data buffer.
     package func begin(_ input: InputDescription) throws(QuantizationError) {
         let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
-        try memory?.add(zip(layout.tensors, input.entries).map { $0.workingBytes(of: $1.widened) }.max() ?? 0)
+        try memory?.add(layout.workingBytes(of: input))
         try onPlan(layout)
         stage = TensorStage(input: layout.input, layout: layout, recipe: recipe)
     }

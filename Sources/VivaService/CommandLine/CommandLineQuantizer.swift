@@ -19,8 +19,8 @@ package struct CommandLineQuantizer {
     }
 
     /// Quantizes `input` (`-` is standard input) into `output`, which appears whole or not at all; returns the report
-    /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON. A folder
-    /// becomes a folder.
+    /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON.
+    /// A folder becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
         guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
         guard dtype == nil, shape == nil, reportPath == nil else {
@@ -104,6 +104,8 @@ package struct CommandLineQuantizer {
         switch error {
         case let error as ServiceError: error
         case let error as QuantizationError: .failed(ProblemText.detail(error))
+        case TransferError<StoreError>.receive(let error): .failed("\(error)")
+        case TransferError<StoreError>.session(let error): .failed(ProblemText.detail(error))
         default: .failed(ProblemText.detail(any: error))
         }
     }

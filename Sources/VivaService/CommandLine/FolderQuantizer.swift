@@ -31,6 +31,9 @@ struct FolderQuantizer {
             let recipe = try Recipe(options: options + checkpoint.config.options.filter { !given.contains($0.name) })
             // Refuses what the headers show to be wrong, and finds what there is to say about the model as a whole.
             let plan = try ArtifactLayout(input: checkpoint.input, recipe: recipe, engine: Engine.name)
+            if let tensor = plan.copiedFP8 {
+                throw CheckpointError.staysFP8(tensor: tensor, reader: recipe.reader.rawValue)
+            }
             let target = try StagedFolder.beside(path: output, outside: source)
             try Self.checkRoom(plan, checkpoint, target)
             let run = try LocalRun(

@@ -1,126 +1,89 @@
 import HTTPServer
 import HTTPTypes
 import Quantization
+import Tensors
 
-/// `GET /v1/plan`, `GET /v1/methods`: what could be made, before anything is sent.
+/// `GET /v1/plan`: what could be made of a model of which only the size is known.
 enum PlanHandlers {
+    /// What a plan takes beside the size itself.
+    static let names = CacheNeed.names.union(["gpu"])
+
     static func plan(_ request: inout Request) throws(Problem) -> Response {
-        let query = try Query(request.head, known: ["parameters", "gpu"])
+        let query = try Query(request.head, known: names.union(["parameters"]))
         guard let text = query.text("parameters") else {
             throw Query.invalid("Say parameters=7B, LLaMA-13B or any number of weights.")
         }
-        return .json(try plan(parameters: text, gpu: query.text("gpu")).bytes())
-    }
-
-    /// The plan as JSON; also what `viva plan` prints from.
-    static func plan(parameters text: String, gpu name: String?) throws(Problem) -> JSON {
         guard let model = ModelShape.parse(text) else {
             throw Query.invalid("parameters='\(text)' is not a size like 7B, 350M, LLaMA-13B or 6738415616.")
         }
-        var gpus = GPU.all
-        if let name {
-            gpus = gpus.filter { $0.name == name.lowercased() }
-            guard !gpus.isEmpty else {
-                throw Query.invalid(
-                    "gpu='\(name)' is not known; known: \(GPU.all.map(\.name).joined(separator: ", ")).")
+        let gpus = try GPU.asked(query)
+        let need = try CacheNeed(query, known: model.cache)
+        return .json(PlanJSON.model(model, gpus: gpus, cache: need).bytes())
+    }
+}
+
+/// `POST /v1/plan`: what every recipe would make of a file, from the first bytes of it.
+struct FilePlanHandler: Sendable {
+    let memory: MemoryBudget
+    let limits: SessionLimits
+
+    /// What this route takes beside the options of recipes.
+    static let names = CacheNeed.names.union(["gpu", "dtype", "shape"])
+
+    func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
+        try QuantizeRequest.refuseMultipart(request.head)
+        let (query, recipes) = try Query.withRecipes(
+            Query.items(request.head), known: Self.names, varied: Recipe.sizeOptions)
+        let gpus = try GPU.asked(query)
+        let need = try CacheNeed(query, known: nil)
+        let declaration = try QuantizeRequest.declaration(dtype: query.text("dtype"), shape: query.text("shape"))
+        let share = MemoryShare(memory)
+        let input = try input(&request, declaration, share)
+        let plan = FilePlan(inputs: [input], recipes: recipes, engine: Engine.name, limits: limits)
+        return .json(PlanJSON.file(plan, gpus: gpus, cache: need).bytes())
+    }
+
+    /// The header's description; of raw values no byte is read, and of a file none behind its header.
+    private func input(
+        _ request: inout Request, _ declaration: InputDeclaration, _ share: MemoryShare
+    ) throws(Problem) -> InputDescription {
+        do {
+            if let input = try declaration.described(limits: limits) { return input }
+        } catch {
+            throw Problem(error)
+        }
+        do throws(TransferError<Problem>) {
+            return try InputDescription.reading(limits: limits.container, memory: share) {
+                (span) throws(Problem) in try request.body.read(into: &span)
             }
-        }
-        let full = Double(model.parameters) * 4
-        return .object([
-            ("model", .optional(model.name)), ("parameters", .integer(model.parameters)),
-            ("quantized_parameters", .integer(model.linearParameters)),
-            (
-                "basis",
-                .string(
-                    model.name == nil
-                        ? "every parameter counted as a Linear weight"
-                        : "published shapes; embeddings, head and norms stay in F16")
-            ),
-            ("usable_fraction", .number(GPU.usableFraction)),
-            (
-                "methods",
-                .array(
-                    model.sizes.map { size in
-                        .object([
-                            ("method", .string(size.label)), ("bytes", .integer(size.bytes)),
-                            ("bits_per_weight", .number(size.bitsPerWeight)),
-                            ("compression_ratio_fp32", .number(full / Double(size.bytes))),
-                            ("fits", .strings(gpus.filter { $0.fits(size.bytes) }.map(\.name))),
-                        ])
-                    })
-            ),
-            (
-                "gpus",
-                .array(
-                    gpus.map { .object([("name", .string($0.name)), ("memory_bytes", .integer($0.memory))]) })
-            ),
-        ])
-    }
-
-    static func methods(_ request: inout Request) throws(Problem) -> Response {
-        _ = try Query(request.head, known: [])
-        return .json(methodList().bytes())
-    }
-
-    /// Every method with its formats and options.
-    static func methodList() -> JSON {
-        let items = Method.allCases.map { method in
-            JSON.object([
-                ("method", .string(method.rawValue)), ("formats", .strings(method.formats.map(\.rawValue))),
-                ("modes", .strings(method.modes.map(\.rawValue))), ("streaming", .bool(method.streams)),
-                ("bits_per_weight", .number(method.nominalBits)), ("options", options(of: method)),
-            ])
-        }
-        return .object([("items", .array(items)), ("next", .null)])
-    }
-
-    private static func options(of method: Method) -> JSON {
-        func option(_ name: String, _ values: [JSON], _ standard: JSON) -> JSON {
-            .object([("name", .string(name)), ("values", .array(values)), ("default", standard)])
-        }
-        switch method {
-        case .int8, .int4, .fp8: return .array(method.formats.flatMap { formatOptions(of: method, $0) })
-        case .nf4:
-            return .array([
-                option("block_size", Recipe.blockSizes.map { .integer($0) }, .integer(64)),
-                option("double_quant", [.bool(true), .bool(false)], .bool(true)),
-            ])
-        case .awq:
-            return .array([
-                option("group_size", Recipe.groupSizes.map { .integer($0) }, .integer(128)),
-                option("scaling", Scaling.allCases.map { .string($0.rawValue) }, .string("none")),
-                option("calibration", Calibration.allCases.map { .string($0.rawValue) }, .string("activations")),
-            ])
-        }
-    }
-
-    /// The options that one format of a method has.
-    private static func formatOptions(of method: Method, _ format: ArtifactFormat) -> [JSON] {
-        var options: [(String, [JSON], JSON)] = []
-        if method.takesScheme(in: format) {
-            options.append(("scheme", Scheme.allCases.map { .string($0.rawValue) }, .string(Scheme.w8a16.rawValue)))
-        }
-        if let sizes = method.groupSizes(in: format) {
-            options.append(("group_size", sizes.allowed.map { .integer($0) }, .integer(sizes.standard)))
-        }
-        return options.map { name, values, standard in
-            .object([
-                ("name", .string(name)), ("values", .array(values)), ("default", standard),
-                ("format", .string(format.rawValue)),
-            ])
+        } catch {
+            switch error {
+            case .receive(let problem): throw problem
+            case .session(.truncated(let expected, let received)): throw .headerTooShort(expected, received)
+            case .session(let error): throw Problem(error)
+            }
         }
     }
 }
 
-extension Method {
-    /// Bits a weight with the default options, for large F16 tensors with rows of 4096.
-    fileprivate var nominalBits: Double {
-        switch self {
-        case .int8: 8 + 32.0 / 4096
-        case .nf4: 4 + 8.0 / 64 + 32.0 / (64 * 256)
-        case .int4: 4 + 16.0 / 128
-        case .fp8: 8 + 16.0 / 4096
-        case .awq: 4 + 20.0 / 128
+extension Problem {
+    /// A plan's body that ends within the header: how many bytes would be enough.
+    fileprivate static func headerTooShort(_ expected: Int, _ received: Int) -> Problem {
+        Problem(
+            .badRequest, code: "input.truncated", title: "The header is not whole",
+            detail: "A plan needs the first \(expected) bytes at least, \(received) arrived: head -c \(expected) FILE.",
+            members: [("expected_bytes", .integer(expected)), ("received_bytes", .integer(received))])
+    }
+}
+
+extension GPU {
+    /// The cards that `gpu` names; all without it.
+    static func asked(_ query: Query) throws(Problem) -> [GPU] {
+        let gpus = GPU.named(query.text("gpu"))
+        guard !gpus.isEmpty else {
+            throw Query.invalid(
+                "gpu='\(query.text("gpu") ?? "")' is not known; known: \(GPU.all.map(\.name).joined(separator: ", ")).")
         }
+        return gpus
     }
 }

@@ -54,7 +54,7 @@ struct QuantizeRequest {
         }
     }
 
-    private static func refuseMultipart(_ head: RequestHead) throws(Problem) {
+    static func refuseMultipart(_ head: RequestHead) throws(Problem) {
         guard let type = head.fields[.contentType], type.lowercased().hasPrefix("multipart/") else { return }
         throw Problem(
             .unsupportedMediaType, code: "input.multipart", title: "Send the bytes themselves",

@@ -21,14 +21,19 @@ struct ModelConfig {
         }
         for key in ["quantization_config", "quantization"] {
             guard let made = text.root[key], made != .null else { continue }
-            throw .alreadyQuantized(key: key)
+            // FP8 as DeepSeek ships it is what a model comes in, and is widened on the way.
+            guard made["quant_method"]?.string == "fp8" else { throw .alreadyQuantized(key: key) }
         }
         modelType = text.root["model_type"]?.string ?? "unknown"
         let tied = "tie_word_embeddings"
         isTied = text.root[tied]?.flag ?? text.root["text_config"]?[tied]?.flag
     }
 
-    private static func parse(_ bytes: [UInt8]) throws(TensorFormatError) -> JSONObjectText {
+    /// What the model keeps of each token while it generates; throws what the configuration does not say.
+    func cache() throws(ServiceError) -> KeyValueCache { try CacheConfiguration(text.root).cache() }
+
+    /// The text as JSON, whatever it says.
+    static func parse(_ bytes: [UInt8]) throws(TensorFormatError) -> JSONObjectText {
         var limits = JSONValue.Limits()
         // The limits of state space models' time steps, for instance.
         limits.readsPythonNumbers = true

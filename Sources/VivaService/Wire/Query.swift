@@ -1,21 +1,56 @@
 import HTTPServer
 import HTTPTypes
 import HTTPWire
+import Quantization
 
 /// The query of a request whose names are all known and given once.
 struct Query {
+    /// A name and its value, decoded.
+    typealias Item = (name: String, value: String)
+
     private var values: [String: String] = [:]
 
     init(_ head: RequestHead, known: Set<String>) throws(Problem) {
-        for item in head.query {
-            guard known.contains(item.name) else {
-                throw Self.invalid(
-                    "There is no option '\(item.name)'; known: \(known.sorted().joined(separator: ", ")).")
-            }
+        try self.init(Self.items(head), known: known)
+    }
+
+    init(_ items: [Item], known: Set<String>) throws(Problem) {
+        if let item = items.first(where: { !known.contains($0.name) }) {
+            throw Self.invalid("There is no option '\(item.name)'; known: \(known.sorted().joined(separator: ", ")).")
+        }
+        try self.init(items)
+    }
+
+    private init(_ items: [Item]) throws(Problem) {
+        for item in items {
             guard values.updateValue(item.value, forKey: item.name) == nil else {
                 throw Self.invalid("\(item.name) is given twice.")
             }
         }
+    }
+
+    /// A query of `known` names, and beside them the options of recipes: the recipes that they leave open, with the
+    /// options in `varied` going through their values. `methods` is a list, `method` names one.
+    static func withRecipes(
+        _ items: [Item], known: Set<String>, varied: [String]
+    ) throws(Problem) -> (Query, [Recipe]) {
+        let own = known.union(["method", "methods"])
+        let query = try Query(items.filter { own.contains($0.name) })
+        let options = items.filter { !own.contains($0.name) }.map { RecipeOption($0.name, $0.value) }
+        do throws(QuantizationError) {
+            return (query, try Recipe.variants(options, methods: try query.methods(), varied: varied))
+        } catch {
+            throw Problem(error)
+        }
+    }
+
+    /// The items of a request's query, decoded.
+    static func items(_ head: RequestHead) -> [Item] { head.query.map { ($0.name, $0.value) } }
+
+    private func methods() throws(QuantizationError) -> [Method] {
+        let names = [values["method"], values["methods"]].compactMap { $0 }
+        guard !names.isEmpty else { return Method.allCases }
+        return try Method.list(names.joined(separator: ","))
     }
 
     func text(_ name: String) -> String? { values[name] }

@@ -59,7 +59,8 @@ import Testing
         let options = [("method", "int4"), ("target", "transformers"), ("group_size", "64")]
         // The recipes of llm-compressor leave encoders of images and sound out, though their Linears are as good as
         // others to the library itself.
-        try compare(fixture, "compressed-tensors", options, Self.forTransformers, ignoring: { $0.towerComponent != nil })
+        try compare(
+            fixture, "compressed-tensors", options, Self.forTransformers, ignoring: { $0.towerComponent != nil })
     }
 
     @Test(arguments: ArchitectureFixture.all)
