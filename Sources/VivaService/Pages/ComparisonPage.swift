@@ -133,7 +133,8 @@ struct ComparisonPage {
         return """
             <section><h2>Recipes</h2>
             <table><caption>Bold: no other is as small and as close.</caption>
-            <thead><tr><th>recipe</th><th class="n">bits a weight</th><th class="n">SQNR, dB</th><th class="n">size</th>\
+            <thead><tr><th>recipe</th><th class="n">bits a weight</th><th class="n">SQNR, dB</th>\
+            <th class="n">size</th>\
             <th class="n wide">RMSE</th><th class="wide">to make it, POST to /v1/quantize?</th></tr></thead>
             <tbody>
             \(rows)</tbody></table></section>

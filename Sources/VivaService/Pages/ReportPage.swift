@@ -26,7 +26,8 @@ struct ReportPage {
                 <header>
                 <p class="brand">\(brand)</p>
                 <h1>\(heading)</h1>
-                <p class="sub"><b>\(card.recipe.label)</b> for \(card.recipe.format) · \(card.recipe.optionText) · \(card.madeAt)</p>
+                <p class="sub"><b>\(card.recipe.label)</b> for \(card.recipe.format) · \
+                \(card.recipe.optionText) · \(card.madeAt)</p>
                 </header>
                 <main>
                 \(tiles)
