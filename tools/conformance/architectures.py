@@ -187,7 +187,6 @@ MODELS = {
             "expert_layer_period": 2,
             "expert_layer_offset": 1,
             "mamba_dt_rank": 8,
-            
         },
     ),
     "t5": (
@@ -265,9 +264,7 @@ def checkpoint_names(name: str, tensors: list) -> dict:
         own.pop(key, None)
     own = remove_tied_weights_from_state_dict(own, model)
     parameters = list(own)
-    marked = revert_weight_conversion(
-        model, {key: mark(number, own[key]) for number, key in enumerate(parameters)}
-    )
+    marked = revert_weight_conversion(model, {key: mark(number, own[key]) for number, key in enumerate(parameters)})
     assert set(marked) == {tensor["name"] for tensor in tensors}, f"{name}: other names than save_pretrained's"
     return {key: {parameters[number] for number in marks(values)} for key, values in marked.items()}
 

@@ -219,7 +219,9 @@ def write_reference(source: Path, folder: Path, values: dict) -> None:
     for path in source.iterdir():
         if "safetensors" not in path.name:
             shutil.copy(path, folder)
-    save_file({name: value.contiguous() for name, value in values.items()}, folder / "model.safetensors", {"format": "pt"})
+    save_file(
+        {name: value.contiguous() for name, value in values.items()}, folder / "model.safetensors", {"format": "pt"}
+    )
 
 
 def off(got: torch.Tensor, expected: torch.Tensor) -> float:

@@ -39,6 +39,8 @@ OPEN, CLOSE = "<!-- quality -->", "<!-- /quality -->"
 SIDE, SEED = 2048, 20251123
 # Where the service promises the library's own bytes, its figure and ours may differ by rounding alone.
 SAME_DB = 0.005
+# Options that change nothing here: they need activations, or say how hard `best` searches.
+LEFT_OUT = ("calibration", "scaling", "effort")
 TITLES = ["method", "format", "options", "bits", "limit", "library", "reference", "best", "gain", "to the limit"]
 
 
@@ -93,17 +95,13 @@ def recipes() -> list:
     return made
 
 
-# Options that do not change what is kept of the weights without activations, or how hard `best` searches.
-LEFT_OUT = ("calibration", "scaling", "effort")
-
-
-def text(value) -> str:
+def spelled(value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def query(method: str, form: str, options: dict, mode: str) -> str:
     asked = {"method": method, "format": form, **options, "mode": mode}
-    return "&".join(f"{key}={text(value)}" for key, value in asked.items())
+    return "&".join(f"{key}={spelled(value)}" for key, value in asked.items())
 
 
 def ours(recipe: tuple, mode: str, body: bytes):
@@ -151,15 +149,16 @@ def row(recipe: tuple, tensors: dict, body: bytes, tails: float):
     some = next(iter(artifacts.values()))
     figures = {mode: artifact["summary"]["sqnr_db"] for mode, artifact in artifacts.items()}
     own = library(recipe, tensors, some["quantization_config"])
+    what = " ".join([method, form, str(options)])
     if "reference" in figures:
         off = abs(figures["reference"] - own)
-        require(off <= SAME_DB, f"{method} {form} {options}: the library has {own:.4f} dB, we {figures['reference']:.4f}")
+        require(off <= SAME_DB, f"{what}: the library has {own:.4f} dB, we {figures['reference']:.4f}")
     if "best" in figures:
-        require(figures["best"] >= own, f"{method} {form} {options}: best has {figures['best']:.4f} dB, {own:.4f} without")
+        require(figures["best"] >= own, f"{what}: best has {figures['best']:.4f} dB, the library {own:.4f}")
     bits = some["bits_per_weight"]
     limit = 20 * math.log10(2) * bits + tails
     best = max(figures.values())
-    shown = ", ".join(f"{key} {text(value)}" for key, value in options.items() if key not in LEFT_OUT)
+    shown = ", ".join(f"{key} {spelled(value)}" for key, value in options.items() if key not in LEFT_OUT)
     cells = [f"{figures[mode]:.2f}" if mode in figures else "" for mode in ("reference", "best")]
     gain = f"{figures['best'] - own:+.2f}" if "best" in figures else ""
     numbers = [f"{bits:.3f}", f"{limit:.2f}", f"{own:.2f}", *cells, gain, f"{limit - best:.2f}"]
