@@ -2,7 +2,7 @@
 VIVA := .build/release/viva
 FORMATTED := Sources Tests Package.swift
 
-.PHONY: help setup build run demo test lint bench conformance conformance-vllm scoreboard image-replay clean
+.PHONY: help setup build run demo test lint bench conformance conformance-vllm quality scoreboard image-replay clean
 .NOTPARALLEL:
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make quality       measure docs/QUALITY.md anew: every method, format and mode beside the limits"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
 	@echo "make build lint clean"
@@ -44,6 +45,9 @@ conformance: build
 
 conformance-vllm: build
 	tools/conformance/vllm.sh
+
+quality: build
+	tools/conformance/quality.sh
 
 scoreboard: build
 	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md
