@@ -2,15 +2,17 @@
 VIVA := .build/release/viva
 FORMATTED := Sources Tests Package.swift
 
-.PHONY: help setup build run demo test lint bench conformance scoreboard image-replay clean
+.PHONY: help setup build run demo test lint bench conformance conformance-vllm quality scoreboard image-replay clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo          quantize real weights over HTTP and show what was lost"
 	@echo "make run           serve on 127.0.0.1:8080, data in ./viva-data"
 	@echo "make test          lint, build and every test"
-	@echo "make conformance   load our artifacts with the real libraries (downloads torch once)"
+	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
+	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make quality       measure docs/QUALITY.md anew: every method, format and mode beside the limits"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
 	@echo "make build lint clean"
@@ -41,6 +43,12 @@ bench: build
 conformance: build
 	tools/conformance/run.sh
 
+conformance-vllm: build
+	tools/conformance/vllm.sh
+
+quality: build
+	tools/conformance/quality.sh
+
 scoreboard: build
 	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md
 
@@ -48,4 +56,4 @@ image-replay: setup
 	scripts/replay-image.sh
 
 clean:
-	rm -rf .build .venv-conformance
+	rm -rf .build .venv-conformance .venv-vllm

@@ -137,3 +137,9 @@ func resolvedPath(of descriptor: Int32, path: String) throws(StoreError) -> Stri
     }
     return String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
+
+/// What the C library says about an error number.
+func errorText(_ code: Int32) -> String {
+    // Invariant: for the numbers of this system glibc answers constant strings.
+    unsafe strerror(code).map { unsafe String(cString: $0) } ?? "error \(code)"
+}

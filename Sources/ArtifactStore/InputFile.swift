@@ -3,7 +3,8 @@ import Glibc
 extension OpenedFile {
     /// Opens a regular file anywhere, for reads at positions.
     package init(path: String) throws(StoreError) {
-        let raw = try retrying("open", path: path) { unsafe open(path, O_RDONLY | O_CLOEXEC) }
+        // A pipe that nobody writes to is refused, not waited for; a regular file never waits.
+        let raw = try retrying("open", path: path) { unsafe open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK) }
         try self.init(Descriptor(owning: raw), path: path)
     }
 }

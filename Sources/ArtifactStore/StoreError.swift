@@ -52,3 +52,21 @@ package enum StoreError: Error, Sendable, Equatable {
         return false
     }
 }
+
+extension StoreError: CustomStringConvertible {
+    /// One sentence for a terminal or a log, without its full stop.
+    package var description: String {
+        switch self {
+        case .system(let operation, let path, let code): "\(operation) \(path): \(errorText(code))"
+        case .locked(let path): "\(path) is in use by another process"
+        case .full(let path): "\(path): no room is left on its file system"
+        case .notFound(let id): "there is no artifact \(id)"
+        case .invalidIdentifier(let id): "'\(id)' is no identifier of an artifact"
+        case .truncated(let path, let offset, let missing): "\(path) ends \(missing) bytes early, read from \(offset)"
+        case .escapes(let path, let target): "\(path) leads out of the folder, to \(target)"
+        case .exists(let path): "\(path) is there already"
+        case .insideSource(let path, let source): "\(path) lies inside of \(source), which is read"
+        case .digest(let path, let error): "the digest of \(path) failed: \(error.operation)"
+        }
+    }
+}

@@ -28,6 +28,13 @@ package struct TensorEntry: Sendable, Equatable {
         self.isFortranOrder = isFortranOrder
         self.isBigEndian = isBigEndian
     }
+
+    /// The same bytes as the transposed tensor.
+    package var transposed: TensorEntry {
+        TensorEntry(
+            name: name, type: type, shape: shape.reversed(), elementCount: elementCount, bytes: bytes,
+            isFortranOrder: !isFortranOrder, isBigEndian: isBigEndian)
+    }
 }
 
 /// One pair of the `__metadata__` object of a safetensors header.
@@ -80,6 +87,12 @@ package struct InputDescription: Sendable, Equatable {
         InputDescription(
             container: container, entries: entries, metadata: [], dataOffset: 0,
             dataBytes: entries.last?.bytes.upperBound ?? 0)
+    }
+
+    /// The same input with its tensors described otherwise: as many, of as many bytes.
+    package func replacing(entries: [TensorEntry]) -> InputDescription {
+        InputDescription(
+            container: container, entries: entries, metadata: metadata, dataOffset: dataOffset, dataBytes: dataBytes)
     }
 
     /// The tensors of several safetensors files, in their order, as those of one file without a header.

@@ -144,6 +144,12 @@ extension Problem {
         }
     }
 
+    /// The answer when JSON of our own does not read as what it should be.
+    init(unreadable error: any Error) {
+        self.init(
+            .internalServerError, code: "report.unreadable", detail: "The stored report cannot be read: \(error).")
+    }
+
     static let diskFull = Problem(
         HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage"), code: "storage.full",
         title: "The disk is full", detail: "There is no room for the artifact; nothing was kept.")

@@ -6,8 +6,8 @@ struct Quantize: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a file or a model's folder without a server.",
         discussion: """
-            Reads safetensors, npy or npz; raw bytes with --dtype and --shape; '-' is standard input. From a folder with a
-            config.json it makes a new folder that the target library loads.
+            Reads safetensors, npy or npz; raw bytes with --dtype and --shape; '-' is standard input. From a folder
+            with a config.json it makes a new folder that the target library loads.
               viva quantize ./Llama-3.2-1B --method nf4 -o ./Llama-3.2-1B-nf4
               viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-3.2-1B-w4a16
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors

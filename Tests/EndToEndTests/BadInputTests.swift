@@ -20,6 +20,12 @@ import Testing
         return Inputs.safetensors([("layer.weight", [64, 128], values)])
     }
 
+    private static func input(_ name: String) -> Data {
+        // A missing file is seen: nothing is answered with another code.
+        (try? Data(contentsOf: Repository.inputs.appending(path: name))) ?? Data()
+    }
+
+    private static let archive = input("stored.npz")
     private static let good = Inputs.safetensors([("weight", [64, 128], Inputs.gaussian(64 * 128, seed: 2))])
 
     static let cases: [Case] = [
@@ -40,6 +46,36 @@ import Testing
         Case(
             name: "large for awq", query: "method=awq&calibration=none", body: { poisoned(5, -70000) }, status: 422,
             code: "tensor.out_of_range"),
+        Case(
+            name: "cut archive", query: "method=nf4", body: { archive.dropLast() }, status: 400, code: "npz.end_record"
+        ),
+        Case(
+            name: "archive and more", query: "method=nf4", body: { archive + Data([0]) }, status: 400,
+            code: "npz.end_record", arguments: ["-H", "Transfer-Encoding: chunked"]),
+        Case(
+            name: "changed archive", query: "method=nf4",
+            body: {
+                var changed = archive
+                changed[changed.startIndex + 3000] ^= 1
+                return changed
+            }, status: 400, code: "npz.crc_mismatch"),
+        Case(
+            name: "bomb", query: "method=nf4", body: { input("bomb.npz") }, status: 413, code: "npz.ratio_too_large"),
+        Case(
+            name: "pickled array", query: "method=nf4", body: { input("pickled.npz") }, status: 400,
+            code: "npy.object_type"),
+        Case(
+            name: "FP8 NaN", query: "method=int8&dtype=float8_e4m3fn&shape=2,64",
+            body: { Data(repeating: 0x38, count: 100) + Data(repeating: 0x7F, count: 28) }, status: 422,
+            code: "tensor.non_finite"),
+        Case(
+            name: "FP8 with a scale for all", query: "method=nf4",
+            body: {
+                Inputs.safetensors(
+                    header: "{\"m.weight\":{\"dtype\":\"F8_E4M3\",\"shape\":[2,64],\"data_offsets\":[4,132]},"
+                        + "\"m.weight_scale\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}",
+                    data: Inputs.bytes([0.5]) + Data(repeating: 0x38, count: 128))
+            }, status: 422, code: "fp8.scale_unknown"),
         Case(name: "no calibration", query: "method=awq", body: { good }, status: 422, code: "calibration.missing"),
         Case(name: "no method", query: "", body: { good }, status: 400, code: "recipe.method_missing"),
         Case(name: "unknown method", query: "method=int3", body: { good }, status: 400, code: "recipe.unknown_method"),

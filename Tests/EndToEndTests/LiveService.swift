@@ -10,6 +10,8 @@ enum Repository {
     static let viva = root.appending(path: ".build/release/viva")
     static let example = root.appending(path: "Examples/minilm-layer0.safetensors")
     static let awqExample = root.appending(path: "Examples/awq-layer.safetensors")
+    /// Files that numpy and torch wrote.
+    static let inputs = root.appending(path: "Tests/Fixtures/inputs")
 }
 
 /// What a command printed and how it ended.

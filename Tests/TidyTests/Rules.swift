@@ -108,7 +108,10 @@ enum Rules {
         "Sources/Quantization/Session/TensorEncoder.swift",
         "Sources/Tensors/JSONObjectText.swift",
         "Sources/Tensors/JSONValue.swift",
+        "Sources/VivaService/CommandLine/Checkpoint.swift",
         "Sources/VivaService/CommandLine/CommandLineRestorer.swift",
+        "Sources/VivaService/CommandLine/FolderQuantizer.swift",
+        "Sources/VivaService/CommandLine/LocalRun.swift",
     ]
 
     /// Never in Sources: traps that a client could reach, promises instead of work, casts that lie.
@@ -126,7 +129,7 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 20_000
+    static let maximumSourceLines = 24_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 4_000
     static let maximumTrackedBytes = 9 * 1_048_576

@@ -159,3 +159,33 @@ import Testing
         #expect(HTML.shortened("e" + String(repeating: "\u{301}", count: 9999), limit: 30).unicodeScalars.count == 30)
     }
 }
+
+/// The page of a comparison, from an answer as programs get it.
+@Suite struct ComparisonPageTests {
+    private static func point(_ method: String, _ bits: Double, _ sqnr: String, front: Bool) -> String {
+        """
+        {"method": "\(method)", "format": "bitsandbytes", "mode": "reference", "options": {"block_size": 64},
+         "query": "method=\(method)&block_size=64", "bytes": 1000, "bits_per_weight": \(bits), "sqnr_db": \(sqnr),
+         "exact": \(sqnr == "null"), "rmse": 0.01, "pareto": \(front)}
+        """
+    }
+
+    private static let answer = """
+        {"input": {"bytes": 4096, "tensors": 2}, "sample": {"whole": false, "weights": 512, "tensors": []},
+         "points": [\(point("nf4", 4.125, "20.5", front: true)), \(point("int8", 8.01, "38.9", front: true)),
+           \(point("fp8", 8.02, "31.6", front: false)), \(point("<b>", 9, "null", front: true))],
+         "refused": [{"method": "awq", "format": "awq", "mode": "reference", "options": {}, "query": "method=awq",
+           "problem": {"code": "x.y", "status": 422, "detail": "There is no tensor '<script>'."}}]}
+        """
+
+    @Test func everyRecipeIsThere() throws {
+        let page = ComparisonPage(comparison: try ComparisonDocument(Array(Self.answer.utf8))).page
+        let markup = try Markup(page.markup())
+        #expect(markup.all("tr").count == 5 && markup.all("circle").count == 3)
+        #expect(markup.all("circle").count { $0.attributes["class"] == "subject" } == 2)
+        for text in [
+            "20.50", "8.010", "method=int8&block_size=64", "<script>", "exact", "measured on 512 weights",
+        ] { #expect(markup.text.contains(text), "\(text)") }
+        #expect(markup.all("script").isEmpty)
+    }
+}

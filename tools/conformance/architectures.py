@@ -7,7 +7,8 @@ Each model is built from a tiny configuration, once on the CPU to see the names 
 tensors, once on the meta device for each library, whose own code then replaces the modules that it quantizes:
 
     bitsandbytes        the quantizer of transformers for BitsAndBytesConfig(load_in_4bit=True), weights in float
-    compressed-tensors  apply_quantization_config with targets ["Linear"], ignore ["lm_head"]
+    compressed-tensors  apply_quantization_config with targets ["Linear"], ignore ["lm_head"], pack-quantized; and the
+                        experts that transformers restores from packed weights before it joins them
     mlx                 quantize_model of mlx-lm (affine, groups of 64); null where it cannot load the checkpoint
 
 transformers 5 renames, splits and merges tensors between its modules and a checkpoint, and so does mlx-lm. What became
@@ -28,8 +29,10 @@ import transformers
 from compressed_tensors.quantization import QuantizationConfig, apply_quantization_config
 from mlx.utils import tree_flatten
 from safetensors import safe_open
-from transformers import AutoConfig, BitsAndBytesConfig
+from transformers import AutoConfig, BitsAndBytesConfig, CompressedTensorsConfig
+from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import revert_weight_conversion
+from transformers.integrations.compressed_tensors import CompressedTensorsDequantize
 from transformers.modeling_utils import remove_tied_weights_from_state_dict
 from transformers.quantizers import AutoHfQuantizer
 
@@ -57,8 +60,8 @@ LATENT = {
     "q_lora_rank": 64,
     "kv_lora_rank": 64,
     "qk_rope_head_dim": 32,
-    "qk_nope_head_dim": 32,
-    "v_head_dim": 32,
+    "qk_nope_head_dim": 64,
+    "v_head_dim": 64,
     "n_routed_experts": 4,
     "n_shared_experts": 1,
     "num_experts_per_tok": 2,
@@ -184,7 +187,6 @@ MODELS = {
             "expert_layer_period": 2,
             "expert_layer_offset": 1,
             "mamba_dt_rank": 8,
-            
         },
     ),
     "t5": (
@@ -262,9 +264,7 @@ def checkpoint_names(name: str, tensors: list) -> dict:
         own.pop(key, None)
     own = remove_tied_weights_from_state_dict(own, model)
     parameters = list(own)
-    marked = revert_weight_conversion(
-        model, {key: mark(number, own[key]) for number, key in enumerate(parameters)}
-    )
+    marked = revert_weight_conversion(model, {key: mark(number, own[key]) for number, key in enumerate(parameters)})
     assert set(marked) == {tensor["name"] for tensor in tensors}, f"{name}: other names than save_pretrained's"
     return {key: {parameters[number] for number in marks(values)} for key, values in marked.items()}
 
@@ -289,18 +289,34 @@ def bitsandbytes_modules(name: str) -> set:
     return {path for path, module in model.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)}
 
 
-def tensors_modules(name: str) -> set:
+def tensors_weights(name: str, sources: dict) -> list:
+    """The checkpoint tensors that transformers wants quantized: Linears, and experts that it restores, then joins.
+
+    An expert in float would not load: the converter that joins the experts collects packed weights alone.
+    """
     model = build(name, "meta")
     weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 64, "symmetric": True}
-    group = {"targets": ["Linear"], "weights": weights}
-    apply_quantization_config(
-        model, QuantizationConfig(config_groups={"group_0": group}, ignore=["lm_head"], format="pack-quantized")
-    )
-    return {
+    groups = {"group_0": {"targets": ["Linear"], "weights": weights}}
+    settings = {"config_groups": groups, "ignore": ["lm_head"], "format": "pack-quantized"}
+    quantizer = AutoHfQuantizer.from_config(CompressedTensorsConfig(**settings), pre_quantized=True)
+    quantizer.validate_environment()
+    converters = [
+        converter
+        for converter in get_model_conversion_mapping(model, hf_quantizer=quantizer)
+        if any(isinstance(step, CompressedTensorsDequantize) for step in getattr(converter, "operations", []))
+    ]
+    apply_quantization_config(model, QuantizationConfig(**settings))
+    modules = {
         path
         for path, module in model.named_modules()
         if getattr(getattr(module, "quantization_scheme", None), "weights", None) is not None
     }
+    joined = {
+        tensor
+        for tensor in sources
+        if any(converter.rename_source_key(tensor + "_packed")[1] is not None for converter in converters)
+    }
+    return sorted(joined.union(checkpoint_weights(sources, modules)))
 
 
 def mlx_weights(config: dict, tensors: list):
@@ -344,7 +360,7 @@ def describe(name: str) -> dict:
         "tensors": tensors,
         "quantized": {
             "bitsandbytes_nf4": checkpoint_weights(sources, bitsandbytes_modules(name)),
-            "compressed-tensors": checkpoint_weights(sources, tensors_modules(name)),
+            "compressed-tensors": tensors_weights(name, sources),
             "mlx": mlx_weights(config, tensors),
         },
     }

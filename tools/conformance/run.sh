@@ -1,22 +1,25 @@
 #!/usr/bin/env bash
-# Loads our artifacts with the real libraries. The libraries live in .venv-conformance, made once (about 1.5 GB);
-# the service is the release build.
+# Loads our artifacts and folders with the real libraries. The libraries live in .venv-conformance, made once (about
+# 1.6 GB); the service is the release build.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tools/conformance
-venv=$root/.venv-conformance
+python=$root/.venv-conformance/bin/python
+export VIVA=${VIVA:-$root/.build/release/viva}
 
-if ! cmp -s "$here/requirements.txt" "$venv/installed.txt"; then
-    echo "conformance: installing $(tr '\n' ' ' <"$here/requirements.txt")" >&2
-    if ! python3 -m venv "$venv"; then
-        echo "conformance: python3 cannot make virtual environments; on Debian: apt-get install python3-venv" >&2
-        exit 1
-    fi
-    "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$here/requirements.txt"
-    cp "$here/requirements.txt" "$venv/installed.txt"
-fi
+"$here/environment.sh" "$root/.venv-conformance" "$here/requirements.txt" "$here/requirements-bare.txt"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 
 # First the checker against files that the libraries wrote, then the service against the libraries.
-"$venv/bin/python" "$here/check.py" --self-test
-"$root/scripts/with-server.sh" "$venv/bin/python" "$here/check.py" "$@"
+"$python" "$here/check.py" --self-test
+"$root/scripts/with-server.sh" "$python" "$here/check.py"
+
+# The fixtures of the architectures are still what the libraries choose.
+"$python" "$here/architectures.py" "$work/architectures" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+diff -r "$work/architectures" "$root/Tests/Fixtures/architectures"
+
+# Whole folders with from_pretrained and mlx-lm: each format, then each architecture.
+"$python" "$here/folders.py" "$work/folders" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }
+"$python" "$here/loading.py" "$work/loading" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }

@@ -50,6 +50,8 @@ package struct ArtifactLayout: Sendable {
         let contents: QuantState
     }
 
+    /// What comes in; weights that are stored as [in, out] say so.
+    let input: InputDescription
     /// Bytes of the finished artifact.
     package let fileBytes: Int
     /// Where the parts of known length begin.
@@ -83,11 +85,14 @@ package struct ArtifactLayout: Sendable {
             throw .limit(
                 name: "input_bytes", value: input.dataBytes, limit: limits.maximumInputBytes, tensor: nil)
         }
-        var selected = try TensorSelection(recipe).treatments(of: input.entries, limits: limits)
+        let selection = TensorSelection(recipe)
+        var selected = try selection.treatments(of: input.entries, limits: limits)
         scaling = try BlockScaling(input.entries, &selected.treatments)
         guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
-            throw .nothingToQuantize(detail: Self.explainNothing(input, selected.warnings))
+            throw .nothingToQuantize(detail: Self.explainNothing(input, recipe, selected.warnings))
         }
+        let input = selection.oriented(input, selected.treatments)
+        self.input = input
         let variants = recipe.variants
         self.variants = variants
         let used = Set(selected.treatments.compactMap(\.variant)).sorted()
@@ -140,6 +145,14 @@ package struct ArtifactLayout: Sendable {
 
     /// Whether an override codes the tensor at `index`.
     func isVaried(_ index: Int) -> Bool { chosen[index] != 0 }
+
+    /// The first FP8 weight that is copied, if there is one: outside of its own checkpoint it means nothing.
+    package var copiedFP8: String? {
+        zip(input.entries, tensors).first { entry, tensor in
+            guard case .copy = tensor else { return false }
+            return entry.isFP8
+        }?.0.name
+    }
 
     /// The 8 length bytes, the header padded with spaces, and the quant_state texts: exactly `dataStart` bytes.
     func prefix(stateTexts: [[UInt8]], digest: String) -> [UInt8] {
@@ -226,9 +239,15 @@ package struct ArtifactLayout: Sendable {
         }
     }
 
-    private static func explainNothing(_ input: InputDescription, _ warnings: [String]) -> String {
+    private static func explainNothing(
+        _ input: InputDescription, _ recipe: Recipe, _ warnings: [String]
+    ) -> String {
         var detail =
             "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
+        if let architecture = recipe.architecture {
+            let (reader, format) = (recipe.reader.rawValue, recipe.format.rawValue)
+            detail += " In format \(format) \(reader) quantizes none of model_type '\(architecture.modelType)'."
+        }
         if let first = warnings.first { detail += " " + first }
         return detail
     }

@@ -10,16 +10,14 @@ struct ArchitectureRule: Sendable {
     private let keepsHead: Bool
     private let exceptions: [ArchitectureTable.Exception]
     private let stacksExperts: Bool
+    /// The recipes of llm-compressor leave towers out, and transformers cannot load all of them compressed.
+    private var takesTowers: Bool { format == .bitsandbytes }
+    private let format: ArtifactFormat
 
     /// Routers of mixtures of experts: parameters without a Linear, or Linears that decide too much for few bits.
     private static let routers = ["*.gate.weight", "*.wg.weight", "*router*"].map { Glob($0) }
     /// Routers that transformers holds as ordinary Linears.
     private static let smallGates = ["*shared_expert_gate*"].map { Glob($0) }
-    /// Encoders of images and sound, and what joins them to the language model: left out by llm-compressor's recipes.
-    private static let towers = [
-        "*vision*", "*visual*", "*audio*", "*image*", "*multi_modal_projector*", "*mm_projector*", "*.connector.*",
-    ].map { Glob($0) }
-
     /// Nil for a type that is not known.
     init?(_ architecture: Architecture, recipe: Recipe) {
         guard let exceptions = ArchitectureTable.exceptions(of: architecture.modelType, in: recipe.format) else {
@@ -30,25 +28,36 @@ struct ArchitectureRule: Sendable {
         let isTied = architecture.isTied ?? ArchitectureTable.isTiedByDefault(architecture.modelType)
         // mlx-lm drops the weight of a tied head, but would trip over its scales.
         keepsHead = reader != .mlx || isTied
+        format = recipe.format
         stacksExperts = ArchitectureTable.stacksQuantizedExperts(architecture.modelType)
     }
 
     /// Whether the weight is quantized, from its name in the checkpoint.
     func quantizes(_ name: String) -> Bool {
         guard name.module(ofLeaf: "weight") != nil else { return false }
-        for exception in exceptions where exception.glob.matches(name) { return exception.isQuantized }
+        switch exceptions.first(where: { $0.glob.matches(name) })?.meaning {
+        case .quantized, .transposed: return true
+        case .copied: return false
+        case nil: break
+        }
         if isRouter(name) { return false }
         if name.isOfSingleExpert { return takesSingleExperts }
-        if reader != .transformers, Self.towers.contains(where: { $0.matches(name) }) { return false }
+        if !takesTowers, name.towerComponent != nil { return false }
         if reader == .mlx { return !keepsHead || !name.isOutputHead }
         return !TensorSelection.leftOut.contains { $0.matches(name) }
+    }
+
+    /// Whether the weight is stored as [in, out].
+    func isTransposed(_ name: String) -> Bool {
+        exceptions.contains { $0.meaning == .transposed && $0.glob.matches(name) }
     }
 
     /// Whether the library reads experts that are quantized one by one.
     var takesSingleExperts: Bool {
         switch reader {
-        // Its models hold all experts of a layer in one parameter, which is no Linear.
-        case .transformers: false
+        // It joins all experts of a layer into one parameter, which is no Linear. Those of compressed-tensors it
+        // restores first, and those alone; to bitsandbytes and AWQ the parameter is unknown.
+        case .transformers: format == .compressedTensors
         case .vllm: true
         case .mlx: stacksExperts
         }
@@ -68,6 +77,15 @@ extension String {
         let parts = utf8.split(separator: UInt8(ascii: "."))
         return zip(parts, parts.dropFirst()).contains { part, number in
             part.elementsEqual("experts".utf8) && number.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }
+        }
+    }
+
+    /// The part of the name that says that it belongs to an encoder of images or sound, or to what joins that to the
+    /// language model.
+    var towerComponent: String? {
+        utf8.split(separator: UInt8(ascii: ".")).lazy.map { String(Substring($0)) }.first { component in
+            ["multi_modal_projector", "mm_projector", "connector"].contains(component)
+                || ["vision", "visual", "audio", "image"].contains { component.contains($0) }
         }
     }
 
@@ -100,10 +118,16 @@ struct ArchitectureFindings {
                 Self.told(fused.count, "fused tensor", first) + " copied: weights of several experts in one 3-D tensor "
                     + "have no quantized form in format \(recipe.format.rawValue).")
         }
+        let isW8A8 = recipe.groupedCode == .int8
+        if let rule, rule.isForTransformers, isW8A8, entries.contains(where: { $0.name.isOfSingleExpert }) {
+            warnings.append(
+                "transformers joins the experts of this architecture when it loads them, and cannot join those of "
+                    + "scheme W8A8: it will not load the model. It loads W8A16; vLLM reads both.")
+        }
         guard let rule, !rule.takesSingleExperts else { return warnings }
         let experts = copied.filter { $0.shape.count == 2 && $0.name.isOfSingleExpert }
         if let first = experts.first {
-            let advice = rule.isForTransformers ? "; target=vllm with int4, int8 or fp8 quantizes them" : ""
+            let advice = rule.isForTransformers ? "; in format compressed-tensors it can" : ""
             warnings.append(
                 Self.told(experts.count, "expert weight", first)
                     + " copied: \(recipe.reader.rawValue) joins the experts of this architecture when it loads "

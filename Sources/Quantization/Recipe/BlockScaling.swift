@@ -20,7 +20,8 @@ struct BlockScaling: Sendable, Equatable {
     /// Pairs the FP8 weights that are quantized with their scales, which are then read and not written; the scales of
     /// others are copied with them.
     ///
-    /// - Throws: `scales` for scales of another writer, of a type that is not F32 or BF16, or of a wrong shape.
+    /// - Throws: `scales` for scales of another writer, of a type that is not F32 or BF16, or of a wrong shape, and for
+    ///   a weight without any among others that have them.
     init(_ entries: [TensorEntry], _ treatments: inout [Treatment]) throws(QuantizationError) {
         var pairs: [Int: Int] = [:]
         let isFP8 = zip(entries, treatments).map { $0.isFP8 && $1.variant != nil }
@@ -34,6 +35,8 @@ struct BlockScaling: Sendable, Equatable {
                 pairs[index] = scales
                 treatments[scales] = .calibration
             }
+            try Self.refuseMissing(
+                zip(entries.indices, isFP8).filter { $1 && pairs[$0] == nil }.map { entries[$0.0] }, pairs)
         }
         scalesOfWeights = pairs
         scales = Set(pairs.values)
@@ -49,6 +52,15 @@ struct BlockScaling: Sendable, Equatable {
 
     /// The name that the scales of an FP8 weight have.
     static func scalesName(of weight: TensorEntry) -> String { weight.name + suffix }
+
+    /// Without scales a weight is what its codes say; but where others have them it once had its own.
+    private static func refuseMissing(_ bare: [TensorEntry], _ pairs: [Int: Int]) throws(QuantizationError) {
+        guard let entry = bare.first, !pairs.isEmpty else { return }
+        throw .scales(
+            code: "fp8.scale_missing", tensor: entry.name,
+            detail: "There is no '\(entry.name)\(suffix)', and other FP8 weights beside '\(entry.name)' have scales: "
+                + "they may be in another shard.")
+    }
 
     private static func refuseForeign(_ entry: TensorEntry, _ places: [ExactName: Int]) throws(QuantizationError) {
         guard let module = entry.name.module(ofLeaf: "weight") else { return }

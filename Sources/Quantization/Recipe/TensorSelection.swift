@@ -21,8 +21,9 @@ enum Treatment: Sendable, Equatable {
 /// Decides which tensors a recipe quantizes.
 ///
 /// With a model's architecture it is `ArchitectureRule` that decides. Without one the rule is: 2-D floating tensors
-/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings and the output head. `include` replaces the rule about names, `exclude`
-/// always wins. An override selects the tensors that it matches, whatever the rule about names says.
+/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings and the output head. `include`
+/// replaces the rule about names, `exclude` always wins. An override selects the tensors that it
+/// matches, whatever the rule about names says.
 struct TensorSelection: Sendable {
     /// Names that hold embeddings or the output head, which the libraries leave in the model's type.
     static let leftOut = ["*embed*", "*wte*", "*wpe*", "*lm_head*"].map { Glob($0) }
@@ -81,6 +82,15 @@ struct TensorSelection: Sendable {
         return (treatments, ArchitectureFindings(recipe, rule).warnings(entries, treatments) + warnings)
     }
 
+    /// The input with the weights that an architecture stores as [in, out] described as what they are: columns first.
+    func oriented(_ input: InputDescription, _ treatments: [Treatment]) -> InputDescription {
+        guard let rule else { return input }
+        return input.replacing(
+            entries: zip(input.entries, treatments).map { entry, treatment in
+                treatment.variant != nil && rule.isTransposed(entry.name) ? entry.transposed : entry
+            })
+    }
+
     /// The variant that codes a tensor, nil when it is copied.
     private func variant(of entry: TensorEntry, isLone: Bool, _ steps: inout Int) -> Int? {
         guard entry.shape.count == 2, entry.type.isQuantizable else { return nil }
@@ -100,6 +110,9 @@ struct TensorSelection: Sendable {
 
     private func shapeProblem(_ entry: TensorEntry, _ recipe: Recipe) -> String? {
         if entry.elementCount == 0 { return "it holds no elements." }
+        if recipe.format != .bitsandbytes, rule?.isTransposed(entry.name) == true {
+            return "it is stored as [in, out], which only bitsandbytes reads quantized."
+        }
         if recipe.groupedCode != nil {
             return GroupedParts.shapeProblem(columns: entry.shape[1], groupSize: recipe.groupSize)
         }

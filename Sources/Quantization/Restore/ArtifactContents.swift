@@ -48,7 +48,7 @@ struct ArtifactContents {
             _ = table.claim(entry.name)
             return try BitsandbytesParts.int8(module: module, scales: entry, &table, reader)
         }
-        if let name = entry.name.before(suffix: "_packed") {
+        if entry.type == .i32 || entry.type == .u8, let name = entry.name.before(suffix: "_packed") {
             _ = table.claim(entry.name)
             return try CompressedTensorsParts.packed(name, entry, &table, reader, widths)
         }
@@ -78,12 +78,8 @@ struct ArtifactContents {
     ]
 
     private static func refuseStray(_ entry: TensorEntry, _ table: PartTable) throws(QuantizationError) {
-        if entry.type == .f8E4M3 || entry.type == .u32 && entry.shape.count == 2 {
-            throw .artifact(
-                code: "artifact.missing_part",
-                detail: "'\(entry.name)' holds \(entry.type.rawValue) codes, but no scales of a known format "
-                    + "are beside it.",
-                tensor: entry.name)
+        if entry.type == .u32, let module = entry.name.before(suffix: "weight"), table.entry(module + "scales") != nil {
+            throw PartTable.unsupported(entry, "a weight of MLX without biases (mxfp4, nvfp4)")
         }
         guard let ending = partEndings.first(where: { entry.name.before(suffix: $0) != nil }) else { return }
         throw .artifact(

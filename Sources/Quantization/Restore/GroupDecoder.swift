@@ -27,20 +27,17 @@ struct GroupDecoder: WeightDecoder {
         if let part = coding.biases { try reader.read(groups, of: part, into: &biases) }
         try readZeros(piece, reader)
         let firstGroup = piece.columns.lowerBound / coding.groupSize
-        var group = 0
-        for row in 0..<piece.rows.count {
-            var column = piece.columns.lowerBound
-            while column < piece.columns.upperBound {
-                let end = min(piece.columns.upperBound, (column / coding.groupSize + 1) * coding.groupSize)
-                let at = row * piece.columns.count + column - piece.columns.lowerBound
-                let zero = zero(row: piece.rows.lowerBound + row, group: firstGroup + group, piece)
-                multiply(at..<at + end - column, scale: scales[group], zero: zero, into: &band.singles)
-                group += 1
-                column = end
-            }
+        piece.forEachGroup(of: coding) { group, row, range in
+            let zero = zero(row: row, group: firstGroup + group, piece)
+            multiply(range, scale: scales[group], zero: zero, into: &band.singles)
         }
         if weight.returned != .f32 { Narrowing.round(&band.singles, count: piece.count, to: weight.returned) }
-        if coding.biases != nil { addBiases(piece, into: &band) }
+        if coding.biases != nil {
+            piece.forEachGroup(of: coding) { group, _, range in
+                CodeLoops.add(biases[group], to: &band.singles, range)
+            }
+            if weight.returned != .f32 { Narrowing.round(&band.singles, count: piece.count, to: weight.returned) }
+        }
         try band.narrow(piece.count, of: weight, from: start)
     }
 
@@ -91,21 +88,6 @@ struct GroupDecoder: WeightDecoder {
             for index in range { values[index] = E4M3.values[Int(unpacked[index])] * scale }
         }
     }
-
-    private func addBiases(_ piece: RowPiece, into band: inout RestoredBand) {
-        var group = 0
-        for row in 0..<piece.rows.count {
-            var column = piece.columns.lowerBound
-            while column < piece.columns.upperBound {
-                let end = min(piece.columns.upperBound, (column / coding.groupSize + 1) * coding.groupSize)
-                let at = row * piece.columns.count + column - piece.columns.lowerBound
-                CodeLoops.add(biases[group], to: &band.singles, at..<at + end - column)
-                group += 1
-                column = end
-            }
-        }
-        if weight.returned != .f32 { Narrowing.round(&band.singles, count: piece.count, to: weight.returned) }
-    }
 }
 
 /// What of a weight is restored at once: some whole rows, or a part of one that is longer than a band.
@@ -129,6 +111,21 @@ struct RowPiece {
 
     /// Elements of the piece.
     var count: Int { rows.count * columns.count }
+
+    /// Calls `body` for every group of the piece in order: its number, its row of the weight, its place in the piece.
+    func forEachGroup(of coding: GroupCoding, _ body: (Int, Int, Range<Int>) -> Void) {
+        var group = 0
+        for row in 0..<rows.count {
+            var column = columns.lowerBound
+            while column < columns.upperBound {
+                let end = min(columns.upperBound, (column / coding.groupSize + 1) * coding.groupSize)
+                let at = row * columns.count + column - columns.lowerBound
+                body(group, rows.lowerBound + row, at..<at + end - column)
+                group += 1
+                column = end
+            }
+        }
+    }
 
     /// Its scales among all of the weight's.
     func groups(of coding: GroupCoding) -> Range<Int> {

@@ -8,7 +8,7 @@ import Tensors
 package final class MemoryBudget: Sendable {
     /// Bytes that a session may use without asking.
     package static let freeBytes = 4 << 20
-    /// Memory that a byte of a safetensors header costs at most, the report included: 51 were measured.
+    /// Memory that a byte of a safetensors header costs at most, the report included: 47 were measured.
     package static let bytesForHeaderByte = 56
 
     /// Bytes of all sessions together.

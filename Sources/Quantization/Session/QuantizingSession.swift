@@ -114,6 +114,6 @@ package final class QuantizingSession {
         let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
         try memory?.add(layout.workingBytes(of: input))
         try onPlan(layout)
-        stage = TensorStage(input: input, layout: layout, recipe: recipe)
+        stage = TensorStage(input: layout.input, layout: layout, recipe: recipe)
     }
 }

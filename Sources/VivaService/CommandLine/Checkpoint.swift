@@ -102,10 +102,21 @@ struct Checkpoint {
             }
             shards.append(shard)
         }
+        try checkScales(shards, found)
         for (tensor, file) in places where found[tensor] != file {
             throw .tensorMissing(tensor: tensor.name, shard: file)
         }
         return (index, shards)
+    }
+
+    /// A session sees one shard, so the scales of its FP8 weights have to be in it.
+    private static func checkScales(_ shards: [Shard], _ found: [ExactName: String]) throws(CheckpointError) {
+        for shard in shards {
+            for entry in shard.input.entries where entry.type == .f8E4M3 {
+                guard let place = found[ExactName(entry.name + "_scale_inv")], place != shard.name else { continue }
+                throw .scalesApart(tensor: entry.name, shards: [shard.name, place])
+            }
+        }
     }
 
     private static func shard(

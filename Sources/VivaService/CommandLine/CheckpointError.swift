@@ -21,6 +21,10 @@ enum CheckpointError: Error, CustomStringConvertible {
     case tensorMissing(tensor: String, shard: String)
     /// Two shards hold a tensor of the same name.
     case tensorTwice(tensor: String, shards: [String])
+    /// The scales of an FP8 weight are in another shard than the weight, which is read without them.
+    case scalesApart(tensor: String, shards: [String])
+    /// An FP8 weight would stay one beside weights of another format, and no library reads such a mixture.
+    case staysFP8(tensor: String, reader: String)
     /// The disk has less room than the result needs.
     case noRoom(needed: Int, free: Int)
     /// A file could not be read or written.
@@ -44,6 +48,11 @@ enum CheckpointError: Error, CustomStringConvertible {
             "the index looks for tensor '\(tensor)' in \(shard), which does not hold it"
         case .tensorTwice(let tensor, let shards):
             "tensor '\(tensor)' is in \(shards.joined(separator: " and in "))"
+        case .scalesApart(let tensor, let shards):
+            "the FP8 weight '\(tensor)' is in \(shards[0]), its scales are in \(shards[1]); put them into one file"
+        case .staysFP8(let tensor, let reader):
+            "'\(tensor)' is FP8 and would not be quantized for \(reader), which cannot read FP8 beside another format; "
+                + "try --target vllm, or restore the model to BF16 first"
         case .noRoom(let needed, let free): "the result needs \(needed) bytes, the disk has \(free)"
         case .store(let error): "\(error)"
         }

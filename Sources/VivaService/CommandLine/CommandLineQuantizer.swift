@@ -9,6 +9,7 @@ package struct CommandLineQuantizer {
     private let options: [RecipeOption]
     private let dtype: String?
     private let shape: String?
+    private let interruption = Interruption()
 
     /// Options by their names in the contract; `dtype` and `shape` describe raw bytes.
     package init(options: [(String, String)], dtype: String?, shape: String?) {
@@ -18,8 +19,8 @@ package struct CommandLineQuantizer {
     }
 
     /// Quantizes `input` (`-` is standard input) into `output`, which appears whole or not at all; returns the report
-    /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON. A folder
-    /// becomes a folder.
+    /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON.
+    /// A folder becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
         guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
         guard dtype == nil, shape == nil, reportPath == nil else {
@@ -30,7 +31,12 @@ package struct CommandLineQuantizer {
         guard !options.contains(where: { Budget.names.contains($0.name) }) else {
             throw .failed("a budget is for a file; give each shard of a model one of its own")
         }
-        return try FolderQuantizer(options: options).run(input: input, output: output)
+        do {
+            try interruption.listen()
+            return try FolderQuantizer(options: options, interruption: interruption).run(input: input, output: output)
+        } catch {
+            throw Self.explain(error)
+        }
     }
 
     private func runFile(_ input: String, _ output: String, _ reportPath: String?) throws(ServiceError) -> String {
@@ -41,8 +47,10 @@ package struct CommandLineQuantizer {
             let recipe = try Recipe(options: options)
             let declaration = try QuantizeRequest.declaration(dtype: dtype, shape: shape)
             let file = try InputFile(path: input)
+            // Nobody can interrupt the wait for a pipe: there Ctrl-C ends the process at once.
+            if file.length != nil { try interruption.listen() }
             let staged = try StagedFile.beside(path: output)
-            let run = try LocalRun(recipe: recipe, totalBytes: file.length ?? 0, isInterruptible: file.length != nil)
+            let run = try LocalRun(recipe: recipe, totalBytes: file.length ?? 0, interruption: interruption)
             defer { run.progress.finish() }
             let outcome = try run.quantize(
                 file, declaration, isShard: false, into: staged,

@@ -10,6 +10,7 @@ import Tensors
 /// the disk: it appears whole, or not at all.
 struct FolderQuantizer {
     let options: [RecipeOption]
+    let interruption: Interruption
 
     /// The report's name in the new folder.
     static let reportFile = "viva_report.json"
@@ -30,10 +31,13 @@ struct FolderQuantizer {
             let recipe = try Recipe(options: options + checkpoint.config.options.filter { !given.contains($0.name) })
             // Refuses what the headers show to be wrong, and finds what there is to say about the model as a whole.
             let plan = try ArtifactLayout(input: checkpoint.input, recipe: recipe, engine: Engine.name)
+            if let tensor = plan.copiedFP8 {
+                throw CheckpointError.staysFP8(tensor: tensor, reader: recipe.reader.rawValue)
+            }
             let target = try StagedFolder.beside(path: output, outside: source)
             try Self.checkRoom(plan, checkpoint, target)
             let run = try LocalRun(
-                recipe: recipe, totalBytes: checkpoint.shards.reduce(0) { $0 + $1.bytes }, isInterruptible: true)
+                recipe: recipe, totalBytes: checkpoint.shards.reduce(0) { $0 + $1.bytes }, interruption: interruption)
             defer { run.progress.finish() }
             let shards = try checkpoint.shards.map { try Self.quantize($0, source, target, run) }
             let result = SessionResult.joined(
@@ -48,7 +52,7 @@ struct FolderQuantizer {
             }
             let description = try Self.describe(checkpoint, shards, result, recipe)
             try target.write(description.report().bytes(), to: Self.reportFile)
-            if run.interruption?.isWanted == true { throw ServiceError.interrupted }
+            if interruption.isWanted { throw ServiceError.interrupted }
             try target.commit()
             return ModelText(output: output, checkpoint: checkpoint, recipe: recipe, result: result).text
         } catch {

@@ -5,10 +5,13 @@ import Synchronization
 final class Interruption: Sendable {
     private let isAsked = Atomic(false)
 
-    /// Begins to listen; from now on the signals end the process only through `isWanted`.
-    init() throws(SocketError) {
-        try Signals.listen { [self] _ in isAsked.store(true, ordering: .relaxed) }
+    /// From now on the signals end the process only through `isWanted`. To be called before other threads exist.
+    func listen() throws(SocketError) {
+        try Signals.listen { [self] _ in ask() }
     }
+
+    /// Wishes the run to end.
+    func ask() { isAsked.store(true, ordering: .relaxed) }
 
     /// Whether somebody wants this run to end.
     var isWanted: Bool { isAsked.load(ordering: .relaxed) }

@@ -7,8 +7,7 @@ import Sockets
 struct LocalRun {
     let recipe: Recipe
     let progress: ProgressBar
-    /// Nil where Ctrl-C ends the process at once, for reading a pipe cannot be interrupted.
-    let interruption: Interruption?
+    let interruption: Interruption
     private let pool = BufferPool()
 
     /// Why the next bytes of a file did not come.
@@ -17,10 +16,10 @@ struct LocalRun {
         case interrupted
     }
 
-    init(recipe: Recipe, totalBytes: Int, isInterruptible: Bool) throws(SocketError) {
+    init(recipe: Recipe, totalBytes: Int, interruption: Interruption) throws(SocketError) {
         self.recipe = recipe
+        self.interruption = interruption
         progress = try ProgressBar(total: totalBytes)
-        interruption = isInterruptible ? try Interruption() : nil
     }
 
     /// Quantizes the rest of `file` into `staged`; an archive reaches the session through `intake`.
@@ -53,7 +52,7 @@ struct LocalRun {
         do {
             var offset = 0
             while true {
-                if interruption?.isWanted == true { throw ServiceError.interrupted }
+                if interruption.isWanted { throw ServiceError.interrupted }
                 let bytes = try file.next(Self.copiedPiece)
                 try staged.write(unsafe bytes.span.bytes, at: offset)
                 offset += bytes.count
@@ -69,7 +68,7 @@ struct LocalRun {
     private static let copiedPiece = 1 << 20
 
     private func read(_ file: borrowing InputFile, _ span: inout MutableRawSpan) throws(ReadFailure) -> Int {
-        if interruption?.isWanted == true { throw .interrupted }
+        if interruption.isWanted { throw .interrupted }
         do throws(StoreError) {
             let count = try file.read(into: &span)
             progress.advance(by: count)

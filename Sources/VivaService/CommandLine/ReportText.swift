@@ -44,8 +44,10 @@ struct ReportText {
 
     /// One line: bytes, bits, and the quality of all quantized tensors together.
     static func totals(_ report: QualityReport, inputBytes: Int, artifactBytes: Int) -> String {
-        "\(inputBytes) bytes in, \(artifactBytes) bytes out; \(fixed(report.bitsPerWeight, 3)) bits a weight; SQNR "
-            + "\(decibels(QualityFigures(report.pooled))) dB of at most \(fixed(report.limits.gaussian, 2)) dB at this rate"
+        let limit = fixed(report.limits.gaussian, 2)
+        let bits = fixed(report.bitsPerWeight, 3)
+        return "\(inputBytes) bytes in, \(artifactBytes) bytes out; \(bits) bits a weight; SQNR "
+            + "\(decibels(QualityFigures(report.pooled))) dB of at most \(limit) dB at this rate"
     }
 
     /// Columns padded to their widest cell.

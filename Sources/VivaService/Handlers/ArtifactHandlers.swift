@@ -64,9 +64,7 @@ struct ArtifactHandlers: Sendable {
 
     func report(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
-        let offered = ["application/json", Page.mediaType]
-        let wanted = preferredMediaType(accept: request.head.fields[.accept], offered: offered)
-        var response = wanted == Page.mediaType ? try reportPage(record) : try storedReport(record)
+        var response = Page.isWanted(request.head) ? try reportPage(record) : try storedReport(record)
         response.fields[.vary] = "Accept"
         return response
     }
@@ -108,8 +106,7 @@ struct ArtifactHandlers: Sendable {
         } catch let problem as Problem {
             throw problem
         } catch {
-            throw Problem(
-                .internalServerError, code: "report.unreadable", detail: "The stored report cannot be read: \(error).")
+            throw Problem(unreadable: error)
         }
     }
 

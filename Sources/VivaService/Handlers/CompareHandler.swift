@@ -35,13 +35,28 @@ struct CompareHandler: Sendable {
         }
         do throws(TransferError<Problem>) {
             let comparison = try session.run { (span) throws(Problem) in try request.body.read(into: &span) }
-            return .json(ComparisonJSON.json(comparison).bytes())
+            return try Self.answer(ComparisonJSON.json(comparison).bytes(), asPage: Page.isWanted(request.head))
         } catch {
             switch error {
             case .receive(let problem): throw problem
             case .session(let error): throw Problem(error)
             }
         }
+    }
+
+    private static func answer(_ json: [UInt8], asPage: Bool) throws(TransferError<Problem>) -> Response {
+        var response: Response
+        if asPage {
+            do {
+                response = try ComparisonPage(comparison: ComparisonDocument(json)).page.response()
+            } catch {
+                throw .receive(error as? Problem ?? Problem(unreadable: error))
+            }
+        } else {
+            response = .json(json)
+        }
+        response.fields[.vary] = "Accept"
+        return response
     }
 }
 

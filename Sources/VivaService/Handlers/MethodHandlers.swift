@@ -15,10 +15,16 @@ enum MethodHandlers {
             JSON.object([
                 ("method", .string(method.rawValue)), ("formats", .strings(method.formats.map(\.rawValue))),
                 ("modes", .strings(method.modes.map(\.rawValue))), ("streaming", .bool(method.streams)),
-                ("bits_per_weight", .number(method.nominalBits)), ("options", options(of: method)),
+                ("bits_per_weight", .number(method.nominalBits)), ("targets", targets(of: method)),
+                ("options", options(of: method)),
             ])
         }
         return .object([("items", .array(items)), ("next", .null)])
+    }
+
+    /// The format that each target gets, null where it reads none.
+    private static func targets(of method: Method) -> JSON {
+        .object(Target.allCases.map { ($0.rawValue, .optional(method.formats(for: $0).first?.rawValue)) })
     }
 
     private static func options(of method: Method) -> JSON {

@@ -8,7 +8,7 @@ struct LoadingSteps {
     /// Whether the page comes from a service, which also has the bytes.
     let isServed: Bool
 
-    private var usesMLX: Bool { card.format == ArtifactFormat.mlx.rawValue }
+    private var usesMLX: Bool { card.recipe.format == ArtifactFormat.mlx.rawValue }
 
     var html: HTML {
         """

@@ -1,5 +1,6 @@
 import HTTPServer
 import HTTPTypes
+import HTTPWire
 import OpenSSL
 
 /// A whole document: one file without scripts, pictures or anything else from elsewhere.
@@ -7,8 +8,12 @@ struct Page {
     let title: String
     let body: HTML
 
-    /// The media type, as it is negotiated.
-    static let mediaType = "text/html"
+    private static let mediaType = "text/html"
+
+    /// Whether a client asks for a page where JSON is to be had as well; who does not care gets JSON.
+    static func isWanted(_ head: RequestHead) -> Bool {
+        preferredMediaType(accept: head.fields[.accept], offered: ["application/json", mediaType]) == mediaType
+    }
 
     /// The document; every page has the same head and the same stylesheet.
     func markup() throws(OpenSSLError) -> HTML {

@@ -39,7 +39,9 @@ struct ParetoChart {
     }
 
     var svg: HTML {
-        let shown = points.filter { $0.bitsPerWeight.isFinite && $0.sqnr.isFinite }
+        let finite = points.filter { $0.bitsPerWeight.isFinite && $0.sqnr.isFinite }
+        // What the page is about lies on top.
+        let shown = finite.filter { !$0.isSubject } + finite.filter(\.isSubject)
         let (x, y) = axes(shown)
         let summary = "SQNR in decibels against bits a weight: \(shown.map(Self.sentence).joined(separator: "; "))"
         return """

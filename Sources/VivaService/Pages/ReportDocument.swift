@@ -43,6 +43,9 @@ struct ReportDocument: Decodable, Sendable {
             case gap = "gap_db"
             case uniformLimit = "uniform_limit_db"
         }
+
+        /// SQNR in dB, or why there is none.
+        var sqnrText: String { sqnr.map { Quantity.decibels($0) } ?? (isExact == true ? "exact" : "–") }
     }
 
     struct Totals: Decodable, Sendable {

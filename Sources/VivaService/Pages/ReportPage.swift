@@ -16,17 +16,18 @@ struct ReportPage {
     private static let maximumWarning = 400
 
     private var heading: HTML {
-        card.name.map { HTML(name: $0) } ?? "\(card.method.uppercased()) artifact"
+        card.name.map { HTML(name: $0) } ?? "\(card.recipe.method.uppercased()) artifact"
     }
 
     var page: Page {
         Page(
-            title: "\(card.name ?? "Report"): \(card.label)",
+            title: "\(card.name ?? "Report"): \(card.recipe.label)",
             body: """
                 <header>
                 <p class="brand">\(brand)</p>
                 <h1>\(heading)</h1>
-                <p class="sub"><b>\(card.label)</b> for \(card.format) · \(card.optionText) · \(card.madeAt)</p>
+                <p class="sub"><b>\(card.recipe.label)</b> for \(card.recipe.format) · \
+                \(card.recipe.optionText) · \(card.madeAt)</p>
                 </header>
                 <main>
                 \(tiles)
@@ -77,7 +78,7 @@ struct ReportPage {
 
     private var sqnr: String {
         let figures = report.totals.figures
-        return figures.sqnr.map { "\(Quantity.decibels($0)) dB" } ?? (figures.isExact == true ? "exact" : "–")
+        return figures.sqnr == nil ? figures.sqnrText : "\(figures.sqnrText) dB"
     }
 
     private var gap: String {
@@ -148,29 +149,30 @@ struct ReportPage {
 
     private var comparison: HTML {
         guard !relatives.isEmpty else { return .empty }
-        let all = [card] + relatives
+        let all = (relatives + [card]).sorted { ($0.bitsPerWeight, $0.id) < ($1.bitsPerWeight, $1.id) }
         let points = all.map {
             ParetoChart.Point(label: "", bitsPerWeight: $0.bitsPerWeight, sqnr: $0.summary.sqnr ?? .infinity)
         }
         let rows: [HTML] = zip(all, ParetoChart.front(points)).map { other, isFront in
             let name: HTML =
                 other.id == card.id
-                ? "<b>\(other.label)</b> (this one)" : "<a href=\"/v1/artifacts/\(other.id)/report\">\(other.label)</a>"
+                ? "<b>\(other.recipe.label)</b> (this one)"
+                : "<a href=\"/v1/artifacts/\(other.id)/report\">\(other.recipe.label)</a>"
             return """
-                <tr><th scope="row">\(name)</th><td class="wide">\(other.optionText)</td>\
+                <tr><th scope="row">\(name) <small>\(other.recipe.optionText)</small></th>\
                 <td class="n">\(ReportText.fixed(other.bitsPerWeight, 3))</td>\
-                <td class="n">\(other.summary.sqnr.map { Quantity.decibels($0) } ?? "exact")</td>\
-                <td class="n">\(Quantity.bytes(other.bytes))</td><td>\(isFront ? "yes" : "")</td></tr>
+                <td class="n">\(other.summary.sqnrText)</td>\
+                <td class="n">\(Quantity.bytes(other.bytes))</td><td class="wide">\(isFront ? "yes" : "")</td></tr>
 
                 """
         }
         return """
             <section><h2>Artifacts of the same input</h2>
-            <div class="scroll" tabindex="0" role="region" aria-label="Artifacts of the same input"><table>
-            <thead><tr><th>recipe</th><th class="wide">options</th><th class="n">bits a weight</th>\
-            <th class="n">SQNR, dB</th><th class="n">size</th><th>unbeaten</th></tr></thead>
+            <table>
+            <thead><tr><th>recipe</th><th class="n">bits a weight</th>\
+            <th class="n">SQNR, dB</th><th class="n">size</th><th class="wide">unbeaten</th></tr></thead>
             <tbody>
-            \(rows)</tbody></table></div></section>
+            \(rows)</tbody></table></section>
             """
     }
 }

@@ -93,9 +93,8 @@ struct TensorTables {
             """
         guard tensor.isQuantized else { return "\(lead)<td colspan=\"4\">as it came</td></tr>\n" }
         func bound(_ name: String) -> String { tensor.upperBounds.contains(name) ? "≤ " : "" }
-        let sqnr = figures.sqnr.map { Quantity.decibels($0) } ?? (figures.isExact == true ? "exact" : "–")
         return """
-            \(lead)<td class="n">\(sqnr)</td><td class="n">\(Quantity.figure(figures.rmse))</td>\
+            \(lead)<td class="n">\(figures.sqnrText)</td><td class="n">\(Quantity.figure(figures.rmse))</td>\
             <td class="n">\(bound("mae"))\(Quantity.figure(figures.mae))</td>\
             <td class="n">\(bound("max_abs_error"))\(Quantity.figure(figures.maximumError))</td></tr>
 

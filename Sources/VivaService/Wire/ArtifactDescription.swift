@@ -104,7 +104,10 @@ struct ArtifactDescription {
             ),
             (
                 "tensors",
-                .array(report.tensors.map { TensorJSON(tensor: $0, limits: $0.limits(own: recipe.method)).json })
+                .list(count: report.tensors.count) { [method = recipe.method] index in
+                    let tensor = report.tensors[index]
+                    return TensorJSON(tensor: tensor, limits: tensor.limits(own: method)).json
+                }
             ),
             ("engine_version", .string(Engine.version)),
         ]

@@ -10,6 +10,8 @@ enum JSON: Sendable {
     case string(String)
     case array([JSON])
     case object([(String, JSON)])
+    /// As many items as said, each made when it is written and then forgotten: a report has very many tensors.
+    case list(count: Int, item: @Sendable (Int) -> JSON)
     /// Text that is JSON already.
     case raw(String)
 
@@ -22,27 +24,21 @@ enum JSON: Sendable {
 
     /// The text, indented by two spaces, ending in a newline.
     func bytes() -> [UInt8] {
-        var text = ""
+        var text: [UInt8] = []
         write(into: &text, indent: 0)
         text += "\n"
-        return Array(text.utf8)
+        return text
     }
 
-    /// The text as it stands in an object that is indented by `indent` spaces, from its own first letter on.
-    func text(indentedBy indent: Int) -> String {
-        var text = ""
+    /// The text as it stands in an object that is indented by `indent` spaces, from its own first letter on; without
+    /// `indent` on one line.
+    func text(indentedBy indent: Int? = nil) -> String {
+        var text: [UInt8] = []
         write(into: &text, indent: indent)
-        return text
+        return String(decoding: text, as: UTF8.self)
     }
 
-    /// The text on one line.
-    func text() -> String {
-        var text = ""
-        write(into: &text, indent: nil)
-        return text
-    }
-
-    private func write(into text: inout String, indent: Int?) {
+    private func write(into text: inout [UInt8], indent: Int?) {
         switch self {
         case .null: text += "null"
         case .bool(let value): text += value ? "true" : "false"
@@ -52,30 +48,37 @@ enum JSON: Sendable {
         case .raw(let json): text += json
         case .array(let items):
             let isShort = items.allSatisfy { $0.isScalar }
-            Self.write(items.map { ("", $0) }, "[", "]", into: &text, indent: isShort ? nil : indent)
-        case .object(let members): Self.write(members, "{", "}", into: &text, indent: indent)
+            Self.write(items.count, "[", "]", into: &text, indent: isShort ? nil : indent) { (nil, items[$0]) }
+        case .list(let count, let item): Self.write(count, "[", "]", into: &text, indent: indent) { (nil, item($0)) }
+        case .object(let members): Self.write(members.count, "{", "}", into: &text, indent: indent) { members[$0] }
         }
     }
 
     private var isScalar: Bool {
         switch self {
-        case .array, .object: false
+        case .array, .list, .object: false
         default: true
         }
     }
 
     private static func write(
-        _ members: [(String, JSON)], _ open: String, _ close: String, into text: inout String, indent: Int?
+        _ count: Int, _ open: String, _ close: String, into text: inout [UInt8], indent: Int?,
+        member: (Int) -> (name: String?, value: JSON)
     ) {
         text += open
         let inner = indent.map { $0 + 2 }
-        for (index, member) in members.enumerated() {
+        for index in 0..<count {
+            let (name, value) = member(index)
             if index > 0 { text += indent == nil ? ", " : "," }
             if let inner { text += "\n" + String(repeating: " ", count: inner) }
-            if open == "{" { text += "\"\(jsonEscaped(member.0))\": " }
-            member.1.write(into: &text, indent: inner)
+            if let name { text += "\"\(jsonEscaped(name))\": " }
+            value.write(into: &text, indent: inner)
         }
-        if let indent, !members.isEmpty { text += "\n" + String(repeating: " ", count: indent) }
+        if let indent, count > 0 { text += "\n" + String(repeating: " ", count: indent) }
         text += close
     }
+}
+
+extension [UInt8] {
+    fileprivate static func += (bytes: inout [UInt8], text: String) { bytes.append(contentsOf: text.utf8) }
 }

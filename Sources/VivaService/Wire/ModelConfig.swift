@@ -21,7 +21,8 @@ struct ModelConfig {
         }
         for key in ["quantization_config", "quantization"] {
             guard let made = text.root[key], made != .null else { continue }
-            throw .alreadyQuantized(key: key)
+            // FP8 as DeepSeek ships it is what a model comes in, and is widened on the way.
+            guard made["quant_method"]?.string == "fp8" else { throw .alreadyQuantized(key: key) }
         }
         modelType = text.root["model_type"]?.string ?? "unknown"
         let tied = "tie_word_embeddings"

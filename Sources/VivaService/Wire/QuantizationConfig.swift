@@ -10,12 +10,15 @@ enum QuantizationConfig {
     /// explicit list replaces the library's own default, unless an override quantized it. `varied` names the modules
     /// that overrides coded otherwise.
     static func json(_ recipe: Recipe, skipped: [String], varied: [VariedModule]) -> JSON {
-        let head = varied.contains { $0.name == "lm_head" } ? [] : ["lm_head"]
-        let names = head + skipped.filter { $0 != "lm_head" }
+        let quantized = Set(varied.map(\.name))
+        let heads = recipe.heads.filter { !quantized.contains($0) }
+        let names = heads + skipped.filter { !heads.contains($0) }
         switch recipe.format {
         case .bitsandbytes:
             return bitsandbytes(is4Bit: recipe.method == .nf4, doubleQuant: recipe.doubleQuant, skipped: names)
-        case .compressedTensors: return CompressedTensorsConfig.json(recipe, ignored: names, varied: varied)
+        case .compressedTensors:
+            let ignored = recipe.patterns(ofSkipped: names)
+            return CompressedTensorsConfig.json(recipe, ignored: ignored, varied: varied)
         case .mlx:
             // mlx-lm quantizes exactly the modules that have scales in the file, so it needs no list.
             return .object(affine(recipe) + varied.map { ($0.name, .object(affine($0.recipe))) })

@@ -77,12 +77,10 @@ def fp8():
     for name, dtype in (("e4m3", torch.float8_e4m3fn), ("e5m2", torch.float8_e5m2)):
         rows, columns = 136, 160
         stored, restored = {}, {}
-        for module in ("a", "b", "plain", "lm_head"):
+        for module in ("a", "b", "lm_head"):
             weight = (torch.randn(rows, columns) * 20).to(dtype)
             stored[module + ".weight"] = weight
             restored[module + ".weight"] = weight.to(torch.bfloat16)
-            if module == "plain":
-                continue
             # `weight_dequant` of DeepSeek-V3's fp8_cast_bf16.py: float32 product, stored as BF16.
             scale = torch.rand(2, 2) * 1e-2 + 1e-5
             if module == "b":
@@ -97,6 +95,9 @@ def fp8():
         stored["norm.weight"] = restored["norm.weight"] = torch.ones(columns, dtype=torch.bfloat16)
         save_file(stored, here / f"fp8_{name}.safetensors")
         save_file(restored, here / f"fp8_{name}_bf16.safetensors")
+        weight = torch.randn(24, 160).to(dtype)
+        save_file({"m.weight": weight}, here / f"fp8_{name}_plain.safetensors")
+        save_file({"m.weight": weight.to(torch.bfloat16)}, here / f"fp8_{name}_plain_bf16.safetensors")
 
 
 archives()

@@ -95,9 +95,17 @@ import Testing
         parts.append(("position_ids", .i64, [1, 2], [UInt8](0..<16)))
         parts.append(("mask", .bool, [], [1]))
         parts.append(("nothing", .f32, [0, 3], []))
+        // Names and types like those of parts, alone.
+        parts.append(("cache", .f8E4M3, [2, 2], [1, 2, 3, 4]))
+        parts.append(("qkv_packed", .bf16, [1, 2], [1, 2, 3, 4]))
+        parts.append(("attention_biases", .f32, [1], [1, 2, 3, 4]))
         let run = try RestoreRun(safetensors(parts), .bfloat16)
         let made = try run.tensors()
-        #expect(Set(made.keys) == ["a.weight", "norm", "position_ids", "mask", "nothing"])
+        #expect(
+            Set(made.keys) == [
+                "a.weight", "norm", "position_ids", "mask", "nothing", "cache", "qkv_packed", "attention_biases",
+            ])
+        #expect(made["cache"]?.bytes == [1, 2, 3, 4])
         #expect(made["norm"]?.bytes == norm)
         #expect(made["norm"]?.entry.type == .bf16)
         #expect(made["position_ids"]?.bytes == [UInt8](0..<16))

@@ -164,6 +164,8 @@ import Testing
             ("a.weight", .f8E4M3, [2, 2], [0, 0, 0, 0]), ("a.weight_scale_inv", .f32, [1, 1], [0, 0, 0, 0]),
         ]
         #expect(Self.code(deepSeek) == "artifact.missing_part")
+        let mxfp4: [Part] = [("a.weight", .u32, [1, 1], [0, 0, 0, 0]), ("a.scales", .u8, [1, 1], [0])]
+        #expect(Self.code(mxfp4) == "artifact.unsupported")
         let packed = try Self.made([("method", "int4")])
         #expect(Self.code(packed + [("weight_g_idx", .i32, [1], [0, 0, 0, 0])]) == "artifact.unsupported")
         #expect(Self.code(packed + [("weight", .f32, [1], [0, 0, 0, 0])]) == "artifact.name_conflict")
