@@ -133,7 +133,7 @@ package final class BudgetSession {
         var sizes = candidates.indices.compactMap { table.size(ofAll: $0, budget) }
         switch budget {
         case .bytes(let bytes):
-            sizes.append(try table.mixed(table.smallest(budget)).layout.fileBytes)
+            if let mixed = try table.mixed(table.smallest(budget)) { sizes.append(mixed.layout.fileBytes) }
             guard let least = sizes.min(), least > bytes else { return }
             throw .budget(name: "budget_bytes", value: Double(bytes), smallest: Double(least))
         case .bitsPerWeight(let bits):
@@ -225,14 +225,14 @@ private struct BudgetChoice {
         let isExact = all.first?.isOptimal ?? false
         if let best {
             let choices = table.groups.map { _ in best.candidate }
-            let (recipe, layout) = try table.mixed(choices)
+            guard let (recipe, layout) = try table.mixed(choices) else { throw Self.nothing }
             // Where the search is exact, what is as good is the best there is.
             all.append((choices, best.uniform.squaredError, isExact, recipe, layout))
         } else if all.isEmpty {
             all.append(try Self.smallest(table, budget))
         }
         guard let found = all.min(by: { ($0.error, $0.layout.fileBytes) < ($1.error, $1.layout.fileBytes) }) else {
-            throw .nothingToQuantize(detail: "No choice of options for each tensor is within the budget.")
+            throw Self.nothing
         }
         recipe = found.recipe
         layout = found.layout
@@ -249,6 +249,10 @@ private struct BudgetChoice {
             isOptimal: found.isOptimal, shares: shares, uniforms: uniforms.map(\.uniform))
     }
 
+    /// The header has shown a choice within the budget, so this is not reached.
+    private static let nothing = QuantizationError.nothingToQuantize(
+        detail: "No choice of options for each tensor is within the budget.")
+
     private typealias Found = (
         choices: [Int], error: Double, isOptimal: Bool, recipe: Recipe, layout: ArtifactLayout
     )
@@ -259,7 +263,7 @@ private struct BudgetChoice {
         let error = zip(table.groups, choices).reduce(0) { sum, item in
             sum + item.0.tensors.reduce(0) { $0 + table.errors[item.1][$1] }
         }
-        let (recipe, layout) = try table.mixed(choices)
+        guard let (recipe, layout) = try table.mixed(choices) else { throw nothing }
         return (choices, error, false, recipe, layout)
     }
 
@@ -282,8 +286,7 @@ private struct BudgetChoice {
         for attempt in 0..<attempts {
             guard let allocation = Allocation.best(of: options, budget: room) else { return nil }
             let choices = allocation.choices.map { usable[$0] }
-            let (recipe, layout) = try table.mixed(choices)
-            guard table.agrees(layout, choices) else { return nil }
+            guard let (recipe, layout) = try table.mixed(choices), table.agrees(layout, choices) else { return nil }
             guard case .bytes(let bytes) = budget, layout.fileBytes > bytes else {
                 return (choices, allocation.error, allocation.isOptimal && attempt == 0, recipe, layout)
             }

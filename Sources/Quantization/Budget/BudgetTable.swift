@@ -117,8 +117,8 @@ struct BudgetTable {
     }
 
     /// The recipe that gives each group the candidate of `choices`, and its artifact: the most frequent candidate is
-    /// the recipe, the others are overrides by name.
-    func mixed(_ choices: [Int]) throws(QuantizationError) -> (recipe: Recipe, layout: ArtifactLayout) {
+    /// the recipe, the others are overrides by name. Nil where the names of all overrides are too long for a header.
+    func mixed(_ choices: [Int]) throws(QuantizationError) -> (recipe: Recipe, layout: ArtifactLayout)? {
         var counts = [Int](repeating: 0, count: candidates.count)
         for (group, choice) in zip(groups, choices) { counts[choice] += group.tensors.count }
         let base = counts.indices.max { counts[$0] < counts[$1] } ?? 0
@@ -131,7 +131,11 @@ struct BudgetTable {
         }
         overrides.sort { $0.0 < $1.0 }
         let recipe = candidates[base].whole.replacing(overrides: overrides.map(\.1))
-        return (recipe, try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits))
+        do throws(QuantizationError) {
+            return (recipe, try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits))
+        } catch .limit(name: "artifact_header_bytes", _, _, _) {
+            return nil
+        }
     }
 
     /// Whether an artifact holds of every tensor what `choices` mean: a name with a `*` may have matched another.

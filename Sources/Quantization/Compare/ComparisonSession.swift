@@ -80,6 +80,8 @@ package final class ComparisonSession {
     private func begin(_ input: InputDescription) throws(QuantizationError) {
         let sample = try Sample(of: input, recipes: recipes, limits: sampleLimits, sessionLimits: limits)
         let plan = FilePlan(inputs: [input], recipes: recipes, engine: engine, limits: limits)
+        let refusals = plan.choices.compactMap(\.refusal)
+        if refusals.count == plan.choices.count, let refusal = refusals.first { throw refusal }
         var scratchBytes = 0
         for recipe in recipes {
             guard let layout = try? ArtifactLayout(input: sample.input, recipe: recipe, engine: engine, limits: limits)
