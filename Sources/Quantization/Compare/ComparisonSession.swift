@@ -176,7 +176,7 @@ extension QuantizationError {
     /// Whether another recipe may still take the same input.
     fileprivate var isOfOneRecipe: Bool {
         switch self {
-        case .recipe, .outOfRange, .limit, .nothingToQuantize, .calibration, .gate: true
+        case .recipe, .outOfRange, .limit, .nothingToQuantize, .calibration, .gate, .budget: true
         case .container(let error): error.code == "tensor.name_conflict"
         case .truncated, .trailingBytes, .nonFinite, .busy, .scales, .artifact, .storage: false
         }
