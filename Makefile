@@ -1,8 +1,9 @@
 # What a person types. Every target sets up what it needs by itself (scripts/setup.sh); the work is in scripts/.
 VIVA := .build/release/viva
-FORMATTED := Sources Tests Package.swift
+FORMATTED := Sources Tests Benchmarks/Kernels Package.swift
 
-.PHONY: help setup build run demo test lint bench conformance conformance-vllm quality scoreboard image-replay clean
+.PHONY: help setup build run demo test lint bench bench-kernels check-arm64 conformance conformance-vllm quality
+.PHONY: scoreboard image-replay clean
 .NOTPARALLEL:
 
 help:
@@ -13,6 +14,8 @@ help:
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
 	@echo "make quality       measure docs/QUALITY.md anew: every method, format and mode beside the limits"
+	@echo "make bench-kernels the kernels and sessions in memory beside the libraries, written into docs/PERFORMANCE.md"
+	@echo "make check-arm64   compile the C kernels for 64-bit ARM"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
 	@echo "make build lint clean"
@@ -39,6 +42,12 @@ test: setup lint build
 
 bench: build
 	scripts/with-server.sh python3 Benchmarks/bench.py
+
+bench-kernels: setup
+	scripts/bench-kernels.sh
+
+check-arm64: setup
+	scripts/check-arm64.sh
 
 conformance: build
 	tools/conformance/run.sh

@@ -146,7 +146,8 @@ struct BudgetTable {
 
 /// The name of the Linear that vLLM makes of several: they must be coded alike.
 ///
-/// Source: `packed_modules_mapping` of vLLM's models (qkv_proj, gate_up_proj), and its fused experts.
+/// Source: `packed_modules_mapping` of vLLM's models (qkv_proj, gate_up_proj, fused_qkv_a_proj), and its fused
+/// experts.
 struct FusedName {
     let text: String
 
@@ -166,6 +167,8 @@ struct FusedName {
     }
 
     private static let fusions = [
-        (["q_proj", "k_proj", "v_proj"], "qkv_proj"), (["gate_proj", "up_proj"], "gate_up_proj"),
+        (["q_proj", "k_proj", "v_proj"], "qkv_proj"), (["query", "key", "value"], "qkv_proj"),
+        (["gate_proj", "up_proj"], "gate_up_proj"), (["w1", "w3"], "gate_up_proj"),
+        (["q_a_proj", "kv_a_proj_with_mqa"], "fused_qkv_a_proj"),
     ]
 }

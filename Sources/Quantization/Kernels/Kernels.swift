@@ -26,7 +26,7 @@ import CKernels
 import Tensors
 
 /// An instruction set that the hot loops are written for.
-enum KernelLevel: Int, Sendable, CaseIterable {
+package enum KernelLevel: Int, Sendable, CaseIterable {
     /// Plain Swift, on any processor.
     case portable = 0
     /// AVX2 with F16C.

@@ -8,7 +8,7 @@ struct GroupSearch {
     private let code: GroupedCode
     private let restored: RestoredType
     private let elements: Int
-    private let candidates: [(low: Float, high: Float)]
+    private let candidates: [Candidate]
     private var grids: [CodeGrid]
     private var gridSums: [GridSums]
     private var totals: [GridTotals]
@@ -18,6 +18,16 @@ struct GroupSearch {
     private var reference: [Double]
     /// Groups that are searched together.
     private let batch: Int
+
+    /// A way to lay codes over a group's range.
+    private struct Candidate {
+        /// Codes for each unit of what the group spans: the largest magnitude, or greatest less least.
+        let density: Float
+        /// Where the lowest affine code lies, from the least weight up, as a share of the span.
+        let start: Float
+        /// The square of the first candidate's density over this one's.
+        let weight: Double
+    }
 
     /// What a piece's grid sums add up to over a group.
     private struct GridTotals {
@@ -61,15 +71,20 @@ struct GroupSearch {
     /// A search for up to `groups` groups of `elements` at a time; nil where the library's scales stand: with 8 bits
     /// there is too little to gain.
     init?(code: GroupedCode, restored: RestoredType, elements: Int, groups: Int) {
+        let ends: [(start: Float, density: Float)]
         switch code {
         case .affine(let bits):
             guard bits == 4 else { return nil }
-            candidates = Self.affine
+            ends = Self.affine.map { (0.5 - 0.5 * $0.low, 15 / (0.5 * ($0.low + $0.high))) }
         case .packed(let bits):
             guard bits == 4 else { return nil }
-            candidates = Self.int4.map { ($0, $0) }
-        case .e4m3: candidates = Self.e4m3.map { ($0, $0) }
+            ends = Self.int4.map { (0, $0) }
+        case .e4m3: ends = Self.e4m3.map { (0, $0) }
         case .int8: return nil
+        }
+        candidates = ends.map { end in
+            let ratio = Double(ends[0].density) / Double(end.density)
+            return Candidate(density: end.density, start: end.start, weight: ratio * ratio)
         }
         self.code = code
         self.restored = restored
@@ -130,10 +145,8 @@ struct GroupSearch {
     ) {
         let count = candidates.count
         for group in 0..<groups {
-            for index in 0..<count {
-                grids[group * count + index] = grid(candidates[index], ranges[first + group])
-                totals[group * count + index] = GridTotals()
-            }
+            lay(group, ranges[first + group])
+            for index in 0..<count { totals[group * count + index] = GridTotals() }
         }
         forEachPart(of: groups) { groups, part in
             kernels.grids(
@@ -164,43 +177,48 @@ struct GroupSearch {
         }
     }
 
-    /// The grid of one candidate; none explains anything where a group has no room for one.
-    private func grid(_ candidate: (low: Float, high: Float), _ range: GroupRange) -> CodeGrid {
-        guard Self.magnitudes.contains(range.absmax) else { return CodeGrid() }
-        switch code {
-        case .affine:
-            let width = range.greatest - range.least
-            let lowest = range.least + (1 - candidate.low) * 0.5 * width
-            let step = width * (0.5 * (candidate.low + candidate.high)) / 15
-            guard Self.magnitudes.contains(step) else { return CodeGrid() }
+    /// Fills the grids of one group of a batch; none explains anything where the group has no room for one.
+    private mutating func lay(_ group: Int, _ range: GroupRange) {
+        let first = group * candidates.count
+        var span = range.absmax
+        if case .affine = code { span = range.greatest - range.least }
+        guard Self.magnitudes.contains(range.absmax), Self.magnitudes.contains(span) else {
+            for index in candidates.indices { grids[first + index] = CodeGrid() }
+            return
+        }
+        let unit = 1 / span
+        let (low, high): (Float, Float) = code == .e4m3 ? (-448, 448) : (Self.lowestCode, 7)
+        for index in candidates.indices {
+            let candidate = candidates[index]
+            var grid = CodeGrid(inverse: candidate.density * unit, low: low, high: high)
             // Codes around zero lose no digits in their squares.
-            return CodeGrid(inverse: 1 / step, shift: Self.lowestCode - lowest / step, low: Self.lowestCode, high: 7)
-        case .e4m3: return CodeGrid(inverse: candidate.high / range.absmax, low: -448, high: 448)
-        case .packed, .int8:
-            return CodeGrid(inverse: candidate.high / range.absmax, low: Self.lowestCode, high: 7)
+            if case .affine = code {
+                grid.shift = Self.lowestCode - (range.least + candidate.start * span) * grid.inverse
+            }
+            grids[first + index] = grid
         }
     }
 
     /// The scale that explains most of a group, as it is stored; nil where there is none.
     private func proposal(_ group: Int) -> GroupScale? {
         let first = group * candidates.count
-        let unit = Double(grids[first].inverse)
-        var best: (explained: Double, slope: Double, bias: Double)?
-        for index in first..<first + candidates.count {
-            let (sums, inverse) = (totals[index], Double(grids[index].inverse))
-            let (mean, weight) = (sums.code / Double(elements), sums.weight / Double(elements))
+        let count = 1 / Double(elements)
+        var (most, best) = (0.0, -1)
+        for index in candidates.indices {
+            let sums = totals[first + index]
             // Where no bias is stored Σc and Σv are 0.
-            let product = sums.product - sums.code * weight
-            let square = sums.codeSquared - sums.code * mean
+            let product = sums.product - sums.code * sums.weight * count
+            let square = sums.codeSquared - sums.code * sums.code * count
             guard product > 0, square > 0 else { continue }
-            let explained = product * product / square * (unit / inverse) * (unit / inverse)
-            guard explained > best?.explained ?? 0 else { continue }
-            let slope = product / square / inverse
-            best = (explained, slope, weight / inverse - slope * mean)
+            let explained = product * product / square * candidates[index].weight
+            if explained > most { (most, best) = (explained, index) }
         }
-        guard let best else { return nil }
-        guard case .affine = code else { return GroupScale(stored: Float(best.slope), type: restored) }
-        let bias = best.bias + best.slope * Double(Self.lowestCode)
-        return GroupScale(stored: Float(best.slope), bias: Float(bias), type: restored)
+        guard best >= 0 else { return nil }
+        let (sums, inverse) = (totals[first + best], Double(grids[first + best].inverse))
+        let product = sums.product - sums.code * sums.weight * count
+        let slope = product / (sums.codeSquared - sums.code * sums.code * count) / inverse
+        guard case .affine = code else { return GroupScale(stored: Float(slope), type: restored) }
+        let bias = (sums.weight / inverse - slope * sums.code) * count + slope * Double(Self.lowestCode)
+        return GroupScale(stored: Float(slope), bias: Float(bias), type: restored)
     }
 }

@@ -68,12 +68,12 @@ package final class QuantizingSession {
     private var stage: TensorStage?
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
-    /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize.
+    /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize. `level` is an instruction
+    /// set other than the machine's best one; it does not show in the artifact.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
         limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput,
-        scratch: any ScratchStorage,
-        memory: MemoryBudget? = nil,
+        scratch: any ScratchStorage, memory: MemoryBudget? = nil, level: KernelLevel? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
     ) throws(QuantizationError) {
         self.recipe = recipe
@@ -84,7 +84,8 @@ package final class QuantizingSession {
         let share = memory.map { MemoryShare($0) }
         self.memory = share
         header = HeaderCollector(declaredBytes: declaredBytes, limits: limits.container, memory: share)
-        workplace = Workplace(output: output, scratch: scratch, kernels: .best)
+        let kernels = level.flatMap { Kernels(level: $0) } ?? .best
+        workplace = Workplace(output: output, scratch: scratch, kernels: kernels)
         if let input = try declaration.described(totalBytes: declaredBytes, limits: limits) { try begin(input) }
     }
 

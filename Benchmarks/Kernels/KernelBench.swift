@@ -1,0 +1,21 @@
+import Tensors
+
+/// Times the kernels and whole sessions in memory, and the machine's reads in the same run.
+///
+/// Prints one line a case, fields separated by tabs: group, case, level, GB/s. A rate is float32 input (the group's
+/// name says where it is something else) over CPU time, the median of several runs.
+@main
+struct KernelBench {
+    static func main() {
+        let weights = Weights(count: 16 << 20)
+        var cases: [Case] = []
+        for level in Level.available {
+            cases.append(Case("read", "the largest magnitude of 64 MiB", level) { level.read(weights) })
+            cases += KernelCases.all(level, weights)
+        }
+        cases += SessionCases.all(weights)
+        for benchmark in cases {
+            print(benchmark.group, benchmark.title, benchmark.level.name, benchmark.rate(), separator: "\t")
+        }
+    }
+}
