@@ -114,7 +114,7 @@ RECIPES = {
     "int8": Recipe(["--method", "int8"], "LLM.int8"),
     "w4a16": Recipe(["--method", "int4"], "exact", engine=True),
     "w4a16-g32": Recipe(["--method", "int4", "--group-size", "32"], "exact", engine=True),
-    "w4a16-mixed": Recipe(["--method", "int4", *MIXED], "exact", engine=True),
+    "w4a16-mixed": Recipe(["--method", "int4", *MIXED], "exact"),
     "w8a16": Recipe(["--method", "int8", *TENSORS], "exact"),
     "w8a8": Recipe(["--method", "int8", *TENSORS, "--scheme", "W8A8"], "W8A8", engine=True),
     "fp8": Recipe(["--method", "fp8"], "FP8", engine=True),
