@@ -2,8 +2,8 @@
 VIVA := .build/release/viva
 FORMATTED := Sources Tests Benchmarks/Kernels Package.swift
 
-.PHONY: help setup build run demo test lint bench bench-kernels check-arm64 conformance conformance-vllm scoreboard
-.PHONY: image-replay clean
+.PHONY: help setup build run demo test lint bench bench-kernels check-arm64 conformance conformance-vllm quality
+.PHONY: scoreboard image-replay clean
 .NOTPARALLEL:
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make quality       measure docs/QUALITY.md anew: every method, format and mode beside the limits"
 	@echo "make bench-kernels the kernels and sessions in memory beside the libraries, written into docs/PERFORMANCE.md"
 	@echo "make check-arm64   compile the C kernels for 64-bit ARM"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
@@ -53,6 +54,9 @@ conformance: build
 
 conformance-vllm: build
 	tools/conformance/vllm.sh
+
+quality: build
+	tools/conformance/quality.sh
 
 scoreboard: build
 	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md

@@ -20,6 +20,8 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case busy(wantedBytes: Int)
     /// No tensor of the input can be quantized by the recipe.
     case nothingToQuantize(detail: String)
+    /// Even the smallest artifact exceeds the budget of the request.
+    case budget(name: String, value: Double, smallest: Double)
     /// A tensor lost more than a gate of the request allows.
     case gate(name: String, value: Double, bound: Double, tensor: String)
     /// The method needs calibration data that the input does not hold, or that does not fit.

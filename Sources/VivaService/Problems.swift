@@ -54,6 +54,14 @@ extension Problem {
         case .nothingToQuantize(let detail):
             self.init(
                 .unprocessableContent, code: "input.nothing_to_quantize", title: "Nothing to quantize", detail: detail)
+        case .budget(let name, let value, let smallest):
+            self.init(
+                .unprocessableContent, code: "budget.too_small", title: "The budget is too small",
+                detail: "\(name) is \(Self.plain(value)); the smallest artifact has \(Self.plain(smallest)), "
+                    + "\(Self.plain(smallest - value)) more.",
+                members: [
+                    ("budget", .double(value)), ("smallest", .double(smallest)), ("missing", .double(smallest - value)),
+                ])
         case .gate(let name, let value, let bound, let tensor):
             self.init(
                 .unprocessableContent, code: "gate.\(name)", title: "A tensor loses more than the request allows",
@@ -90,6 +98,11 @@ extension Problem {
         "header_too_large", "rank_too_large", "too_many_tensors", "too_many_metadata", "name_too_long",
         "too_many_members", "directory_too_large", "member_too_large", "inflated_too_large", "ratio_too_large",
     ]
+
+    /// A number as people write it: 1234, not 1234.0.
+    private static func plain(_ value: Double) -> String {
+        Int(exactly: value).map { "\($0)" } ?? "\(value)"
+    }
 
     /// The answer to a failure of the disk.
     init(_ error: StoreError) {

@@ -17,8 +17,8 @@ struct Quantize: ParsableCommand {
     @Argument(help: "The input file, a model's folder, or - for standard input.")
     var input: String
 
-    @Option(help: "int8, nf4, int4, fp8 or awq.")
-    var method: String
+    @Option(help: "int8, nf4, int4, fp8 or awq; with a budget it is chosen for each tensor.")
+    var method: String?
 
     @Option(help: "bitsandbytes, compressed-tensors, awq or mlx; the method's own by default.")
     var format: String?
@@ -75,6 +75,12 @@ struct Quantize: ParsableCommand {
     @Option(help: "Fail if a tensor's largest error is more than this share of its largest weight.")
     var maxRelError: String?
 
+    @Option(help: "Choose INT4 or INT8 and the group size of each tensor so that the file has at most these bytes.")
+    var budgetBytes: Int?
+
+    @Option(help: "The same for this many bits of each weight, for instance 5.")
+    var budgetBitsPerWeight: String?
+
     @Option(help: "Element type of raw bytes: float64, float32, float16, bfloat16, float8_e4m3fn or float8_e5m2.")
     var dtype: String?
 
@@ -85,8 +91,10 @@ struct Quantize: ParsableCommand {
     var report: String?
 
     func run() throws {
-        var options = [("method", method)]
+        var options: [(String, String)] = []
         let given: [(String, String?)] = [
+            ("method", method), ("budget_bytes", budgetBytes.map(String.init)),
+            ("budget_bits_per_weight", budgetBitsPerWeight),
             ("format", format), ("target", target), ("model_type", modelType), ("tied", tied), ("scheme", scheme),
             ("mode", mode), ("block_size", blockSize.map(String.init)),
             ("double_quant", doubleQuant),

@@ -58,3 +58,64 @@ import Testing
         #expect(try run(Repository.viva.path, ["compare", "/nonexistent"]).status != 0)
     }
 }
+
+/// Budgets over the real executable.
+@Suite(.serialized) struct BudgetEndToEndTests {
+    @Test func aBudgetIsKeptAndBeatsTheUniformChoice() throws {
+        let service = try LiveService()
+        var improved = 0
+        for query in ["budget_bits_per_weight=5", "budget_bytes=1200000&format=mlx", "budget_bytes=1300000&name=x"] {
+            let answer = try service.post(Repository.example, query)
+            #expect(answer.status == 201)
+            let made = try answer.json()
+            let budget = try #require(made["budget"] as? [String: Any])
+            let uniform = try #require(budget["best_uniform"] as? [String: Any])
+            let (error, other) = (budget["squared_error"] as? Double, uniform["squared_error"] as? Double)
+            #expect(try #require(error) <= (try #require(other)), "\(query)")
+            if try #require(error) < (try #require(other)) { improved += 1 }
+            #expect(made["bytes"] as? Int == budget["bytes"] as? Int)
+            if let limit = budget["budget_bytes"] as? Int { #expect(try #require(made["bytes"] as? Int) <= limit) }
+            if let limit = budget["budget_bits_per_weight"] as? Double {
+                #expect(try #require(made["bits_per_weight"] as? Double) <= limit)
+            }
+            let id = try #require(made["id"] as? String)
+            let content = try service.curl("/v1/artifacts/\(id)/content").body
+            #expect(content.count == made["bytes"] as? Int)
+            #expect(try service.curl("/v1/artifacts/\(id)/report").json()["budget"] != nil)
+            #expect(try service.post(Repository.example, query).status == 200)
+        }
+        #expect(improved > 0)
+        #expect(service.filesOnDisk().staging.isEmpty)
+    }
+
+    @Test(arguments: [
+        ("budget_bytes=1000", 422, "budget.too_small"), ("budget_bits_per_weight=2", 422, "budget.too_small"),
+        ("budget_bytes=0", 400, "recipe.invalid_option"), ("budget_bytes=x", 400, "recipe.invalid_option"),
+        ("budget_bytes=1&budget_bits_per_weight=1", 400, "recipe.invalid_option"),
+        ("budget_bytes=1000000&format=bitsandbytes", 400, "budget.format"),
+        ("budget_bytes=1000000&format=mlx,compressed-tensors", 400, "budget.format"),
+        ("budget_bytes=1300000&min_sqnr_db=90", 422, "gate.min_sqnr_db"),
+    ])
+    func budgetsThatCannotBeAreProblems(_ query: String, _ status: Int, _ code: String) throws {
+        let service = try LiveService()
+        let answer = try service.post(Repository.example, query)
+        #expect(answer.status == status)
+        #expect(try answer.json()["code"] as? String == code)
+        #expect(service.filesOnDisk().staging.isEmpty && service.filesOnDisk().artifacts.isEmpty)
+    }
+
+    @Test func theCommandMakesTheSameFile() throws {
+        let service = try LiveService()
+        let folder = try TemporaryFolder()
+        let output = folder.url.appending(path: "mixed.safetensors")
+        let made = try run(
+            Repository.viva.path,
+            ["quantize", Repository.example.path, "--budget-bits-per-weight", "5", "-o", output.path])
+        #expect(made.status == 0 && made.text.contains("best uniform"))
+        let answer = try service.post(Repository.example, "budget_bits_per_weight=5&download=1")
+        #expect(try Data(contentsOf: output) == answer.body)
+        let refused = try run(
+            Repository.viva.path, ["quantize", Repository.example.path, "--budget-bytes", "10", "-o", output.path])
+        #expect(refused.status != 0 && refused.errorText.contains("budget.too_small"))
+    }
+}

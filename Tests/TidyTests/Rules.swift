@@ -87,6 +87,7 @@ enum Rules {
         "Sources/Quantization/AWQ/AWQMoments.swift",
         "Sources/Quantization/AWQ/StagedRows.swift",
         "Sources/Quantization/AWQ/TransposedPlane.swift",
+        "Sources/Quantization/Budget/BudgetSession.swift",
         "Sources/Quantization/Compare/ComparisonSession.swift",
         "Sources/Quantization/Compare/Sample.swift",
         "Sources/Quantization/Session/ArchiveIntake.swift",

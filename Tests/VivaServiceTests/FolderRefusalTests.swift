@@ -67,6 +67,20 @@ import Testing
         try refuses("at most \(ModelConfig.maximumBytes) are read")
     }
 
+    @Test func hugeFilesAreNotTakenAlong() throws {
+        func grow(_ name: String, to bytes: Int) throws {
+            try folder.write(name, "")
+            let file = try FileHandle(forWritingTo: folder.model.appending(path: name))
+            try file.truncate(atOffset: UInt64(bytes))
+            try file.close()
+        }
+        try grow("data.txt", to: Checkpoint.maximumOtherBytes + 1)
+        #expect(try folder.quantize([("method", "nf4")]).contains("left out: .gitattributes, data.txt, original"))
+        try FileManager.default.removeItem(at: folder.output)
+        try grow("model.safetensors.index.json", to: Checkpoint.maximumIndexBytes + 1)
+        try refuses("at most \(Checkpoint.maximumIndexBytes) are read")
+    }
+
     @Test func aBrokenShardIsNamed() throws {
         try folder.write(second, "not a tensor file at all")
         try refuses("\(second): ")

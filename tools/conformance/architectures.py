@@ -60,8 +60,8 @@ LATENT = {
     "q_lora_rank": 64,
     "kv_lora_rank": 64,
     "qk_rope_head_dim": 32,
-    "qk_nope_head_dim": 32,
-    "v_head_dim": 32,
+    "qk_nope_head_dim": 64,
+    "v_head_dim": 64,
     "n_routed_experts": 4,
     "n_shared_experts": 1,
     "num_experts_per_tok": 2,
@@ -187,7 +187,6 @@ MODELS = {
             "expert_layer_period": 2,
             "expert_layer_offset": 1,
             "mamba_dt_rank": 8,
-            
         },
     ),
     "t5": (
@@ -265,9 +264,7 @@ def checkpoint_names(name: str, tensors: list) -> dict:
         own.pop(key, None)
     own = remove_tied_weights_from_state_dict(own, model)
     parameters = list(own)
-    marked = revert_weight_conversion(
-        model, {key: mark(number, own[key]) for number, key in enumerate(parameters)}
-    )
+    marked = revert_weight_conversion(model, {key: mark(number, own[key]) for number, key in enumerate(parameters)})
     assert set(marked) == {tensor["name"] for tensor in tensors}, f"{name}: other names than save_pretrained's"
     return {key: {parameters[number] for number in marks(values)} for key, values in marked.items()}
 

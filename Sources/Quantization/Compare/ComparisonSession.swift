@@ -80,6 +80,8 @@ package final class ComparisonSession {
     private func begin(_ input: InputDescription) throws(QuantizationError) {
         let sample = try Sample(of: input, recipes: recipes, limits: sampleLimits, sessionLimits: limits)
         let plan = FilePlan(inputs: [input], recipes: recipes, engine: engine, limits: limits)
+        let refusals = plan.choices.compactMap(\.refusal)
+        if refusals.count == plan.choices.count, let refusal = refusals.first { throw refusal }
         var scratchBytes = 0
         for recipe in recipes {
             guard let layout = try? ArtifactLayout(input: sample.input, recipe: recipe, engine: engine, limits: limits)
@@ -176,7 +178,7 @@ extension QuantizationError {
     /// Whether another recipe may still take the same input.
     fileprivate var isOfOneRecipe: Bool {
         switch self {
-        case .recipe, .outOfRange, .limit, .nothingToQuantize, .calibration, .gate: true
+        case .recipe, .outOfRange, .limit, .nothingToQuantize, .calibration, .gate, .budget: true
         case .container(let error): error.code == "tensor.name_conflict"
         case .truncated, .trailingBytes, .nonFinite, .busy, .scales, .artifact, .storage: false
         }

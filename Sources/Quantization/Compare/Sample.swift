@@ -46,12 +46,18 @@ package struct Sample: Sendable {
         var keptRows: Int { kept * bandRows - (bands * bandRows - rows) }
 
         /// Whether a band is one of the kept ones.
-        func keeps(_ band: Int) -> Bool { (band + 1) * kept / bands > band * kept / bands }
+        func keeps(_ band: Int) -> Bool { keptBefore(band + 1) > keptBefore(band) }
+
+        /// ⌊band · kept / bands⌋, in full width: both factors come from a client.
+        private func keptBefore(_ band: Int) -> Int {
+            bands.dividingFullWidth(band.multipliedFullWidth(by: kept)).quotient
+        }
 
         /// The row of the input that became row `sampled`.
         func original(_ sampled: Int) -> Int {
-            let band = ((sampled / bandRows + 1) * bands + kept - 1) / kept - 1
-            return band * bandRows + sampled % bandRows
+            let place = sampled / bandRows + 1
+            let (quotient, remainder) = kept.dividingFullWidth(place.multipliedFullWidth(by: bands))
+            return (quotient - (remainder == 0 ? 1 : 0)) * bandRows + sampled % bandRows
         }
     }
 

@@ -245,9 +245,8 @@ package struct ArtifactLayout: Sendable {
         var detail =
             "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
         if let architecture = recipe.architecture {
-            detail +=
-                " \(recipe.reader.rawValue) quantizes none of model_type '\(architecture.modelType)' in format "
-                + "\(recipe.format.rawValue)."
+            let (reader, format) = (recipe.reader.rawValue, recipe.format.rawValue)
+            detail += " In format \(format) \(reader) quantizes none of model_type '\(architecture.modelType)'."
         }
         if let first = warnings.first { detail += " " + first }
         return detail

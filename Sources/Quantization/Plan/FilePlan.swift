@@ -82,6 +82,12 @@ package struct FilePlan: Sendable {
         package let recipe: Recipe
         /// Its plan or its refusal.
         package let outcome: Result<PlannedArtifact, QuantizationError>
+
+        /// The refusal; nil where there is a plan.
+        var refusal: QuantizationError? {
+            guard case .failure(let error) = outcome else { return nil }
+            return error
+        }
     }
 
     /// What was planned for.

@@ -70,243 +70,117 @@ enum ArchitectureData {
 
     /// Weights that the generic rule gets wrong: `+` is quantized, `-` is not, `!` only outside of bitsandbytes, and
     /// `~` is the weight of a Conv1D, stored as [in, out].
-    static let exceptions = [
-        "afmoe": "+*.router.gate.weight",
-        "aimv2": "-text_projection.weight",
-        "albert": "+*.encoder.embedding_hidden_mapping_in.weight",
-        "altclip": "-text_projection.weight",
-        "aria": "-*.multihead_attn.out_proj.weight",
-        "axk2": "-*.weights_proj.weight",
-        "bark": "+semantic.lm_head.weight +coarse_acoustics.lm_head.weight",
-        "blip-2": "-*.query.weight -*.key.weight -*.value.weight -*.dense.weight",
-        "blt":
-            "+*.local_encoder.patch_embedding_projection.weight "
-            + "+*.local_decoder.patch_embedding_projection.weight",
-        "bridgetower": "-*.out_proj.weight",
-        "bros": "+bbox_embeddings.bbox_projection.weight",
-        "camembert": "+lm_head.dense.weight",
-        "chinese_clip": "-text_projection.weight",
-        "clip": "-text_projection.weight",
-        "clipseg": "-text_projection.weight",
-        "clvp":
-            "~*.c_fc.weight ~*.c_proj.weight "
-            + "+speech_decoder_model.lm_head.weight -speech_encoder_model.projection.weight",
-        "cohere2_vision": "-*.attention.out_proj.weight",
-        "cosmos3_edge": "+*.embeddings.patch_embedding.weight",
-        "cosmos3_edge_vision": "+embeddings.patch_embedding.weight",
-        "csm": "+*.model.inputs_embeds_projector.weight",
-        "ctrl": "-*.w.weight",
-        "d_fine": "+*.gateway.gate.weight",
-        "dac": "-*.codebook.weight",
-        "data2vec-text": "+lm_head.dense.weight",
-        "decision_transformer":
-            "~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight "
-            + "+embed_return.weight +embed_state.weight +embed_action.weight",
-        "deepseek_v32": "-*.weights_proj.weight",
-        "deepseek_v4":
-            "-head.weight -*.wgate.weight "
-            + "-*.compressor.wkv.weight -*.wo_a.weight -*.weights_proj.weight",
-        "deepseek_vl": "-*.attention.out_proj.weight",
-        "deepseek_vl_hybrid": "-*.attention.out_proj.weight",
-        "deimv2": "+*.gateway.gate.weight",
-        "edgetam_video": "-*.iou_token.weight -*.mask_tokens.weight -*.obj_score_token.weight",
-        "electra": "+electra.embeddings_project.weight",
-        "ernie4_5_vl_moe": "+*.patch_embed.proj.weight",
-        "esmc": "+lm_head.dense.weight",
-        "falcon": "!*.query_key_value.weight !*.dense.weight !*.dense_h_to_4h.weight !*.dense_4h_to_h.weight",
-        "florence2": "-*.shared.weight",
-        "fnet": "+*.embeddings.projection.weight",
-        "fsmt": "-*.output_projection.weight",
-        "fuyu": "+vision_embed_tokens.weight",
-        "gemma3": "-*.attention.out_proj.weight",
-        "gemma3n_audio": "+*.relative_position_embedding.pos_proj.weight",
-        "gemma3n_text": "+*.altup.modality_router.weight",
-        "gemma4_vision": "+patch_embedder.input_proj.weight",
-        "git": "-output.weight",
-        "glm_moe_dsa": "-*.weights_proj.weight",
-        "gpt-sw3": "~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight",
-        "gpt2": "~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight",
-        "gradium_phonon_tts": "-duration_delta_proj.weight -*.in_proj.weight",
-        "granite_speech": "-*.rel_pos_emb.weight",
-        "granite_speech5_ctc": "-*.rel_pos_emb.weight -*.out.weight",
-        "granite_speech5_encoder": "-*.rel_pos_emb.weight",
-        "granite_speech_plus": "-*.rel_pos_emb.weight",
-        "grounding-dino": "+*.layers.*.weight",
-        "gte": "-*.up_gate_proj.weight -*.qkv_proj.weight +lm_head.dense.weight",
-        "hrm_text": "-*.gate_up_proj.weight -*.gqkv_proj.weight",
-        "hunyuan_v1_moe": "+*.gate.wg.weight",
-        "ibert":
-            "!*.query.weight !*.key.weight !*.value.weight "
-            + "!*.output.dense.weight !*.intermediate.dense.weight +lm_head.dense.weight",
-        "imagegpt": "~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight",
-        "inkling2": "+*.embeddings.patch_embedding.weight",
-        "inkling2_vision": "+embeddings.patch_embedding.weight -*.linear_2.weight",
-        "jetmoe": "+*.router.layer.weight",
-        "jina_embeddings_v3": "+lm_head.dense.weight -*.Wqkv.weight",
-        "kimi_k25": "-*.wqkv.weight -*.fc1.weight",
-        "kosmos-2.5": "-*.segment_emb.weight +*.embeddings.patch_projection.weight",
-        "layoutlmv3": "-*.rel_pos_y_bias.weight",
-        "led": "-*.shared.weight",
-        "lfm2_vl": "+*.embeddings.patch_embedding.weight -*.attention.out_proj.weight",
-        "lilt": "+layout_embeddings.box_linear_embeddings.weight",
-        "longcat_flash": "+*.router.classifier.weight",
-        "longformer": "+lm_head.dense.weight",
-        "longt5": "-shared.weight -*.relative_attention_bias.weight",
-        "luke": "+*.entity_embeddings.entity_embedding_dense.weight +lm_head.dense.weight",
-        "lw_detr": "+*.layers.*.weight +enc_out_class_embed.*.weight -query_feat.weight",
-        "m2m_100": "-*.shared.weight",
-        "markuplm":
-            "+*.xpath_embeddings.xpath_unitseq2_embeddings.weight "
-            + "+*.xpath_embeddings.xpath_unitseq2_inner.weight +*.xpath_embeddings.inner2emb.weight",
-        "mask2former": "-*.cross_attn.out_proj.weight +*.mask_embedder.*.*.weight -*.queries_features.weight",
-        "metaclip_2": "-text_projection.weight",
-        "minimax_m3_vl": "-*.gate_proj.weight -*.up_proj.weight",
-        "mistral_large4": "-output.weight -*.weights_proj.weight",
-        "mistral_large4_text": "-*.weights_proj.weight",
-        "mm-grounding-dino": "+*.layers.*.weight",
-        "mobilebert": "+*.embeddings.embedding_transformation.weight -*.predictions.dense.weight",
-        "modernbert-decoder": "+lm_head.dense.weight",
-        "modernvbert": "-*.attention.out_proj.weight",
-        "molmo2": "-*.ff_proj.weight -*.att_proj.weight +*.image_vit.patch_embedding.weight",
-        "molmo2_text": "-*.ff_proj.weight -*.att_proj.weight",
-        "mpnet": "-*.relative_attention_bias.weight +lm_head.dense.weight",
-        "mt5": "-shared.weight -*.relative_attention_bias.weight -*.wo.weight",
-        "muse_glimmer": "+*.patch_embedder.patch_embedding.weight",
-        "muse_glimmer_vision": "+patch_embedder.patch_embedding.weight",
-        "muse_spark": "+*.patch_embedder.patch_embedding.weight +*.patch_embedder.proj.weight",
-        "muse_spark_audio": "+*.patch_embedder.proj.weight",
-        "muse_spark_vision": "+patch_embedder.patch_embedding.weight",
-        "nemo_speechlm": "-*.w_qkv.weight",
-        "nemotron3_5_transcribe_asr_audio": "+embedder.projection.weight",
-        "nemotron3_5_transcribe_audio": "+*.embedder.projection.weight",
-        "nemotron3_diarization": "+*.embedder.projection.weight",
-        "nemotron3_diarization_audio": "+embedder.projection.weight",
-        "nemotron_h_omni":
-            "+language_model.lm_head.weight +*.patch_generator.embedder.weight "
-            + "+*.patch_generator.video_embedder.weight -*.qkv.weight",
-        "nllb-moe": "-*.shared.weight +*.router.classifier.weight",
-        "nomic_bert": "-*.Wqkv.weight",
-        "oneformer":
-            "+*.decoder.class_embed.weight -*.multihead_attn.out_proj.weight "
-            + "+*.mask_embed.layers.*.*.weight -*.query_transformer.decoder.layers.*.self_attn.out_proj.weight",
-        "openai-gpt": "~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight",
-        "owlv2": "-text_projection.weight",
-        "owlvit": "-text_projection.weight",
-        "patchtst": "+*.embedder.input_embedding.weight",
-        "pe_audio": "+*.embedder.data_proj.weight -*.proj.weight",
-        "pe_audio_encoder": "+embedder.data_proj.weight -output.weight",
-        "pegasus_x": "-*.shared.weight",
-        "pix2struct": "+*.embeddings.patch_projection.weight -*.relative_attention_bias.weight",
-        "pocket_tts": "-audio_latent_proj.weight",
-        "pp_doclayout_v3": "-enc_bbox_head.layers.*.weight -enc_score_head.weight",
-        "pp_doclayout_v4": "+*.layers.*.weight +*.class_embed.*.weight",
-        "prophetnet": "+*.self_attn.relative_pos_embeddings.weight",
-        "qianfan_ocr": "-*.qkv.weight",
-        "qwen2_5_omni_thinker": "-*.audio_bos_eos_token.weight",
-        "qwen3_asr_encoder": "-conv_out.weight",
-        "radio": "+*.patch_generator.embedder.weight -*.qkv.weight",
-        "rembert": "+*.encoder.embedding_hidden_mapping_in.weight -*.decoder.weight",
-        "rf_detr": "+*.layers.*.weight +*.enc_out_class_embed.*.weight -query_feat.weight",
-        "roberta": "+lm_head.dense.weight",
-        "roberta-prelayernorm": "+lm_head.dense.weight",
-        "roc_bert": "+*.embeddings.map_inputs_layer.weight",
-        "rwkv": "-head.weight",
-        "sam": "-*.iou_token.weight -*.mask_tokens.weight",
-        "sam2": "-*.iou_token.weight -*.mask_tokens.weight -*.obj_score_token.weight",
-        "sam2_video": "-*.iou_token.weight -*.mask_tokens.weight -*.obj_score_token.weight",
-        "sam3_lite_text_text_model": "-projection.weight",
-        "sam3_tracker": "-*.iou_token.weight -*.mask_tokens.weight -*.obj_score_token.weight",
-        "sam3_tracker_video": "-*.iou_token.weight -*.mask_tokens.weight -*.obj_score_token.weight",
-        "sam_hq": "-*.iou_token.weight -*.mask_tokens.weight -*.hq_token.weight",
-        "sapiens2": "-*.w12.weight",
-        "seamless_m4t": "-shared.weight",
-        "seamless_m4t_v2": "-shared.weight",
-        "shieldgemma2": "-*.attention.out_proj.weight",
-        "siglip": "-*.attention.out_proj.weight",
-        "siglip2": "+*.embeddings.patch_embedding.weight -*.attention.out_proj.weight",
-        "siglip2_vision_model": "+embeddings.patch_embedding.weight -*.attention.out_proj.weight",
-        "siglip_vision_model": "-*.attention.out_proj.weight",
-        "switch_transformers": "-shared.weight -*.relative_attention_bias.weight +*.router.classifier.weight",
-        "t5": "-shared.weight -*.relative_attention_bias.weight -*.wo.weight",
-        "t5gemma2": "-*.attention.out_proj.weight",
-        "timesfm": "-freq_emb.weight",
-        "tipsv2": "-*.qkv.weight",
-        "tipsv2_vision_model": "-*.qkv.weight",
-        "udop": "-shared.weight -*.relative_attention_bias.weight -*.wo.weight",
-        "ultrabert": "-cls.weight",
-        "ultravbert": "-*.decoder.weight",
-        "umt5": "-shared.weight -*.relative_attention_bias.weight -*.wo.weight",
-        "unlimited_ocr": "-*.qkv_proj.weight",
-        "vision-text-dual-encoder": "-text_projection.weight",
-        "visual_bert": "+embeddings.visual_projection.weight",
-        "vjepa2": "+*.embeddings.predictor_embeddings.weight",
-        "voxtral_realtime": "-*.linear_2.weight",
-        "xlm-roberta": "+lm_head.dense.weight",
-        "xlm-roberta-xl": "+lm_head.dense.weight",
-        "xmod": "+lm_head.dense.weight",
-        "zaya": "+*.router_mlp.fc1.weight +*.router_mlp.fc2.weight +*.router_mlp.out_proj.weight",
-    ]
+    static let exceptions = """
+        afmoe: +*.router.gate.weight aimv2: -text_projection.weight albert:
+        +*.encoder.embedding_hidden_mapping_in.weight altclip: -text_projection.weight aria:
+        -*.multihead_attn.out_proj.weight axk2: -*.weights_proj.weight bark: +semantic.lm_head.weight
+        +coarse_acoustics.lm_head.weight blip-2: -*.query.weight -*.key.weight -*.value.weight -*.dense.weight blt:
+        +*.local_encoder.patch_embedding_projection.weight +*.local_decoder.patch_embedding_projection.weight
+        bridgetower: -*.out_proj.weight bros: +bbox_embeddings.bbox_projection.weight camembert:
+        +lm_head.dense.weight chinese_clip: -text_projection.weight clip: -text_projection.weight clipseg:
+        -text_projection.weight clvp: ~*.c_fc.weight ~*.c_proj.weight +speech_decoder_model.lm_head.weight
+        -speech_encoder_model.projection.weight cohere2_vision: -*.attention.out_proj.weight cosmos3_edge:
+        +*.embeddings.patch_embedding.weight cosmos3_edge_vision: +embeddings.patch_embedding.weight csm:
+        +*.model.inputs_embeds_projector.weight ctrl: -*.w.weight d_fine: +*.gateway.gate.weight dac:
+        -*.codebook.weight data2vec-text: +lm_head.dense.weight decision_transformer: ~*.c_attn.weight
+        ~*.c_proj.weight ~*.c_fc.weight +embed_return.weight +embed_state.weight +embed_action.weight deepseek_v32:
+        -*.weights_proj.weight deepseek_v4: -head.weight -*.wgate.weight -*.compressor.wkv.weight -*.wo_a.weight
+        -*.weights_proj.weight deepseek_vl: -*.attention.out_proj.weight deepseek_vl_hybrid:
+        -*.attention.out_proj.weight deimv2: +*.gateway.gate.weight edgetam_video: -*.iou_token.weight
+        -*.mask_tokens.weight -*.obj_score_token.weight electra: +electra.embeddings_project.weight ernie4_5_vl_moe:
+        +*.patch_embed.proj.weight esmc: +lm_head.dense.weight falcon: !*.query_key_value.weight !*.dense.weight
+        !*.dense_h_to_4h.weight !*.dense_4h_to_h.weight florence2: -*.shared.weight fnet:
+        +*.embeddings.projection.weight fsmt: -*.output_projection.weight fuyu: +vision_embed_tokens.weight gemma3:
+        -*.attention.out_proj.weight gemma3n_audio: +*.relative_position_embedding.pos_proj.weight gemma3n_text:
+        +*.altup.modality_router.weight gemma4_vision: +patch_embedder.input_proj.weight git: -output.weight
+        glm_moe_dsa: -*.weights_proj.weight gpt-sw3: ~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight gpt2:
+        ~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight gradium_phonon_tts: -duration_delta_proj.weight
+        -*.in_proj.weight granite_speech: -*.rel_pos_emb.weight granite_speech5_ctc: -*.rel_pos_emb.weight
+        -*.out.weight granite_speech5_encoder: -*.rel_pos_emb.weight granite_speech_plus: -*.rel_pos_emb.weight
+        grounding-dino: +*.layers.*.weight gte: -*.up_gate_proj.weight -*.qkv_proj.weight +lm_head.dense.weight
+        hrm_text: -*.gate_up_proj.weight -*.gqkv_proj.weight hunyuan_v1_moe: +*.gate.wg.weight ibert:
+        !*.query.weight !*.key.weight !*.value.weight !*.output.dense.weight !*.intermediate.dense.weight
+        +lm_head.dense.weight imagegpt: ~*.c_attn.weight ~*.c_proj.weight ~*.c_fc.weight inkling2:
+        +*.embeddings.patch_embedding.weight inkling2_vision: +embeddings.patch_embedding.weight -*.linear_2.weight
+        jetmoe: +*.router.layer.weight jina_embeddings_v3: +lm_head.dense.weight -*.Wqkv.weight kimi_k25:
+        -*.wqkv.weight -*.fc1.weight kosmos-2.5: -*.segment_emb.weight +*.embeddings.patch_projection.weight
+        layoutlmv3: -*.rel_pos_y_bias.weight led: -*.shared.weight lfm2_vl: +*.embeddings.patch_embedding.weight
+        -*.attention.out_proj.weight lilt: +layout_embeddings.box_linear_embeddings.weight longcat_flash:
+        +*.router.classifier.weight longformer: +lm_head.dense.weight longt5: -shared.weight
+        -*.relative_attention_bias.weight luke: +*.entity_embeddings.entity_embedding_dense.weight
+        +lm_head.dense.weight lw_detr: +*.layers.*.weight +enc_out_class_embed.*.weight -query_feat.weight m2m_100:
+        -*.shared.weight markuplm: +*.xpath_embeddings.xpath_unitseq2_embeddings.weight
+        +*.xpath_embeddings.xpath_unitseq2_inner.weight +*.xpath_embeddings.inner2emb.weight mask2former:
+        -*.cross_attn.out_proj.weight +*.mask_embedder.*.*.weight -*.queries_features.weight metaclip_2:
+        -text_projection.weight minimax_m3_vl: -*.gate_proj.weight -*.up_proj.weight mistral_large4: -output.weight
+        -*.weights_proj.weight mistral_large4_text: -*.weights_proj.weight mm-grounding-dino: +*.layers.*.weight
+        mobilebert: +*.embeddings.embedding_transformation.weight -*.predictions.dense.weight modernbert-decoder:
+        +lm_head.dense.weight modernvbert: -*.attention.out_proj.weight molmo2: -*.ff_proj.weight -*.att_proj.weight
+        +*.image_vit.patch_embedding.weight molmo2_text: -*.ff_proj.weight -*.att_proj.weight mpnet:
+        -*.relative_attention_bias.weight +lm_head.dense.weight mt5: -shared.weight
+        -*.relative_attention_bias.weight -*.wo.weight muse_glimmer: +*.patch_embedder.patch_embedding.weight
+        muse_glimmer_vision: +patch_embedder.patch_embedding.weight muse_spark:
+        +*.patch_embedder.patch_embedding.weight +*.patch_embedder.proj.weight muse_spark_audio:
+        +*.patch_embedder.proj.weight muse_spark_vision: +patch_embedder.patch_embedding.weight nemo_speechlm:
+        -*.w_qkv.weight nemotron3_5_transcribe_asr_audio: +embedder.projection.weight nemotron3_5_transcribe_audio:
+        +*.embedder.projection.weight nemotron3_diarization: +*.embedder.projection.weight
+        nemotron3_diarization_audio: +embedder.projection.weight nemotron_h_omni: +language_model.lm_head.weight
+        +*.patch_generator.embedder.weight +*.patch_generator.video_embedder.weight -*.qkv.weight nllb-moe:
+        -*.shared.weight +*.router.classifier.weight nomic_bert: -*.Wqkv.weight oneformer:
+        +*.decoder.class_embed.weight -*.multihead_attn.out_proj.weight +*.mask_embed.layers.*.*.weight
+        -*.query_transformer.decoder.layers.*.self_attn.out_proj.weight openai-gpt: ~*.c_attn.weight
+        ~*.c_proj.weight ~*.c_fc.weight owlv2: -text_projection.weight owlvit: -text_projection.weight patchtst:
+        +*.embedder.input_embedding.weight pe_audio: +*.embedder.data_proj.weight -*.proj.weight pe_audio_encoder:
+        +embedder.data_proj.weight -output.weight pegasus_x: -*.shared.weight pix2struct:
+        +*.embeddings.patch_projection.weight -*.relative_attention_bias.weight pocket_tts:
+        -audio_latent_proj.weight pp_doclayout_v3: -enc_bbox_head.layers.*.weight -enc_score_head.weight
+        pp_doclayout_v4: +*.layers.*.weight +*.class_embed.*.weight prophetnet:
+        +*.self_attn.relative_pos_embeddings.weight qianfan_ocr: -*.qkv.weight qwen2_5_omni_thinker:
+        -*.audio_bos_eos_token.weight qwen3_asr_encoder: -conv_out.weight radio: +*.patch_generator.embedder.weight
+        -*.qkv.weight rembert: +*.encoder.embedding_hidden_mapping_in.weight -*.decoder.weight rf_detr:
+        +*.layers.*.weight +*.enc_out_class_embed.*.weight -query_feat.weight roberta: +lm_head.dense.weight
+        roberta-prelayernorm: +lm_head.dense.weight roc_bert: +*.embeddings.map_inputs_layer.weight rwkv:
+        -head.weight sam: -*.iou_token.weight -*.mask_tokens.weight sam2: -*.iou_token.weight -*.mask_tokens.weight
+        -*.obj_score_token.weight sam2_video: -*.iou_token.weight -*.mask_tokens.weight -*.obj_score_token.weight
+        sam3_lite_text_text_model: -projection.weight sam3_tracker: -*.iou_token.weight -*.mask_tokens.weight
+        -*.obj_score_token.weight sam3_tracker_video: -*.iou_token.weight -*.mask_tokens.weight
+        -*.obj_score_token.weight sam_hq: -*.iou_token.weight -*.mask_tokens.weight -*.hq_token.weight sapiens2:
+        -*.w12.weight seamless_m4t: -shared.weight seamless_m4t_v2: -shared.weight shieldgemma2:
+        -*.attention.out_proj.weight siglip: -*.attention.out_proj.weight siglip2:
+        +*.embeddings.patch_embedding.weight -*.attention.out_proj.weight siglip2_vision_model:
+        +embeddings.patch_embedding.weight -*.attention.out_proj.weight siglip_vision_model:
+        -*.attention.out_proj.weight switch_transformers: -shared.weight -*.relative_attention_bias.weight
+        +*.router.classifier.weight t5: -shared.weight -*.relative_attention_bias.weight -*.wo.weight t5gemma2:
+        -*.attention.out_proj.weight timesfm: -freq_emb.weight tipsv2: -*.qkv.weight tipsv2_vision_model:
+        -*.qkv.weight udop: -shared.weight -*.relative_attention_bias.weight -*.wo.weight ultrabert: -cls.weight
+        ultravbert: -*.decoder.weight umt5: -shared.weight -*.relative_attention_bias.weight -*.wo.weight
+        unlimited_ocr: -*.qkv_proj.weight vision-text-dual-encoder: -text_projection.weight visual_bert:
+        +embeddings.visual_projection.weight vjepa2: +*.embeddings.predictor_embeddings.weight voxtral_realtime:
+        -*.linear_2.weight xlm-roberta: +lm_head.dense.weight xlm-roberta-xl: +lm_head.dense.weight xmod:
+        +lm_head.dense.weight zaya: +*.router_mlp.fc1.weight +*.router_mlp.fc2.weight +*.router_mlp.out_proj.weight
+        """
 
     /// Modules without a weight of their own in a checkpoint, beside `lm_head`: a loader must be told to leave them.
-    static let heads = [
-        "albert": "predictions.decoder",
-        "bert": "cls.predictions.decoder",
-        "bert-generation": "lm_head.decoder",
-        "big_bird": "cls.predictions.decoder",
-        "biogpt": "output_projection",
-        "blip": "text_decoder.cls.predictions.decoder",
-        "blip-2": "language_model.lm_head",
-        "camembert": "lm_head.decoder",
-        "convbert": "generator_lm_head",
-        "data2vec-text": "lm_head.decoder",
-        "deberta": "cls.predictions.decoder",
-        "deberta-v2": "cls.predictions.decoder",
-        "distilbert": "vocab_projector",
-        "electra": "generator_lm_head",
-        "encoder-decoder": "decoder.cls.predictions.decoder",
-        "ernie": "cls.predictions.decoder",
-        "flaubert": "pred_layer.proj",
-        "fnet": "cls.predictions.decoder",
-        "granite_speech5_ctc": "ctc_head",
-        "gte": "lm_head.decoder",
-        "ibert": "lm_head.decoder",
-        "instructblip": "language_model.lm_head",
-        "instructblipvideo": "language_model.lm_head",
-        "jina_embeddings_v3": "lm_head.decoder",
-        "kosmos-2": "text_model.lm_head",
-        "kosmos-2.5": "text_model.lm_head",
-        "layoutlm": "cls.predictions.decoder",
-        "longformer": "lm_head.decoder",
-        "luke": "entity_predictions.decoder",
-        "megatron-bert": "cls.predictions.decoder",
-        "mobilebert": "cls.predictions.decoder",
-        "modernbert": "decoder",
-        "modernbert-decoder": "decoder",
-        "mpnet": "lm_head.decoder",
-        "mra": "cls.predictions.decoder",
-        "nomic_bert": "cls.predictions.decoder",
-        "nystromformer": "cls.predictions.decoder",
-        "roberta": "lm_head.decoder",
-        "roberta-prelayernorm": "lm_head.decoder",
-        "roc_bert": "cls.predictions.decoder",
-        "roformer": "cls.predictions.decoder",
-        "squeezebert": "cls.predictions.decoder",
-        "t5gemma": "lm_head.out_proj",
-        "t5gemma2": "lm_head.out_proj",
-        "tapas": "cls.predictions.decoder",
-        "trocr": "output_projection",
-        "udop":
-            "decoder.relative_bias.biases.0.relative_attention_bias "
-            + "encoder.relative_bias.biases.0.relative_attention_bias",
-        "vision-encoder-decoder": "decoder.cls.predictions.decoder",
-        "whisper": "proj_out",
-        "xlm": "pred_layer.proj",
-        "xlm-roberta": "lm_head.decoder",
-        "xlm-roberta-xl": "lm_head.decoder",
-        "xlnet": "lm_loss",
-        "xmod": "lm_head.decoder",
-        "yoso": "cls.predictions.decoder",
-    ]
+    static let heads = """
+        albert: predictions.decoder bert: cls.predictions.decoder bert-generation: lm_head.decoder big_bird:
+        cls.predictions.decoder biogpt: output_projection blip: text_decoder.cls.predictions.decoder blip-2:
+        language_model.lm_head camembert: lm_head.decoder convbert: generator_lm_head data2vec-text: lm_head.decoder
+        deberta: cls.predictions.decoder deberta-v2: cls.predictions.decoder distilbert: vocab_projector electra:
+        generator_lm_head encoder-decoder: decoder.cls.predictions.decoder ernie: cls.predictions.decoder flaubert:
+        pred_layer.proj fnet: cls.predictions.decoder granite_speech5_ctc: ctc_head gte: lm_head.decoder ibert:
+        lm_head.decoder instructblip: language_model.lm_head instructblipvideo: language_model.lm_head
+        jina_embeddings_v3: lm_head.decoder kosmos-2: text_model.lm_head kosmos-2.5: text_model.lm_head layoutlm:
+        cls.predictions.decoder longformer: lm_head.decoder luke: entity_predictions.decoder megatron-bert:
+        cls.predictions.decoder mobilebert: cls.predictions.decoder modernbert: decoder modernbert-decoder: decoder
+        mpnet: lm_head.decoder mra: cls.predictions.decoder nomic_bert: cls.predictions.decoder nystromformer:
+        cls.predictions.decoder roberta: lm_head.decoder roberta-prelayernorm: lm_head.decoder roc_bert:
+        cls.predictions.decoder roformer: cls.predictions.decoder squeezebert: cls.predictions.decoder t5gemma:
+        lm_head.out_proj t5gemma2: lm_head.out_proj tapas: cls.predictions.decoder trocr: output_projection udop:
+        decoder.relative_bias.biases.0.relative_attention_bias
+        encoder.relative_bias.biases.0.relative_attention_bias vision-encoder-decoder:
+        decoder.cls.predictions.decoder whisper: proj_out xlm: pred_layer.proj xlm-roberta: lm_head.decoder
+        xlm-roberta-xl: lm_head.decoder xlnet: lm_loss xmod: lm_head.decoder yoso: cls.predictions.decoder
+        """
 
     /// Model types whose output head is the embedding unless `config.json` says otherwise.
     static let tied = """

@@ -11,7 +11,8 @@ struct ArchitectureRule: Sendable {
     private let exceptions: [ArchitectureTable.Exception]
     private let stacksExperts: Bool
     /// The recipes of llm-compressor leave towers out, and transformers cannot load all of them compressed.
-    private let takesTowers: Bool
+    private var takesTowers: Bool { format == .bitsandbytes }
+    private let format: ArtifactFormat
 
     /// Routers of mixtures of experts: parameters without a Linear, or Linears that decide too much for few bits.
     private static let routers = ["*.gate.weight", "*.wg.weight", "*router*"].map { Glob($0) }
@@ -27,7 +28,7 @@ struct ArchitectureRule: Sendable {
         let isTied = architecture.isTied ?? ArchitectureTable.isTiedByDefault(architecture.modelType)
         // mlx-lm drops the weight of a tied head, but would trip over its scales.
         keepsHead = reader != .mlx || isTied
-        takesTowers = recipe.format == .bitsandbytes
+        format = recipe.format
         stacksExperts = ArchitectureTable.stacksQuantizedExperts(architecture.modelType)
     }
 
@@ -54,8 +55,9 @@ struct ArchitectureRule: Sendable {
     /// Whether the library reads experts that are quantized one by one.
     var takesSingleExperts: Bool {
         switch reader {
-        // Its models hold all experts of a layer in one parameter, which is no Linear.
-        case .transformers: false
+        // It joins all experts of a layer into one parameter, which is no Linear. Those of compressed-tensors it
+        // restores first, and those alone; to bitsandbytes and AWQ the parameter is unknown.
+        case .transformers: format == .compressedTensors
         case .vllm: true
         case .mlx: stacksExperts
         }
@@ -116,10 +118,16 @@ struct ArchitectureFindings {
                 Self.told(fused.count, "fused tensor", first) + " copied: weights of several experts in one 3-D tensor "
                     + "have no quantized form in format \(recipe.format.rawValue).")
         }
+        let isW8A8 = recipe.groupedCode == .int8
+        if let rule, rule.isForTransformers, isW8A8, entries.contains(where: { $0.name.isOfSingleExpert }) {
+            warnings.append(
+                "transformers joins the experts of this architecture when it loads them, and cannot join those of "
+                    + "scheme W8A8: it will not load the model. It loads W8A16; vLLM reads both.")
+        }
         guard let rule, !rule.takesSingleExperts else { return warnings }
         let experts = copied.filter { $0.shape.count == 2 && $0.name.isOfSingleExpert }
         if let first = experts.first {
-            let advice = rule.isForTransformers ? "; target=vllm with int4, int8 or fp8 quantizes them" : ""
+            let advice = rule.isForTransformers ? "; in format compressed-tensors it can" : ""
             warnings.append(
                 Self.told(experts.count, "expert weight", first)
                     + " copied: \(recipe.reader.rawValue) joins the experts of this architecture when it loads "

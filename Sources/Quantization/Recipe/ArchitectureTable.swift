@@ -19,8 +19,7 @@ enum ArchitectureTable {
     /// The exceptions of a type in a format; nil for a type that is not known.
     static func exceptions(of modelType: String, in format: ArtifactFormat) -> [Exception]? {
         guard known.contains(modelType) else { return nil }
-        let words = ArchitectureData.exceptions[modelType]?.split(separator: " ") ?? []
-        return words.compactMap { word in
+        return (exceptions[modelType] ?? []).compactMap { word in
             let meaning: Meaning
             switch word.first {
             case "+": meaning = .quantized
@@ -44,22 +43,39 @@ enum ArchitectureTable {
     /// Output heads and modules without weights of their own, which a loader must be told to leave as they are.
     static func heads(of modelType: String?) -> [String] {
         guard let modelType, known.contains(modelType) else { return ["lm_head"] }
-        let own = ArchitectureData.heads[modelType]?.split(separator: " ").map(String.init) ?? []
+        let own = heads[modelType] ?? []
         // A list that said `lm_head` would mean the Linears inside of it too.
-        let isBlock = ArchitectureData.exceptions[modelType]?.contains("+lm_head.") ?? false
+        let isBlock = exceptions[modelType]?.contains { $0.hasPrefix("+lm_head.") } ?? false
         return (isBlock ? [] : ["lm_head"]) + own
     }
 
-    private static let known = words(ArchitectureData.known)
-    private static let tied = words(ArchitectureData.tied)
-    private static let stacking = words(
-        """
-        afmoe deepseek_v2 deepseek_v3 deepseek_v32 dots1 exaone_moe glm4_moe glm4_moe_lite jamba longcat_flash
-        mimo_v2_flash mistral4 mixtral olmoe phimoe qwen2_moe
-        """)
+    private static let known = Set(words(ArchitectureData.known))
+    private static let exceptions = table(ArchitectureData.exceptions)
+    private static let heads = table(ArchitectureData.heads)
+    private static let tied = Set(words(ArchitectureData.tied))
+    private static let stacking = Set(
+        words(
+            """
+            afmoe deepseek_v2 deepseek_v3 deepseek_v32 dots1 exaone_moe glm4_moe glm4_moe_lite jamba longcat_flash
+            mimo_v2_flash mistral4 mixtral olmoe phimoe qwen2_moe
+            """))
 
-    private static func words(_ text: String) -> Set<String> {
-        Set(text.split { $0 == " " || $0 == "\n" }.map(String.init))
+    private static func words(_ text: String) -> [String] {
+        text.split { $0 == " " || $0 == "\n" }.map(String.init)
+    }
+
+    /// The words behind each word that ends in a colon.
+    private static func table(_ text: String) -> [String: [String]] {
+        var table: [String: [String]] = [:]
+        var key = ""
+        for word in words(text) {
+            if word.hasSuffix(":") {
+                key = String(word.dropLast())
+            } else {
+                table[key, default: []].append(word)
+            }
+        }
+        return table
     }
 }
 

@@ -28,6 +28,9 @@ package struct CommandLineQuantizer {
                 "--dtype and --shape describe raw bytes, and --report goes with a file: the report of a folder is "
                     + "\(FolderQuantizer.reportFile) in the new one")
         }
+        guard !options.contains(where: { Budget.names.contains($0.name) }) else {
+            throw .failed("a budget is for a file; give each shard of a model one of its own")
+        }
         do {
             try interruption.listen()
             return try FolderQuantizer(options: options, interruption: interruption).run(input: input, output: output)
@@ -38,6 +41,9 @@ package struct CommandLineQuantizer {
 
     private func runFile(_ input: String, _ output: String, _ reportPath: String?) throws(ServiceError) -> String {
         do {
+            if let budget = try Budget.read({ name in options.first { $0.name == name }?.text }) {
+                return try run(within: budget, input, output, reportPath)
+            }
             let recipe = try Recipe(options: options)
             let declaration = try QuantizeRequest.declaration(dtype: dtype, shape: shape)
             let file = try InputFile(path: input)
@@ -54,18 +60,55 @@ package struct CommandLineQuantizer {
                 id: outcome.digest.hex, name: nil, recipe: recipe,
                 inputDigest: "sha256:\(outcome.digest.hex)", inputBytes: outcome.bytes,
                 result: outcome.result)
-            let isPage = reportPath?.lowercased().hasSuffix(".html") == true
-            let digest = isPage ? "sha256:\(try staged.digest().hex)" : ""
-            try staged.commit(to: output)
-            if let reportPath {
-                let report = try StagedFile.beside(path: reportPath)
-                try report.write(isPage ? Self.page(description, digest) : description.report().bytes())
-                try report.commit(to: reportPath)
-            }
+            try Self.commit(staged, description, output, reportPath)
             return ReportText(result: outcome.result, inputBytes: outcome.bytes).text
         } catch {
             throw Self.explain(error)
         }
+    }
+
+    /// The same with a method and options for each tensor, chosen so that the file is within the budget.
+    private func run(
+        within budget: Budget, _ input: String, _ output: String, _ reportPath: String?
+    ) throws -> String {
+        let own = options.filter { !Budget.names.contains($0.name) }
+        let file = try InputFile(path: input)
+        let staged = try StagedFile.beside(path: output)
+        let folder = Self.folder(of: output)
+        let session = try BudgetSession(
+            budget: budget, candidates: BudgetCandidate.list(options: own),
+            declaration: QuantizeRequest.declaration(dtype: dtype, shape: shape), declaredBytes: file.length,
+            engine: Engine.name, output: StagedStorage(staged),
+            staged: StagedStorage(try StagedFile.anonymous(in: folder)),
+            openScratch: { () throws(StorageFailure) in
+                do throws(StoreError) {
+                    return StagedStorage(try StagedFile.anonymous(in: folder))
+                } catch {
+                    throw StagedStorage.failure("open", error)
+                }
+            })
+        let made = try BudgetRun(session).run { (span) throws(StoreError) in try file.read(into: &span) }
+        let digest = made.pumped.inputDigest.hex
+        let result = made.pumped.results[0]
+        let description = ArtifactDescription(
+            id: digest, name: nil, recipe: made.recipe, inputDigest: "sha256:\(digest)",
+            inputBytes: made.pumped.inputBytes, result: result, budget: made.outcome)
+        try Self.commit(staged, description, output, reportPath)
+        let report = ReportText(result: result, inputBytes: made.pumped.inputBytes).text
+        return report + "\n\n" + BudgetText(outcome: made.outcome).text
+    }
+
+    /// Gives the artifact its name, and writes the report where it is wanted.
+    private static func commit(
+        _ staged: StagedFile, _ description: ArtifactDescription, _ output: String, _ reportPath: String?
+    ) throws {
+        let isPage = reportPath?.lowercased().hasSuffix(".html") == true
+        let digest = isPage ? "sha256:\(try staged.digest().hex)" : ""
+        try staged.commit(to: output)
+        guard let reportPath else { return }
+        let report = try StagedFile.beside(path: reportPath)
+        try report.write(isPage ? page(description, digest) : description.report().bytes())
+        try report.commit(to: reportPath)
     }
 
     /// Where an archive waits until it is whole.

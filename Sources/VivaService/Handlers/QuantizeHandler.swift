@@ -23,7 +23,7 @@ struct QuantizeHandler: Sendable {
     static let owner = "local"
 
     /// One artifact under construction.
-    private struct Making {
+    struct Making {
         let recipe: Recipe
         let staged: StagedArtifact
         let scratch: StagedFile
@@ -31,6 +31,7 @@ struct QuantizeHandler: Sendable {
 
     func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
         let wanted = try QuantizeRequest(request.head)
+        if let budget = wanted.budget { return try within(budget.limit, budget.candidates, &request, wanted) }
         var makings: [Making] = []
         do throws(StoreError) {
             for recipe in wanted.recipes {
@@ -40,9 +41,16 @@ struct QuantizeHandler: Sendable {
             throw Problem(error)
         }
         let outcome = try pump(&request, wanted, makings)
+        return try conclude(outcome, wanted, makings)
+    }
+
+    /// Publishes what was made and answers with it.
+    func conclude(
+        _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making], budget: BudgetOutcome? = nil
+    ) throws(Problem) -> Response {
         metrics.quantized(wanted.recipes[0].method, outcome)
         let start = ContinuousClock().now
-        let made = try publish(outcome, wanted, makings)
+        let made = try publish(outcome, wanted, makings, budget)
         let timing = """
             receive;dur=\(milliseconds(outcome.receiving)), finish;dur=\(milliseconds(outcome.finishing)), \
             publish;dur=\(milliseconds(ContinuousClock().now - start))
@@ -108,19 +116,19 @@ struct QuantizeHandler: Sendable {
     /// Makes the artifacts durable and visible, all of them or none: the rows are one transaction, and files without a
     /// row are swept at the next start.
     private func publish(
-        _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making]
+        _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making], _ budget: BudgetOutcome?
     ) throws(Problem) -> [(record: ArtifactRecord, isNew: Bool)] {
         let input = "sha256:\(outcome.inputDigest.hex)"
         var made: [(record: ArtifactRecord, isNew: Bool)] = []
         for (making, result) in zip(makings, outcome.results) {
-            let id = try Self.identifier(input: input, recipe: making.recipe)
+            let id = try Self.identifier(input: input, recipe: making.recipe, budget: budget?.budget)
             if let known = try known(id) {
                 made.append((known, false))
                 continue
             }
             let description = ArtifactDescription(
                 id: id, name: wanted.name, recipe: making.recipe, inputDigest: input, inputBytes: outcome.inputBytes,
-                result: result)
+                result: result, budget: budget)
             do throws(StoreError) {
                 let digest = try making.staged.content.digest()
                 try store.publish(making.staged, report: description.report().bytes(), as: id)
@@ -176,8 +184,9 @@ struct QuantizeHandler: Sendable {
     }
 
     /// The same owner, bytes, recipe and engine give the same identifier.
-    private static func identifier(input: String, recipe: Recipe) throws(Problem) -> String {
-        let identity = Array("\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)".utf8)
+    private static func identifier(input: String, recipe: Recipe, budget: Budget?) throws(Problem) -> String {
+        let limit = budget.map { "\n\($0.option.name)=\($0.option.text)" } ?? ""
+        let identity = Array("\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)\(limit)".utf8)
         do throws(OpenSSLError) {
             return String(try SHA256.digest(of: identity).hex.prefix(32))
         } catch {

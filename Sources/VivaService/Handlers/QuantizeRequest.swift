@@ -6,13 +6,17 @@ import Tensors
 
 /// What `POST /v1/quantize` asks for, read from the head alone.
 struct QuantizeRequest {
-    /// One for each format.
+    /// One for each format; with a budget the first candidate.
     let recipes: [Recipe]
+    /// The budget, and what it chooses among.
+    let budget: (limit: Budget, candidates: [BudgetCandidate])?
     let declaration: InputDeclaration
     let name: String?
     /// Whether the answer's body is the artifact itself.
     let isInline: Bool
 
+    /// What the route takes beside the options of recipes.
+    private static let ownNames = Set(["name", "dtype", "shape", "download"] + Budget.names)
     /// The longest `name`.
     static let maximumNameBytes = 200
     static let safetensors = "application/vnd.safetensors"
@@ -22,7 +26,7 @@ struct QuantizeRequest {
         var own: [String: String] = [:]
         var options: [RecipeOption] = []
         for item in head.query {
-            if ["name", "dtype", "shape", "download"].contains(item.name) {
+            if Self.ownNames.contains(item.name) {
                 guard own.updateValue(item.value, forKey: item.name) == nil else {
                     throw Query.invalid("\(item.name) is given twice.")
                 }
@@ -30,8 +34,13 @@ struct QuantizeRequest {
                 options.append(RecipeOption(item.name, item.value))
             }
         }
-        do {
-            recipes = try Recipe.list(options: options)
+        do throws(QuantizationError) {
+            if let limit = try Budget.read({ own[$0] }) {
+                budget = (limit, try BudgetCandidate.list(options: options))
+            } else {
+                budget = nil
+            }
+            recipes = if let budget { [budget.candidates[0].whole] } else { try Recipe.list(options: options) }
         } catch {
             throw Problem(error)
         }

@@ -11,6 +11,8 @@ struct ArtifactDescription {
     let inputDigest: String
     let inputBytes: Int
     let result: SessionResult
+    /// Of a request with a budget, what it led to.
+    var budget: BudgetOutcome?
 
     private var options: JSON { .object(recipe.optionMembers.map { ($0.0, .raw($0.1)) }) }
 
@@ -26,7 +28,7 @@ struct ArtifactDescription {
     private func manifest(_ digest: String, _ createdAt: Int64) -> JSON {
         let report = result.report
         let path = "/v1/artifacts/\(id)"
-        return .object([
+        let members: [(String, JSON)] = [
             ("id", .string(id)), ("name", .optional(name)), ("method", .string(recipe.method.rawValue)),
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
             ("options", options),
@@ -46,8 +48,11 @@ struct ArtifactDescription {
                 ])
             ),
             ("created_at", .string(rfc3339(milliseconds: createdAt))), ("engine_version", .string(Engine.version)),
-        ])
+        ]
+        return .object(members + budgetMember)
     }
+
+    private var budgetMember: [(String, JSON)] { budget.map { [("budget", BudgetJSON.json($0))] } ?? [] }
 
     private var quantizationConfig: JSON {
         QuantizationConfig.json(recipe, skipped: result.skippedModules, varied: result.variedModules)
@@ -80,7 +85,7 @@ struct ArtifactDescription {
             tensor.quality.flatMap { QualityFigures($0.sums).sqnr }.map { (tensor.entry.name, $0) }
         }
         .sorted { $0.1 < $1.1 }.prefix(Self.worstTensors)
-        return .object([
+        let members: [(String, JSON)] = [
             ("artifact", .string(id)), ("method", .string(recipe.method.rawValue)),
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
             ("options", options), ("totals", totals()),
@@ -105,7 +110,8 @@ struct ArtifactDescription {
                 }
             ),
             ("engine_version", .string(Engine.version)),
-        ])
+        ]
+        return .object(members + budgetMember)
     }
 
     /// How many of the worst tensors the report names.

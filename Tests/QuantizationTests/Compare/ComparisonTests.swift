@@ -186,4 +186,21 @@ private struct ComparisonRun {
             try ComparisonRun(input, limits: limits)
         }
     }
+
+    /// Shapes that a header only claims: nothing overflows, and what no recipe takes is refused before a weight.
+    @Test func hugeClaimsAreCountedInFullWidth() throws {
+        let rows = 1 << 43
+        let entry = TensorEntry(name: "weight", type: .f16, shape: [rows, 1], elementCount: rows, bytes: 0..<2 * rows)
+        let piece = Sample.Piece(0, entry, kept: 1 << 27)
+        #expect(piece.original(0) == (1 << 16) - 1 && piece.original((1 << 27) - 1) == rows - 1)
+        #expect(piece.keeps(rows - 1) && !piece.keeps(rows - 2) && !piece.keeps(0))
+        let header =
+            "{\"weight\":{\"dtype\":\"F16\",\"shape\":[\(rows * 4),1],\"data_offsets\":[0,\(rows * 8)]}}"
+        let session = try ComparisonSession(
+            recipes: try Recipe.variants([], varied: Recipe.qualityOptions), declaration: .recognise,
+            declaredBytes: nil, engine: "viva test", staged: MemoryStorage(countsRewrites: false),
+            scratch: MemoryStorage(countsRewrites: false))
+        let file = SafetensorsHeader.file(prefixing: Array(header.utf8), paddedTo: header.utf8.count)
+        #expect(throws: QuantizationError.self) { try unsafe session.consume(file.span.bytes) }
+    }
 }

@@ -83,6 +83,12 @@ import Testing
         let tolerance = quality.excludesCast ? 2e-3 : 1e-6
         #expect((measured - quality.sums.squaredError).magnitude <= tolerance * measured)
         #expect(measured > 0)
+        if !quality.absoluteErrorsAreBounds {
+            // AWQ measures in another order of float32 operations: an error at an edge may lie on its other side.
+            let recounted = quality.errors.recounted(zip(x, floats(tensor)).map { ($0 - $1).magnitude })
+            let moved = zip(recounted, quality.errors.counts).reduce(0) { $0 + ($1.0 - $1.1).magnitude }
+            #expect(moved <= (trial.options[0] == "method=awq" ? x.count / 500 : 0))
+        }
         #expect(restored.largestRead <= 280_016)
     }
 

@@ -96,8 +96,6 @@ import Testing
         #expect(errors.unchanged == 7 && errors.edges.isEmpty && errors.counts.isEmpty)
     }
 
-    private func total(_ errors: ErrorDistribution) -> Int { errors.unchanged + errors.counts.reduce(0, +) }
-
     /// Sorts `errors` into the bins that the report states, by comparing alone.
     private func expect(_ run: SessionRun, errors: [Float]) throws {
         let quality = try #require(run.result.report.tensors.first?.quality)
@@ -110,11 +108,21 @@ import Testing
             }
             #expect(stated.edges == stated.edges.sorted() && stated.edges.count == stated.counts.count + 1)
             #expect(errors.allSatisfy { $0 < 0x1p-130 || (first...last).contains($0) })
-            var counts = [Int](repeating: 0, count: stated.counts.count)
-            for error in errors where error >= first {
-                counts[(stated.edges.lastIndex { $0 <= error } ?? 0)] += 1
-            }
-            #expect(counts == stated.counts)
+            #expect(stated.recounted(errors) == stated.counts)
         }
+    }
+
+    private func total(_ errors: ErrorDistribution) -> Int { errors.unchanged + errors.counts.reduce(0, +) }
+}
+
+extension ErrorDistribution {
+    /// How many of `errors` each bin should hold, by comparing alone; what lies beyond all bins is in none.
+    func recounted(_ errors: [Float]) -> [Int] {
+        var counts = counts.map { _ in 0 }
+        for error in errors {
+            guard let bin = edges.lastIndex(where: { $0 <= error }), bin < counts.count else { continue }
+            counts[bin] += 1
+        }
+        return counts
     }
 }
