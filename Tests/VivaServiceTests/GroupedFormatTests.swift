@@ -1,5 +1,6 @@
 import Foundation
 import Quantization
+import Tensors
 import Testing
 
 @testable import VivaService
@@ -11,9 +12,9 @@ import Testing
     }
 
     private func config(
-        _ options: [(String, String)], skipped: [String] = [], varied: [VariedModule] = []
+        _ options: [(String, String)], skipped: [String] = [], varied: [VariedModule] = [], dtype: ElementType = .bf16
     ) throws -> NSDictionary {
-        let json = QuantizationConfig.json(try recipe(options), skipped: skipped, varied: varied).text()
+        let json = QuantizationConfig.json(try recipe(options), skipped: skipped, varied: varied, dtype: dtype).text()
         return try #require(try JSONSerialization.jsonObject(with: Data(json.utf8)) as? NSDictionary)
     }
 
@@ -48,6 +49,11 @@ import Testing
         #expect(groups["group_2"]?["targets"] as? [String] == ["lm_head"])
         #expect((groups["group_2"]?["weights"] as? [String: Any])?["group_size"] as? Int == 32)
         #expect(groups["group_0"]?["format"] as? String == "pack-quantized")
+    }
+
+    @Test(arguments: [(ElementType.f32, "float32"), (.f16, "float16"), (.bf16, "bfloat16"), (.f8E4M3, "bfloat16")])
+    func bitsandbytesComputesInTheTypeOfTheWeights(_ type: ElementType, _ name: String) throws {
+        #expect(try config([("method", "nf4")], dtype: type)["bnb_4bit_compute_dtype"] as? String == name)
     }
 
     @Test func mlxNamesModulesWithOtherBits() throws {

@@ -14,8 +14,6 @@ struct ArchitectureRule: Sendable {
     private var takesTowers: Bool { format == .bitsandbytes }
     private let format: ArtifactFormat
 
-    /// Routers of mixtures of experts: parameters without a Linear, or Linears that decide too much for few bits.
-    private static let routers = ["*.gate.weight", "*.wg.weight", "*router*"].map { Glob($0) }
     /// Routers that transformers holds as ordinary Linears.
     private static let smallGates = ["*shared_expert_gate*"].map { Glob($0) }
     /// Nil for a type that is not known.
@@ -66,7 +64,7 @@ struct ArchitectureRule: Sendable {
     var isForTransformers: Bool { reader == .transformers }
 
     private func isRouter(_ name: String) -> Bool {
-        Self.routers.contains { $0.matches(name) }
+        TensorSelection.routers.contains { $0.matches(name) }
             || reader != .transformers && Self.smallGates.contains { $0.matches(name) }
     }
 }

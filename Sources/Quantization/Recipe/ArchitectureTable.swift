@@ -88,9 +88,13 @@ extension Recipe {
     package func patterns(ofSkipped modules: [String]) -> [String] {
         guard architecture != nil, include.isEmpty, overrides.isEmpty else { return modules }
         var known: Set<String> = []
-        return modules.compactMap { module in
-            guard let tower = module.towerComponent else { return module }
-            return known.insert(tower).inserted ? "re:(.*[.])?\(tower)[.].*" : nil
-        }
+        // transformers 5 renames Phi-3.5-MoE's routers when it loads them, and looks the new name up.
+        let renamed =
+            modules.contains { $0.before(suffix: ".block_sparse_moe.gate") != nil } ? ["re:.*mlp[.]router$"] : []
+        return renamed
+            + modules.compactMap { module in
+                guard let tower = module.towerComponent else { return module }
+                return known.insert(tower).inserted ? "re:(.*[.])?\(tower)[.].*" : nil
+            }
     }
 }

@@ -21,12 +21,14 @@ enum Treatment: Sendable, Equatable {
 /// Decides which tensors a recipe quantizes.
 ///
 /// With a model's architecture it is `ArchitectureRule` that decides. Without one the rule is: 2-D floating tensors
-/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings and the output head. `include`
-/// replaces the rule about names, `exclude` always wins. An override selects the tensors that it
-/// matches, whatever the rule about names says.
+/// named `weight` or `*.weight` (or a lone tensor whatever its name), except embeddings, the output head and routers.
+/// `include` replaces the rule about names, `exclude` always wins. An override selects the tensors that it matches,
+/// whatever the rule about names says.
 struct TensorSelection: Sendable {
     /// Names that hold embeddings or the output head, which the libraries leave in the model's type.
     static let leftOut = ["*embed*", "*wte*", "*wpe*", "*lm_head*"].map { Glob($0) }
+    /// Routers of mixtures of experts: parameters without a Linear, or Linears that decide too much for few bits.
+    static let routers = ["*.gate.weight", "*.wg.weight", "*router*"].map { Glob($0) }
     /// Suffixes of calibration tensors: they never reach an artifact.
     static let calibrationNames = ["activations", "gram", "abs_mean", "square_mean", "count"]
 
@@ -105,7 +107,7 @@ struct TensorSelection: Sendable {
         if let rule { return rule.quantizes(entry.name) }
         if isLone, recipe.architecture == nil { return true }
         guard entry.name.module(ofLeaf: "weight") != nil else { return false }
-        return !Self.leftOut.contains { $0.matches(entry.name) }
+        return !(Self.leftOut + Self.routers).contains { $0.matches(entry.name) }
     }
 
     private func shapeProblem(_ entry: TensorEntry, _ recipe: Recipe) -> String? {

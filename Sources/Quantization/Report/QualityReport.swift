@@ -124,7 +124,20 @@ package struct QualityReport: Sendable {
 
     /// What a person should know before using the artifact.
     package var warnings: [String] {
-        findings + (Self.fractionWarning(quantized: quantizedWeights, of: totalWeights).map { [$0] } ?? [])
+        findings
+            + [Self.fractionWarning(quantized: quantizedWeights, of: totalWeights), extremeWarning].compactMap { $0 }
+    }
+
+    /// What to tell where squares of weights or errors left the range of float32, so that figures are missing or zero.
+    private var extremeWarning: String? {
+        let extreme = tensors.filter { tensor in
+            guard let sums = tensor.quality?.sums, sums.maximumError > 0 else { return false }
+            return sums.squaredError == 0 || QualityFigures(sums).sqnr == nil
+        }
+        guard let first = extreme.first else { return nil }
+        return
+            "\(first.entry.name)\(extreme.count > 1 ? " and \(extreme.count - 1) more" : ""): the weights are so large or "
+            + "so small that their squares leave float32; mean errors and SQNR are missing or too low."
     }
 
     /// What to tell where less than the expected share of the elements is quantized; nil where it is enough.
@@ -149,6 +162,9 @@ package struct QualityReport: Sendable {
             totalWeights: shards.reduce(0) { $0 + $1.totalWeights },
             bitsPerWeight: mean(\.bitsPerWeight), codeBits: mean(\.codeBits), findings: warnings)
     }
+
+    /// The type in which the first quantized weight came.
+    package var weightType: ElementType { tensors.first { $0.quality != nil }?.entry.type ?? .f32 }
 
     /// The theoretical bounds at this rate.
     package var limits: QualityLimits { QualityLimits(codeBits: codeBits, bitsPerWeight: bitsPerWeight) }

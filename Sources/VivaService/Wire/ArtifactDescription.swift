@@ -55,7 +55,8 @@ struct ArtifactDescription {
     private var budgetMember: [(String, JSON)] { budget.map { [("budget", BudgetJSON.json($0))] } ?? [] }
 
     private var quantizationConfig: JSON {
-        QuantizationConfig.json(recipe, skipped: result.skippedModules, varied: result.variedModules)
+        QuantizationConfig.json(
+            recipe, skipped: result.skippedModules, varied: result.variedModules, dtype: result.report.weightType)
     }
 
     private var fraction: Double {

@@ -49,8 +49,10 @@ struct ModelConfig {
 
     /// The configuration of the quantized model: everything else letter for letter.
     func quantized(_ recipe: Recipe, _ result: SessionResult) throws(CheckpointError) -> [UInt8] {
-        let made = QuantizationConfig.json(recipe, skipped: result.skippedModules, varied: result.variedModules)
-            .text(indentedBy: 2)
+        let made = QuantizationConfig.json(
+            recipe, skipped: result.skippedModules, varied: result.variedModules, dtype: result.report.weightType
+        )
+        .text(indentedBy: 2)
         var changes = [("quantization_config", made)]
         // mlx-lm reads the first of these two, the Hub shows the second.
         if recipe.format == .mlx { changes.insert(("quantization", made), at: 0) }
