@@ -124,8 +124,8 @@ package struct QualityReport: Sendable {
 
     /// What a person should know before using the artifact.
     package var warnings: [String] {
-        findings
-            + [Self.fractionWarning(quantized: quantizedWeights, of: totalWeights), extremeWarning].compactMap { $0 }
+        let few = Self.fractionWarning(quantized: quantizedWeights, of: totalWeights)
+        return findings + [few, extremeWarning].compactMap { $0 }
     }
 
     /// What to tell where squares of weights or errors left the range of float32, so that figures are missing or zero.
@@ -135,9 +135,9 @@ package struct QualityReport: Sendable {
             return sums.squaredError == 0 || QualityFigures(sums).sqnr == nil
         }
         guard let first = extreme.first else { return nil }
-        return
-            "\(first.entry.name)\(extreme.count > 1 ? " and \(extreme.count - 1) more" : ""): the weights are so large or "
-            + "so small that their squares leave float32; mean errors and SQNR are missing or too low."
+        let others = extreme.count > 1 ? " and \(extreme.count - 1) more" : ""
+        return "\(first.entry.name)\(others): the weights are so large or so small that their squares leave float32; "
+            + "mean errors and SQNR are missing or too low."
     }
 
     /// What to tell where less than the expected share of the elements is quantized; nil where it is enough.

@@ -139,6 +139,25 @@ import Testing
         for text in ["nan", "inf", "-101", "ten"] { #expect(code([("method", "nf4"), ("min_sqnr_db", text)]) != nil) }
     }
 
+    @Test(arguments: [1e-35, 1e30])
+    func figuresBeyondFloat32AreWarnedOf(_ scale: Double) throws {
+        let input = safetensors([("far.weight", .f32, [8, 64], bytes(of: gaussian(512, seed: 5, scale: scale)))])
+        let warnings = try SessionRun(input, [("method", "nf4")]).result.report.warnings
+        #expect(warnings.contains { $0.hasPrefix("far.weight: the weights are so") })
+    }
+
+    @Test func routersAreCopiedUnlessTheyAreAskedFor() throws {
+        let routers = ["l.0.mlp.gate.weight", "l.0.block_sparse_moe.gate.weight", "l.0.router.weight"]
+        let input = safetensors(
+            (routers + ["l.0.mlp.gate_proj.weight"]).map { ($0, .f32, [8, 64], bytes(of: gaussian(512, seed: 6))) })
+        func quantized(_ options: [(String, String)]) throws -> [String] {
+            let run = try SessionRun(input, [("method", "nf4")] + options)
+            return run.result.report.tensors.filter { $0.quality != nil }.map(\.entry.name)
+        }
+        #expect(try quantized([]) == ["l.0.mlp.gate_proj.weight"])
+        #expect(try quantized([("include", "*router*")]) == ["l.0.router.weight"])
+    }
+
     @Test func formatsOfOneRequest() throws {
         func list(_ options: [(String, String)]) throws -> [Recipe] {
             try Recipe.list(options: options.map { RecipeOption($0.0, $0.1) })
