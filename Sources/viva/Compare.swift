@@ -6,7 +6,8 @@ struct Compare: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a file's weights in every way and say what each costs and loses.",
         discussion: """
-            Of a large file a sample is measured; the bytes are always those of the whole file.
+            Of a large file a sample is measured; the bytes are always those of the
+            whole file. An asterisk marks the Pareto front of size and loss.
               viva compare model.safetensors --methods nf4,int4
               viva compare w.bin --dtype float32 --shape 4096,4096
             """)
@@ -35,7 +36,7 @@ struct Compare: ParsableCommand {
     @Option(help: "Most bytes that are measured (default 67108864).")
     var sampleBytes: Int?
 
-    @Option(help: "Element type of raw bytes: float64, float32, float16 or bfloat16.")
+    @Option(help: "Element type of raw bytes: float64, float32, float16, bfloat16, float8_e4m3fn or float8_e5m2.")
     var dtype: String?
 
     @Option(help: "Shape of raw bytes, for instance 4096,4096.")

@@ -6,8 +6,9 @@ struct Dequantize: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Turn an artifact back into plain weights.",
         discussion: """
-            Reads safetensors of bitsandbytes (NF4, FP4, LLM.int8), AWQ, compressed-tensors or MLX, whoever wrote them,
-            and writes the weights that those libraries compute with.
+            Reads safetensors of bitsandbytes (NF4, FP4, LLM.int8), AWQ,
+            compressed-tensors or MLX, whoever wrote them, and writes the weights that
+            those libraries compute with.
               viva dequantize model.nf4.safetensors -o model.safetensors --dtype bfloat16
             """)
 

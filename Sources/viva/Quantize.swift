@@ -6,12 +6,13 @@ struct Quantize: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Quantize a file or a model's folder without a server.",
         discussion: """
-            Reads safetensors, npy or npz; raw bytes with --dtype and --shape; '-' is standard input. From a folder
-            with a config.json it makes a new folder that the target library loads.
+            Reads safetensors, npy or npz; raw bytes with --dtype and --shape; '-' is
+            standard input. From a folder with a config.json it makes a new folder that
+            the target library loads.
               viva quantize ./Llama-3.2-1B --method nf4 -o ./Llama-3.2-1B-nf4
-              viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-3.2-1B-w4a16
+              viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-w4a16
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
-              viva quantize w.bin --dtype float32 --shape 4096,4096 --method int8 -o w.int8.safetensors
+              viva quantize w.bin --dtype float32 --shape 512,512 --method int8 -o w.int8
             """)
 
     @Argument(help: "The input file, a model's folder, or - for standard input.")
@@ -32,7 +33,7 @@ struct Quantize: ParsableCommand {
     @Option(help: "With --model-type: whether the output head is the embedding, true or false.")
     var tied: String?
 
-    @Option(help: "INT8 as compressed-tensors: W8A16 (default) or W8A8.")
+    @Option(help: "INT8 as compressed-tensors: W8A16, or W8A8, the default with --target vllm.")
     var scheme: String?
 
     @Option(name: .shortAndLong, help: "The file or folder to write; it appears whole or not at all.")
@@ -52,10 +53,10 @@ struct Quantize: ParsableCommand {
     )
     var groupSize: Int?
 
-    @Option(help: "AWQ: none (default) or keep.")
+    @Option(help: "AWQ: none (default), or keep: search input scales too and store them.")
     var scaling: String?
 
-    @Option(help: "AWQ: activations (default) or none.")
+    @Option(help: "AWQ: activations (default), which lie beside the weights, or none: round to nearest.")
     var calibration: String?
 
     @Option(help: "Quantize only the tensors of this glob (repeatable).")
@@ -75,7 +76,9 @@ struct Quantize: ParsableCommand {
     @Option(help: "Fail if a tensor's largest error is more than this share of its largest weight.")
     var maxRelError: String?
 
-    @Option(help: "Choose INT4 or INT8 and the group size of each tensor so that the file has at most these bytes.")
+    @Option(
+        help: "Choose INT4 or INT8 and the group size of each tensor so that a file has at most these bytes."
+    )
     var budgetBytes: Int?
 
     @Option(help: "The same for this many bits of each weight, for instance 5.")

@@ -6,7 +6,8 @@ struct Serve: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Serve over HTTP until SIGTERM or SIGINT.",
         discussion: """
-            Every option is also read from the environment: --data from VIVA_DATA, --tls-cert from VIVA_TLS_CERT.
+            Every option is also read from the environment: --data from VIVA_DATA,
+            --tls-cert from VIVA_TLS_CERT.
               viva serve --listen 127.0.0.1:8080 --data ./viva-data
             """)
 

@@ -14,6 +14,8 @@ struct Viva: ParsableCommand {
 
             Or without a server:
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
+              viva quantize MODEL_DIR --method int4 --target vllm -o OUT_DIR
+              viva compare model.safetensors
             """,
         version: Engine.version,
         subcommands: [
