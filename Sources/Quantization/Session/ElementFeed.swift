@@ -24,9 +24,6 @@ final class ElementFeed {
         widened = type == .f32 ? [] : [Float](repeating: 0, count: batchUnits * unitElements)
     }
 
-    /// Bytes of an unfinished unit.
-    var carriedBytes: Int { carried.count }
-
     /// Calls `body` with float32 bytes and the number of whole units in them until `bytes` is used up.
     func feed(
         _ bytes: RawSpan, _ kernels: Kernels,
