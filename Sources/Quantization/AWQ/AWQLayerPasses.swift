@@ -106,7 +106,8 @@ extension AWQLayer {
                     let at = ((firstOctet + index) * 8 + refusal.row) * weight.columns + refusal.column
                     throw .outOfRange(tensor: name, index: at, value: refusal.value, limit: refusal.limit)
                 }
-                result.errors.merge(octet.errors)
+                result.errors.add(octet.errors)
+                for (bin, count) in octet.histogram.enumerated() { result.histogram[bin] += count }
                 error += octet.outputError
                 signal += octet.outputSignal
             }

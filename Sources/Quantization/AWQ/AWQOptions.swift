@@ -55,7 +55,9 @@ struct StagedTensor: Sendable {
 /// restored weight is divided by its column's input scale first.
 struct AWQResult: Sendable, Equatable {
     /// The sums over all weights.
-    var errors = AWQErrorSums()
+    var errors = QualitySums()
+    /// How many errors fell into each bin of `ErrorHistogram`.
+    var histogram = [UInt64](repeating: 0, count: ErrorHistogram.bins)
     /// The exponent a of the chosen scales, one of 0, 0.05 ... 0.95; nil where nothing was scaled.
     var chosenRatio: Double?
     /// The scales of the input columns; nil where nothing was scaled.
@@ -63,39 +65,4 @@ struct AWQResult: Sendable, Equatable {
     /// ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² over at most 256 evenly spaced calibration tokens (64 at 16384
     /// columns); nil without activations or signal.
     var outputErrorRelative: Double?
-}
-
-/// Sums over weights x and their restored values y, in Double.
-struct AWQErrorSums: Sendable, Equatable {
-    /// Bins of `histogram`: the 12 bits below the sign of the Float |x − y|.
-    static let binCount = 4096
-
-    /// Σ x².
-    var signal = 0.0
-    /// Σ (x − y)².
-    var squaredError = 0.0
-    /// Σ y².
-    var restoredSquared = 0.0
-    /// Σ |x − y|.
-    var absoluteError = 0.0
-    /// max |x − y|.
-    var maximumError: Float = 0
-    /// max |x|.
-    var maximumSignal: Float = 0
-    /// How many weights were counted.
-    var count = 0
-    /// How many errors fell into each bin; bin = (bits of the Float |x − y|) >> 19.
-    var histogram = [UInt64](repeating: 0, count: binCount)
-
-    /// Adds the sums of other weights.
-    mutating func merge(_ other: AWQErrorSums) {
-        signal += other.signal
-        squaredError += other.squaredError
-        restoredSquared += other.restoredSquared
-        absoluteError += other.absoluteError
-        maximumError = max(maximumError, other.maximumError)
-        maximumSignal = max(maximumSignal, other.maximumSignal)
-        count += other.count
-        for bin in histogram.indices { histogram[bin] += other.histogram[bin] }
-    }
 }

@@ -8,7 +8,9 @@ struct PackedOctet: Sendable {
     var zeros: [UInt32]
     /// Eight float16 scales for each group.
     var scales: [UInt16]
-    var errors = AWQErrorSums()
+    var errors = QualitySums()
+    /// How many errors fell into each bin of `ErrorHistogram`.
+    var histogram: [UInt64] = []
     /// ‖x(w − ŵ)ᵀ‖² and ‖xwᵀ‖² over the output tokens; zero without them.
     var outputError = 0.0
     var outputSignal = 0.0
@@ -72,6 +74,7 @@ struct AWQPacker: Sendable {
             }
         }
         packed.errors = tally.sums
+        packed.histogram = tally.histogram
         measureOutputs(original, restored, into: &packed)
         return packed
     }
@@ -134,7 +137,7 @@ private struct ErrorTally {
     private var maximumError = RowOctet()
     private var maximumSignal = RowOctet()
     private var count = 0
-    private var histogram = [UInt64](repeating: 0, count: AWQErrorSums.binCount)
+    private(set) var histogram = [UInt64](repeating: 0, count: ErrorHistogram.bins)
 
     /// Counts eight weights and their restored values.
     @inline(__always)
@@ -155,16 +158,15 @@ private struct ErrorTally {
     }
 
     /// The lanes added in order.
-    var sums: AWQErrorSums {
-        var sums = AWQErrorSums()
+    var sums: QualitySums {
+        var sums = QualitySums()
         sums.signal = signal.orderedSum
         sums.squaredError = squaredError.orderedSum
         sums.restoredSquared = restoredSquared.orderedSum
         sums.absoluteError = absoluteError.orderedSum
-        sums.maximumError = maximumError.max()
-        sums.maximumSignal = maximumSignal.max()
+        sums.maximumError = Double(maximumError.max())
+        sums.maximumSignal = Double(maximumSignal.max())
         sums.count = count
-        sums.histogram = histogram
         return sums
     }
 }

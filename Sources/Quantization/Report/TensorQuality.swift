@@ -64,17 +64,4 @@ extension TensorQuality {
         p99Error = counts.quantile(0.99)
         errors = counts.octaves
     }
-
-    /// What AWQ measured of one layer.
-    init(_ errors: AWQErrorSums, counts: ErrorCounts) {
-        var sums = QualitySums()
-        sums.count = errors.count
-        sums.signal = errors.signal
-        sums.squaredError = errors.squaredError
-        sums.restoredSquared = errors.restoredSquared
-        sums.absoluteError = errors.absoluteError
-        sums.maximumError = Double(errors.maximumError)
-        sums.maximumSignal = Double(errors.maximumSignal)
-        self.init(sums: sums, counts: counts)
-    }
 }

@@ -153,9 +153,9 @@ struct TensorStage {
             placement: placement, scratchBase: scratch.base)
         let result = try layer.run(scratch: workplace.scratch, output: workplace.output)
         var counts = ErrorCounts()
-        counts.add(result.errors.histogram)
+        counts.add(result.histogram)
         return EncodedTensor(
-            quality: TensorQuality(result.errors, counts: counts), counts: counts, scaleRatio: result.chosenRatio,
+            quality: TensorQuality(sums: result.errors, counts: counts), counts: counts, scaleRatio: result.chosenRatio,
             outputError: result.outputErrorRelative)
     }
 

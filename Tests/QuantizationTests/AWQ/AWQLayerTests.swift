@@ -77,7 +77,7 @@ struct AWQLayerTests {
         let read = restored(kept, groupSize: 32).enumerated().map { $1 / scales[$0 % columns] }
         let errors = zip(weight, read).map { Double($0) - Double($1) }
         #expect(abs(result.errors.squaredError / errors.reduce(0) { $0 + $1 * $1 } - 1) < 1e-12)
-        #expect(result.errors.maximumError == zip(weight, read).map { abs($0 - $1) }.max())
+        #expect(result.errors.maximumError == zip(weight, read).map { Double(abs($0 - $1)) }.max())
         let change = outputs(zip(weight, read).map { $0 - $1 }, tokens, columns: columns)
         let signal = outputs(weight, tokens, columns: columns)
         let expected = change.reduce(0) { $0 + $1 * $1 } / signal.reduce(0) { $0 + $1 * $1 }
