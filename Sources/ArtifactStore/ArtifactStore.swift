@@ -24,6 +24,7 @@ package final class ArtifactStore: Sendable {
     private let lock: Descriptor
     /// The first failed fsync of `artifacts/`: renames before it may be lost, so nothing is published after it.
     private let lost = Mutex<StoreError?>(nil)
+    private let turns = IdentifierTurns()
 
     /// Opens the store, creating its folders with mode 0700, taking its lock and emptying `staging/`.
     ///
@@ -101,6 +102,15 @@ package final class ArtifactStore: Sendable {
             try discard(staged.name)
             staged.markGone()
         }
+    }
+
+    /// Calls `body`, which changes the files of `ids` and what is recorded of them, while no other such call does.
+    ///
+    /// Not to be nested: a second turn would wait for the first.
+    package func inTurn<Outcome: Sendable, Failure: Error>(
+        _ ids: [String], _ body: () throws(Failure) -> Outcome
+    ) throws(Failure) -> Outcome {
+        try turns.take(ids, body)
     }
 
     /// Opens a part of a published artifact.

@@ -39,18 +39,20 @@ struct ArtifactHandlers: Sendable {
     }
 
     func remove(_ request: inout Request) throws(Problem) -> Response {
-        let record = try record(request)
-        let isRemoved: Bool
-        do throws(CatalogueError) {
-            isRemoved = try catalogue.remove(record.id, owner: Self.owner)
-        } catch {
-            throw Problem(error)
-        }
-        guard isRemoved else { throw Problem.notFound(record.id) }
-        do throws(StoreError) {
-            try store.remove(record.id)
-        } catch {
-            throw Problem(error)
+        let id = try record(request).id
+        try store.inTurn([id]) { () throws(Problem) in
+            let isRemoved: Bool
+            do throws(CatalogueError) {
+                isRemoved = try catalogue.remove(id, owner: Self.owner)
+            } catch {
+                throw Problem(error)
+            }
+            guard isRemoved else { throw Problem.notFound(id) }
+            do throws(StoreError) {
+                try store.remove(id)
+            } catch {
+                throw Problem(error)
+            }
         }
         return Response(status: .noContent)
     }
@@ -58,7 +60,7 @@ struct ArtifactHandlers: Sendable {
     func content(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
         return try .file(
-            request.head, Self.open(record, store), contentType: QuantizeRequest.safetensors,
+            request.head, Self.open(record, store, catalogue), contentType: QuantizeRequest.safetensors,
             etag: Self.entityTag(record), fields: Self.contentFields(record))
     }
 
@@ -73,7 +75,7 @@ struct ArtifactHandlers: Sendable {
         do throws(StoreError) {
             return .json(try store.open(record.id, .report).bytes())
         } catch {
-            throw Problem(error)
+            throw Self.unopened(record, error, catalogue)
         }
     }
 
@@ -86,7 +88,7 @@ struct ArtifactHandlers: Sendable {
             length = file.length
             bytes = try file.bytes(atMost: ReportDocument.maximumBytes)
         } catch {
-            throw Problem(error)
+            throw Self.unopened(record, error, catalogue)
         }
         do throws(CatalogueError) {
             relatives = try catalogue.artifacts(
@@ -133,17 +135,29 @@ struct ArtifactHandlers: Sendable {
     }
 
     /// The artifact's file for an answer.
-    static func open(_ record: ArtifactRecord, _ store: ArtifactStore) throws(Problem) -> FileBody {
+    static func open(
+        _ record: ArtifactRecord, _ store: ArtifactStore, _ catalogue: Catalogue
+    ) throws(Problem) -> FileBody {
         let descriptor: Int32
         do throws(StoreError) {
             descriptor = try store.open(record.id, .content).takeDescriptor()
         } catch {
-            throw Problem(error)
+            throw unopened(record, error, catalogue)
         }
         do {
             return try FileBody(owning: descriptor)
         } catch {
             throw Problem(.internalServerError, code: "storage.failed", detail: "The artifact's file cannot be sent.")
+        }
+    }
+
+    /// The answer when a file of `record` does not open: 404 when the artifact was removed since the row was read.
+    static func unopened(_ record: ArtifactRecord, _ error: StoreError, _ catalogue: Catalogue) -> Problem {
+        guard case .notFound = error else { return Problem(error) }
+        do throws(CatalogueError) {
+            return try catalogue.artifact(record.id, owner: owner) == nil ? .notFound(record.id) : Problem(error)
+        } catch {
+            return Problem(error)
         }
     }
 

@@ -112,9 +112,21 @@ struct QuantizeHandler: Sendable {
         _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making], _ budget: BudgetOutcome?
     ) throws(Problem) -> [(record: ArtifactRecord, isNew: Bool)] {
         let input = "sha256:\(outcome.inputDigest.hex)"
+        var ids: [String] = []
+        for making in makings {
+            ids.append(try Self.identifier(input: input, recipe: making.recipe, budget: budget?.budget))
+        }
+        return try store.inTurn(ids) { () throws(Problem) in
+            try publish(outcome, wanted, makings, budget, input: input, as: ids)
+        }
+    }
+
+    private func publish(
+        _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making], _ budget: BudgetOutcome?,
+        input: String, as ids: [String]
+    ) throws(Problem) -> [(record: ArtifactRecord, isNew: Bool)] {
         var made: [(record: ArtifactRecord, isNew: Bool)] = []
-        for (making, result) in zip(makings, outcome.results) {
-            let id = try Self.identifier(input: input, recipe: making.recipe, budget: budget?.budget)
+        for ((making, result), id) in zip(zip(makings, outcome.results), ids) {
             if let known = try known(id) {
                 made.append((known, false))
                 continue
@@ -200,7 +212,7 @@ struct QuantizeHandler: Sendable {
         var fields: HTTPFields = [.location: "/v1/artifacts/\(record.id)"]
         fields[.serverTiming] = timing
         guard isInline else { return .json(Array(record.manifest.utf8), status: status, fields: fields) }
-        let file = try ArtifactHandlers.open(record, store)
+        let file = try ArtifactHandlers.open(record, store, catalogue)
         for field in ArtifactHandlers.contentFields(record) { fields[field.name] = field.value }
         fields[.contentType] = QuantizeRequest.safetensors
         fields[.eTag] = ArtifactHandlers.entityTag(record)

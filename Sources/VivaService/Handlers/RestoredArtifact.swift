@@ -23,7 +23,7 @@ extension ArtifactHandlers {
                 return RestoredArtifact(
                     try RestoringSession(source: artifact, elements: elements, memory: memory))
             } catch let error as StoreError {
-                throw Problem(error)
+                throw Self.unopened(record, error, catalogue)
             } catch let error as QuantizationError {
                 throw Problem(error)
             } catch {
