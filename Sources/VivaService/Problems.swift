@@ -52,7 +52,8 @@ extension Problem {
         case .gate(let name, let value, let bound, let tensor):
             self.init(
                 .unprocessableContent, code: "gate.\(name)", title: "A tensor loses more than the request allows",
-                detail: "\(name) is \(bound); '\(tensor)' has \(value), \((value - bound).magnitude) short of it.",
+                detail: "\(name) is \(bound); '\(tensor)' has \(Self.rounded(value)), \(Self.rounded((value - bound).magnitude)) "
+                    + (value < bound ? "too little." : "too much."),
                 members: [
                     ("tensor", .string(tensor)), ("value", .double(value)), ("bound", .double(bound)),
                 ])
@@ -77,6 +78,9 @@ extension Problem {
         case .session(let error): self.init(error)
         }
     }
+
+    /// Four digits behind the point, for people.
+    private static func rounded(_ figure: Double) -> Double { (figure * 10_000).rounded() / 10_000 }
 
     private init(_ error: TensorFormatError) {
         var members: [(String, ProblemValue)] = []

@@ -7,6 +7,9 @@ package struct Gates: Sendable, Hashable {
     /// The greatest max|x − x̂| / max|x| of every quantized tensor.
     package let maximumRelativeError: Double?
 
+    /// Whether there is no gate at all.
+    package var areOpen: Bool { minimumSQNR == nil && maximumRelativeError == nil }
+
     init(_ reader: inout OptionReader) throws(QuantizationError) {
         minimumSQNR = try reader.number("min_sqnr_db", in: -100...1000)
         maximumRelativeError = try reader.number("max_rel_error", in: 0...1000)
@@ -14,7 +17,7 @@ package struct Gates: Sendable, Hashable {
 
     /// Throws `gate` when a tensor lost more than it may; a figure that is an upper bound counts as it stands.
     func check(_ quality: TensorQuality?, tensor: String) throws(QuantizationError) {
-        guard let quality, minimumSQNR != nil || maximumRelativeError != nil else { return }
+        guard let quality, !areOpen else { return }
         let figures = QualityFigures(quality.sums)
         if let minimumSQNR, let sqnr = figures.sqnr, sqnr < minimumSQNR {
             throw .gate(name: "min_sqnr_db", value: sqnr, bound: minimumSQNR, tensor: tensor)

@@ -34,6 +34,9 @@ struct FilePlanHandler: Sendable {
         try QuantizeRequest.refuseMultipart(request.head)
         let (query, recipes) = try Query.withRecipes(
             Query.items(request.head), known: Self.names, varied: Recipe.sizeOptions)
+        guard recipes.allSatisfy(\.gates.areOpen) else {
+            throw Query.invalid("A plan measures no loss: min_sqnr_db and max_rel_error belong to /v1/quantize.")
+        }
         let gpus = try GPU.asked(query)
         let need = try CacheNeed(query, known: nil)
         let declaration = try QuantizeRequest.declaration(dtype: query.text("dtype"), shape: query.text("shape"))
