@@ -44,7 +44,4 @@ struct CoderCrew<Coder: AnyObject & Sendable> {
 
     /// Every coder, for what they have counted.
     func forEach(_ body: (Coder) -> Void) { coders.forEach(body) }
-
-    /// The coder of what is left over at the end of a tensor.
-    var first: Coder { coders[0] }
 }

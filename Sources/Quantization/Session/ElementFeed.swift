@@ -58,20 +58,6 @@ final class ElementFeed {
         }
     }
 
-    /// The same for bytes that the caller has held.
-    func cut(
-        _ held: Span<UInt8>, _ body: (RawSpan, Int) throws(QuantizationError) -> Void
-    ) throws(QuantizationError) {
-        try cut(unsafe held.bytes, body)
-    }
-
-    /// Calls `body` with the stored elements of the unfinished last unit and their number, if there are any.
-    func cutRest(_ body: (RawSpan, Int) throws(QuantizationError) -> Void) throws(QuantizationError) {
-        guard !carried.isEmpty else { return }
-        let rest = carried
-        try body(unsafe rest.span.bytes, carried.count / (type.bitWidth / 8))
-    }
-
     /// Calls `body` with float32 bytes and the number of whole units in them until `bytes` is used up.
     func feed(
         _ bytes: RawSpan, _ kernels: Kernels,
@@ -94,9 +80,10 @@ final class ElementFeed {
     func flush(
         _ kernels: Kernels, _ body: (RawSpan, Int) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
-        try cutRest { (stored, elements) throws(QuantizationError) in
-            try widened.read(stored, kernels) { (x) throws(QuantizationError) in try body(x, elements) }
-        }
+        guard !carried.isEmpty else { return }
+        let rest = carried
+        let elements = carried.count / (type.bitWidth / 8)
+        try widened.read(unsafe rest.span.bytes, kernels) { (x) throws(QuantizationError) in try body(x, elements) }
     }
 }
 

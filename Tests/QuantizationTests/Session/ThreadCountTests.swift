@@ -5,15 +5,12 @@ import Testing
 
 /// The same bytes, the same report and the same refusal at any number of threads.
 @Suite struct ThreadCountTests {
-    /// Groups, rows and nested groups that end inside a piece, and pieces that end inside them.
+    /// Groups and rows that end inside a piece, and pieces that end inside them.
     private static let pieces = [Int.max, 524_288, 300_001]
     private static let recipes: [[(String, String)]] = [
         [("method", "int4")], [("method", "int4"), ("mode", "reference"), ("group_size", "32")],
         [("method", "int4"), ("format", "mlx")], [("method", "fp8")],
         [("method", "int8"), ("format", "compressed-tensors")],
-        [("method", "nf4")], [("method", "nf4"), ("double_quant", "false")],
-        [("method", "nf4"), ("block_size", "256")], [("method", "nf4"), ("mode", "reference")],
-        [("method", "int8")],
     ]
 
     private func limits(_ threads: Int) -> SessionLimits {
@@ -22,7 +19,7 @@ import Testing
         return limits
     }
 
-    /// A weight of more than two batches of eight threads at -O0's patience; its last group of NF4 is short.
+    /// Two weights that end inside a batch.
     private func input(_ type: ElementType, _ values: [Float]) -> [UInt8] {
         let stored =
             type == .bf16
@@ -35,7 +32,7 @@ import Testing
 
     @Test(arguments: recipes.indices, [ElementType.f32, .bf16])
     func artifactAndReportDoNotTell(_ index: Int, _ type: ElementType) throws {
-        let input = input(type, gaussian(205 * 1024, seed: 70, scale: 0.02))
+        let input = input(type, gaussian(140 * 1024, seed: 70, scale: 0.02))
         let one = try SessionRun(input, Self.recipes[index], pieceBytes: Self.pieces[1], limits: limits(1))
         for (threads, piece) in zip([2, 3, 8, 8], Self.pieces + [70_000]) {
             let run = try SessionRun(input, Self.recipes[index], pieceBytes: piece, limits: limits(threads))
