@@ -13,6 +13,7 @@ RUN swift package resolve
 COPY openapi.yaml ./
 COPY Sources ./Sources
 COPY Tests ./Tests
+COPY Benchmarks ./Benchmarks
 RUN swift build -c release --product viva --static-swift-stdlib \
     && install -D -m 0755 "$(swift build -c release --static-swift-stdlib --show-bin-path)/viva" /out/app/viva \
     && install -D -m 0755 /usr/libexec/swift/linux/swift-backtrace-static /out/app/swift-backtrace-static \

@@ -36,12 +36,10 @@ step "COPY Package.swift ./"
 cp "$work/clone/Package.swift" .
 step "swift package resolve"
 swift package resolve
-step "COPY openapi.yaml ./"
-cp "$work/clone/openapi.yaml" .
-step "COPY Sources ./Sources"
-cp -a "$work/clone/Sources" .
-step "COPY Tests ./Tests"
-cp -a "$work/clone/Tests" .
+# Every other file that the build stage copies, as the Dockerfile lists them.
+while read -r _ source _; do
+    [ "$source" = Package.swift ] || { step "COPY $source"; cp -a "$work/clone/$source" .; }
+done < <(grep '^COPY [^-]' "$root/Dockerfile")
 rm -rf Tests/Fixtures
 build=(swift build -c release --product viva --static-swift-stdlib)
 step "${build[*]}"

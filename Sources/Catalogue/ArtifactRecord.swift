@@ -2,10 +2,15 @@
 package struct ArtifactRecord: Sendable, Equatable {
     /// The identifier, unique over all owners.
     package let id: String
+    /// Whose it is: nobody else sees it.
     package let owner: String
+    /// What its sender calls it.
     package let name: String?
+    /// The method of its recipe, as in the contract.
     package let method: String
+    /// The format of its recipe, as in the contract.
     package let format: String
+    /// The mode of its recipe, as in the contract.
     package let mode: String
     /// The digest of the received bytes, as `sha256:<hex>`.
     package let inputDigest: String

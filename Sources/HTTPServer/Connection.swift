@@ -70,11 +70,6 @@ struct Connection: ~Copyable, Sendable {
     /// Whether bytes wait to be looked at that no poller reports.
     var hasUnseenBytes: Bool { !input.isEmpty || transport.hasPending }
 
-    /// Whether the answer under way is the last one.
-    var isClosing: Bool {
-        if case .closing = stage { true } else { false }
-    }
-
     /// Sends what can be sent without waiting; true when all of `output` is gone.
     mutating func flush() throws(SocketError) -> Bool {
         if output.isEmpty { return true }

@@ -78,20 +78,6 @@ package struct RequestBody: ~Copyable {
         }
     }
 
-    /// Reads the whole body; throws 413 beyond `limit` bytes.
-    package mutating func collect(limit: Int) throws(Problem) -> [UInt8] {
-        if let declaredLength, declaredLength > limit { throw Self.tooLarge(limit) }
-        var bytes = [UInt8]()
-        bytes.reserveCapacity(declaredLength ?? 0)
-        var chunk = InputBuffer(capacity: min(64 << 10, max(1, declaredLength ?? 64 << 10)))
-        while true {
-            let count = try chunk.fill { room throws(Problem) in try read(into: &room) }
-            if count == 0 { return bytes }
-            guard count <= limit - bytes.count else { throw Self.tooLarge(limit) }
-            chunk.moveAll(to: &bytes)
-        }
-    }
-
     private mutating func begin() throws(Problem) {
         switch phase {
         case .reading: return

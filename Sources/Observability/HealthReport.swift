@@ -4,10 +4,12 @@ package struct HealthReport: Sendable, Equatable {
     package struct Check: Sendable, Equatable {
         /// A short stable name, for instance `disk`.
         package let name: String
+        /// Whether it is as it should be.
         package let ok: Bool
         /// The evidence for people, empty when there is nothing to say.
         package let detail: String
 
+        /// Takes every field as it is.
         package init(name: String, ok: Bool, detail: String = "") {
             self.name = name
             self.ok = ok
@@ -15,8 +17,10 @@ package struct HealthReport: Sendable, Equatable {
         }
     }
 
+    /// In the order in which they are told.
     package let checks: [Check]
 
+    /// A report of these checks.
     package init(checks: [Check]) {
         self.checks = checks
     }

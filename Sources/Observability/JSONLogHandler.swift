@@ -7,8 +7,11 @@ package import Logging
 /// name of one of the four fields becomes `metadata.<key>`, so no key appears twice. A line break inside a value is
 /// escaped: nothing a client sends can forge a line.
 package struct JSONLogHandler: LogHandler {
+    /// The lowest level that is written.
     package var logLevel: Logger.Level
+    /// What every line of this logger carries.
     package var metadata: Logger.Metadata = [:]
+    /// What the task at hand adds to a line.
     package var metadataProvider: Logger.MetadataProvider?
 
     private let label: String

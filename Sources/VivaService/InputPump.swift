@@ -20,12 +20,6 @@ struct InputPump {
         let finishing: Duration
     }
 
-    /// Why an input did not become an artifact.
-    enum Failure<Receive: Error>: Error {
-        case receive(Receive)
-        case session(QuantizationError)
-    }
-
     private let queue: QuantizingQueue
     private let hash: InputHash
 
@@ -42,21 +36,14 @@ struct InputPump {
     /// Calls `receive` until it returns 0, then ends the sessions.
     func run<Receive: Error>(
         _ receive: (inout MutableRawSpan) throws(Receive) -> Int
-    ) throws(Failure<Receive>) -> Outcome {
+    ) throws(TransferError<Receive>) -> Outcome {
         let clock = ContinuousClock()
         let start = clock.now
         var total = 0
-        do throws(TransferError<Receive>) {
-            while true {
-                let count = try queue.take(receive)
-                if count == 0 { break }
-                total += count
-            }
-        } catch {
-            switch error {
-            case .receive(let error): throw .receive(error)
-            case .session(let error): throw .session(error)
-            }
+        while true {
+            let count = try queue.take(receive)
+            if count == 0 { break }
+            total += count
         }
         let received = clock.now
         queue.settle()

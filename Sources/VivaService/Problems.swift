@@ -17,10 +17,9 @@ extension Problem {
             self.init(status, code: code, title: "The recipe is not valid", detail: detail)
         case .container(let error): self.init(error)
         case .truncated(let expected, let received):
-            self.init(
-                .badRequest, code: "input.truncated", title: "The input ends too early",
-                detail: "The header announces \(expected) bytes, \(received) arrived.",
-                members: [("expected_bytes", .integer(expected)), ("received_bytes", .integer(received))])
+            self = .truncated(
+                expected, received, title: "The input ends too early",
+                detail: "The header announces \(expected) bytes, \(received) arrived.")
         case .trailingBytes(let expected):
             self.init(
                 .badRequest, code: "input.trailing_bytes", title: "The input goes on after its last tensor",
@@ -40,13 +39,7 @@ extension Problem {
                     ("limit", .double(Double(limit))),
                 ])
         case .limit(let name, let value, let limit, let tensor):
-            self.init(
-                .contentTooLarge, code: "limit.\(name)", title: "A limit is exceeded",
-                detail: "\(name) is \(value), the limit is \(limit).",
-                members: [
-                    ("limit_name", .string(name)), ("value", .integer(value)), ("limit", .integer(limit)),
-                    ("tensor", tensor.map { .string($0) } ?? .null),
-                ])
+            self = .exceeded(name, value: value, limit: limit, tensor: tensor)
         case .busy(let wanted):
             self.init(
                 .serviceUnavailable, code: "server.memory", title: "Other inputs hold the memory",
@@ -55,13 +48,7 @@ extension Problem {
             self.init(
                 .unprocessableContent, code: "input.nothing_to_quantize", title: "Nothing to quantize", detail: detail)
         case .budget(let name, let value, let smallest):
-            self.init(
-                .unprocessableContent, code: "budget.too_small", title: "The budget is too small",
-                detail: "\(name) is \(Self.plain(value)); the smallest artifact has \(Self.plain(smallest)), "
-                    + "\(Self.plain(smallest - value)) more.",
-                members: [
-                    ("budget", .double(value)), ("smallest", .double(smallest)), ("missing", .double(smallest - value)),
-                ])
+            self = .tooSmall(name, budget: value, smallest: smallest)
         case .gate(let name, let value, let bound, let tensor):
             self.init(
                 .unprocessableContent, code: "gate.\(name)", title: "A tensor loses more than the request allows",
@@ -83,6 +70,14 @@ extension Problem {
         }
     }
 
+    /// The answer to a body that did not arrive, or that its session refused.
+    init(_ error: TransferError<Problem>) {
+        switch error {
+        case .receive(let problem): self = problem
+        case .session(let error): self.init(error)
+        }
+    }
+
     private init(_ error: TensorFormatError) {
         var members: [(String, ProblemValue)] = []
         if let offset = error.offset { members.append(("offset", .integer(offset))) }
@@ -91,6 +86,33 @@ extension Problem {
         self.init(
             isLimit ? .contentTooLarge : .badRequest, code: error.code, title: "The input is malformed",
             detail: error.detail, members: members)
+    }
+
+    /// An input of which `expected` bytes were needed.
+    static func truncated(_ expected: Int, _ received: Int, title: String, detail: String) -> Problem {
+        Problem(
+            .badRequest, code: "input.truncated", title: title, detail: detail,
+            members: [("expected_bytes", .integer(expected)), ("received_bytes", .integer(received))])
+    }
+
+    private static func exceeded(_ name: String, value: Int, limit: Int, tensor: String?) -> Problem {
+        Problem(
+            .contentTooLarge, code: "limit.\(name)", title: "A limit is exceeded",
+            detail: "\(name) is \(value), the limit is \(limit).",
+            members: [
+                ("limit_name", .string(name)), ("value", .integer(value)), ("limit", .integer(limit)),
+                ("tensor", tensor.map { .string($0) } ?? .null),
+            ])
+    }
+
+    private static func tooSmall(_ name: String, budget: Double, smallest: Double) -> Problem {
+        Problem(
+            .unprocessableContent, code: "budget.too_small", title: "The budget is too small",
+            detail: "\(name) is \(plain(budget)); the smallest artifact has \(plain(smallest)), "
+                + "\(plain(smallest - budget)) more.",
+            members: [
+                ("budget", .double(budget)), ("smallest", .double(smallest)), ("missing", .double(smallest - budget)),
+            ])
     }
 
     /// Codes that mean a named limit rather than malformed bytes.

@@ -14,6 +14,15 @@ final class StagedStorage: ScratchStorage {
         self.file = file
     }
 
+    /// Opens a file for a session, to which a failure of the store is one of the storage.
+    static func opening(_ open: () throws(StoreError) -> StagedFile) throws(StorageFailure) -> StagedStorage {
+        do throws(StoreError) {
+            return StagedStorage(try open())
+        } catch {
+            throw failure("open", error)
+        }
+    }
+
     func write(_ bytes: RawSpan, at offset: Int) throws(StorageFailure) {
         do throws(StoreError) {
             try file.write(bytes, at: offset)

@@ -113,7 +113,7 @@ private func testRouter(gate: Gate, file: String) -> Router {
                 .json(Array(("[" + String(repeating: "\"word\",", count: 2000) + "1]").utf8))
             },
             Route(.post, "/echo", .inline) { request throws(Problem) in
-                Response(status: .ok, body: .bytes(try request.body.collect(limit: 1 << 20)))
+                Response(status: .ok, body: .bytes(try wholeBody(&request)))
             },
             Route(.put, "/sum", .worker) { request throws(Problem) in try sum(&request) },
             Route(.put, "/small", .worker, maxBodyBytes: 1000) { request throws(Problem) in try sum(&request) },
@@ -186,16 +186,19 @@ final class Countdown: BodyProducer, @unchecked Sendable {
 
 /// Reads the body in large steps; answers its length and the sum of its bytes.
 private func sum(_ request: inout Request) throws(Problem) -> Response {
+    let bytes = try wholeBody(&request)
+    let total = bytes.reduce(0) { $0 + Int($1) }
+    return Response(status: .ok, body: .bytes(Array("\(bytes.count) \(total)".utf8)))
+}
+
+private func wholeBody(_ request: inout Request) throws(Problem) -> [UInt8] {
     var buffer = [UInt8](repeating: 0, count: 1 << 20)
-    var length = 0
-    var total = 0
+    var body: [UInt8] = []
     while true {
         var span = buffer.mutableSpan
         var bytes = unsafe span.mutableBytes
         let count = try request.body.read(into: &bytes)
-        if count == 0 { break }
-        length += count
-        for index in 0..<count { total += Int(buffer[index]) }
+        if count == 0 { return body }
+        body += buffer[..<count]
     }
-    return Response(status: .ok, body: .bytes(Array("\(length) \(total)".utf8)))
 }

@@ -30,15 +30,6 @@ struct AWQLayer {
         return nil
     }
 
-    /// What some readers or writers of the format would refuse although others take it; nil if nothing.
-    static func shapeWarning(rows: Int, columns: Int, groupSize: Int) -> String? {
-        if rows % 32 != 0 { return "AutoAWQ's own packer needs output channels in multiples of 32, not \(rows)" }
-        if rows % 64 != 0 || columns % 128 != 0 {
-            return "Marlin kernels want output channels in multiples of 64 and input channels in multiples of 128"
-        }
-        return nil
-    }
-
     /// Bytes of scratch storage that a run uses from `scratchBase`; the shape must have no `shapeProblem`.
     var scratchByteCount: Int { planes.reduce(moments.byteCount) { $0 + $1.byteCount } }
 

@@ -63,9 +63,6 @@ struct AWQResult: Sendable, Equatable {
     /// ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² over at most 256 evenly spaced calibration tokens (64 at 16384
     /// columns); nil without activations or signal.
     var outputErrorRelative: Double?
-
-    /// The signal-to-noise ratio of the layer's output as a power ratio, the inverse of `outputErrorRelative`.
-    var outputSQNR: Double? { outputErrorRelative.flatMap { $0 > 0 ? 1 / $0 : nil } }
 }
 
 /// Sums over weights x and their restored values y, in Double.

@@ -96,7 +96,7 @@ package struct ArtifactLayout: Sendable {
         let variants = recipe.variants
         self.variants = variants
         let used = Set(selected.treatments.compactMap(\.variant)).sorted()
-        let mix = [Recipe.warning(ofMixing: used.map { variants[$0] })].compactMap { $0 }
+        let mix = Recipe.warning(ofMixing: used.map { variants[$0] }).map { [$0] } ?? []
         chosen = selected.treatments.map { UInt16(truncatingIfNeeded: $0.variant ?? 0) }
         try Self.checkCalibration(input.entries, selected.treatments, variants, limits)
         var builder = LayoutBuilder()
@@ -116,15 +116,7 @@ package struct ArtifactLayout: Sendable {
         states = builder.states
         warnings = Self.told(mix + selected.warnings + builder.warnings, atMost: limits.maximumWarnings)
         metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
-        let stateBytes = states.reduce(0) { $0 + $1.contents.maximumBytes }
-        let header = Self.serialize(
-            parts: parts, states: states, stateBytes: states.map(\.contents.maximumBytes), metadata: metadata,
-            digest: Self.unknownDigest, base: -stateBytes)
-        let start = (8 + header.count + stateBytes + Self.alignment - 1) / Self.alignment * Self.alignment
-        guard start - 8 <= limits.maximumArtifactHeaderBytes else {
-            throw .limit(
-                name: "artifact_header_bytes", value: start - 8, limit: limits.maximumArtifactHeaderBytes, tensor: nil)
-        }
+        let start = try Self.dataStart(parts, states, metadata, limits)
         dataStart = start
         self.parts = parts.map { part in
             var part = part
@@ -162,6 +154,22 @@ package struct ArtifactLayout: Sendable {
             base: dataStart - stateBytes)
         let header = SafetensorsHeader.file(prefixing: json, paddedTo: dataStart - 8 - stateBytes)
         return header + stateTexts.joined()
+    }
+
+    /// Where the data begins: behind the header and every state at its longest.
+    private static func dataStart(
+        _ parts: [Part], _ states: [State], _ metadata: [MetadataItem], _ limits: SessionLimits
+    ) throws(QuantizationError) -> Int {
+        let stateBytes = states.reduce(0) { $0 + $1.contents.maximumBytes }
+        let header = serialize(
+            parts: parts, states: states, stateBytes: states.map(\.contents.maximumBytes), metadata: metadata,
+            digest: unknownDigest, base: -stateBytes)
+        let start = (8 + header.count + stateBytes + alignment - 1) / alignment * alignment
+        guard start - 8 <= limits.maximumArtifactHeaderBytes else {
+            throw .limit(
+                name: "artifact_header_bytes", value: start - 8, limit: limits.maximumArtifactHeaderBytes, tensor: nil)
+        }
+        return start
     }
 
     /// The header's JSON; `base` is the absolute offset of the data buffer's start.

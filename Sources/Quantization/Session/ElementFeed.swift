@@ -30,9 +30,6 @@ final class ElementFeed {
         widened = WidenedElements(of: type)
     }
 
-    /// Bytes of an unfinished unit.
-    var carriedBytes: Int { carried.count }
-
     /// Calls `body` with stored elements and the number of whole units in them until `bytes` is used up.
     func cut(
         _ bytes: RawSpan, _ body: (RawSpan, Int) throws(QuantizationError) -> Void

@@ -19,8 +19,6 @@ package struct ZipMember: Sendable, Equatable {
 
     /// Bytes of a local header without name and extra fields.
     package static let localBytes = 30
-    /// Bytes of the longest data descriptor.
-    package static let longestDescriptor = 24
     /// What numpy puts behind an array's name.
     static let suffix = ".npy"
 

@@ -81,11 +81,7 @@ package struct CommandLineQuantizer {
             engine: Engine.name, output: StagedStorage(staged),
             staged: StagedStorage(try StagedFile.anonymous(in: folder)),
             openScratch: { () throws(StorageFailure) in
-                do throws(StoreError) {
-                    return StagedStorage(try StagedFile.anonymous(in: folder))
-                } catch {
-                    throw StagedStorage.failure("open", error)
-                }
+                try StagedStorage.opening { () throws(StoreError) in try StagedFile.anonymous(in: folder) }
             })
         let made = try BudgetRun(session).run { (span) throws(StoreError) in try file.read(into: &span) }
         let digest = made.pumped.inputDigest.hex
@@ -116,11 +112,7 @@ package struct CommandLineQuantizer {
         ArchiveIntake(
             codec: ZlibArchiveCodec(), declaredBytes: declaredBytes,
             openScratch: { () throws(StorageFailure) in
-                do throws(StoreError) {
-                    return StagedStorage(try StagedFile.anonymous(in: folder(of: output)))
-                } catch {
-                    throw StagedStorage.failure("open", error)
-                }
+                try StagedStorage.opening { () throws(StoreError) in try StagedFile.anonymous(in: folder(of: output)) }
             })
     }
 
@@ -132,7 +124,7 @@ package struct CommandLineQuantizer {
         let page = try ReportPage(
             card: card, report: ReportDocument(report, length: report.count), relatives: [],
             loading: LoadingSteps(
-                card: card, config: ManifestReader.object("quantization_config", in: manifest), isServed: false)
+                card: card, config: try ManifestReader.text(of: "quantization_config", in: manifest), isServed: false)
         ).page
         return Array(try page.markup().text.utf8)
     }

@@ -34,7 +34,7 @@ struct LocalRun {
             let pump = try InputPump(sessions: [session], intake: intake, inputBytes: file.length, pool: pool)
             let outcome = try pump.run { (span) throws(ReadFailure) in try read(file, &span) }
             return (outcome.results[0], outcome.inputBytes, outcome.inputDigest)
-        } catch let error as InputPump.Failure<ReadFailure> {
+        } catch let error as TransferError<ReadFailure> {
             switch error {
             case .receive(.interrupted): throw .interrupted
             case .receive(.store(let error)): throw .failed("\(error)")

@@ -35,11 +35,8 @@ struct ReportText {
 
     /// The rows of the tensors that lost most, with the table's head.
     static func worst(_ report: QualityReport, atMost limit: Int) -> [String] {
-        let measured = report.tensors.compactMap { tensor in
-            tensor.quality.flatMap { QualityFigures($0.sums).sqnr }.map { (tensor, $0) }
-        }
-        let worst = measured.sorted { $0.1 < $1.1 }.prefix(limit)
-        return worst.isEmpty ? [] : aligned([["lowest SQNR"] + head.dropFirst()] + worst.map { row($0.0) })
+        let worst = report.worst(atMost: limit)
+        return worst.isEmpty ? [] : aligned([["lowest SQNR"] + head.dropFirst()] + worst.map { row($0.tensor) })
     }
 
     /// One line: bytes, bits, and the quality of all quantized tensors together.

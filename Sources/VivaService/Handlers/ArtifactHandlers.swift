@@ -112,8 +112,12 @@ struct ArtifactHandlers: Sendable {
 
     func config(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
-        let config = ManifestReader.object("quantization_config", in: record.manifest) ?? "null"
-        return .json(Array("{\"quantization_config\": \(config)}\n".utf8))
+        do {
+            let config = try ManifestReader.text(of: "quantization_config", in: record.manifest) ?? "null"
+            return .json(Array("{\"quantization_config\": \(config)}\n".utf8))
+        } catch {
+            throw Problem(unreadable: error)
+        }
     }
 
     /// The artifact that a request names; its query may have been read before.

@@ -25,11 +25,7 @@ extension QuantizeHandler {
                 declaredBytes: request.body.declaredLength, engine: Engine.name, limits: limits,
                 output: StagedStorage(staged.content), staged: StagedStorage(input),
                 openScratch: { [store] () throws(StorageFailure) in
-                    do throws(StoreError) {
-                        return StagedStorage(try store.scratch())
-                    } catch {
-                        throw StagedStorage.failure("open", error)
-                    }
+                    try StagedStorage.opening { () throws(StoreError) in try store.scratch() }
                 }, memory: memory,
                 reserve: { (bytes) throws(QuantizationError) in try reservation.add(bytes) })
         } catch {
@@ -45,10 +41,7 @@ extension QuantizeHandler {
         do throws(TransferError<Problem>) {
             made = try run.run { (span) throws(Problem) in try request.body.read(into: &span) }
         } catch {
-            switch error {
-            case .receive(let problem): throw problem
-            case .session(let error): throw Problem(error)
-            }
+            throw Problem(error)
         }
         let making = Making(recipe: made.recipe, staged: staged, scratch: input)
         return try conclude(made.pumped, wanted, [making], budget: made.outcome)

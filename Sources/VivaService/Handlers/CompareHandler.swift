@@ -37,10 +37,7 @@ struct CompareHandler: Sendable {
             let comparison = try session.run { (span) throws(Problem) in try request.body.read(into: &span) }
             return try Self.answer(ComparisonJSON.json(comparison).bytes(), asPage: Page.isWanted(request.head))
         } catch {
-            switch error {
-            case .receive(let problem): throw problem
-            case .session(let error): throw Problem(error)
-            }
+            throw Problem(error)
         }
     }
 

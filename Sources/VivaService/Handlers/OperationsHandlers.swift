@@ -50,13 +50,14 @@ struct OperationsHandlers: Sendable {
     }
 
     func metricsText(_ request: inout Request) throws(Problem) -> Response {
-        let prometheus = "text/plain; version=0.0.4; charset=utf-8"
-        let openMetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8"
         let offered = ["text/plain", "application/openmetrics-text"]
         let wanted = preferredMediaType(accept: request.head.fields[.accept], offered: offered)
         let isOpen = wanted == "application/openmetrics-text"
         return Response(
-            status: .ok, fields: [.contentType: isOpen ? openMetrics : prometheus],
+            status: .ok,
+            fields: [
+                .contentType: isOpen ? MetricsRegistry.openMetricsContentType : MetricsRegistry.prometheusContentType
+            ],
             body: .bytes(isOpen ? metrics.registry.openMetricsText() : metrics.registry.prometheusText()))
     }
 

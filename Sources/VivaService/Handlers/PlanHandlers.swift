@@ -57,11 +57,10 @@ struct FilePlanHandler: Sendable {
                 (span) throws(Problem) in try request.body.read(into: &span)
             }
         } catch {
-            switch error {
-            case .receive(let problem): throw problem
-            case .session(.truncated(let expected, let received)): throw .headerTooShort(expected, received)
-            case .session(let error): throw Problem(error)
+            if case .session(.truncated(let expected, let received)) = error {
+                throw .headerTooShort(expected, received)
             }
+            throw Problem(error)
         }
     }
 }
@@ -69,10 +68,9 @@ struct FilePlanHandler: Sendable {
 extension Problem {
     /// A plan's body that ends within the header: how many bytes would be enough.
     fileprivate static func headerTooShort(_ expected: Int, _ received: Int) -> Problem {
-        Problem(
-            .badRequest, code: "input.truncated", title: "The header is not whole",
-            detail: "A plan needs the first \(expected) bytes at least, \(received) arrived: head -c \(expected) FILE.",
-            members: [("expected_bytes", .integer(expected)), ("received_bytes", .integer(received))])
+        .truncated(
+            expected, received, title: "The header is not whole",
+            detail: "A plan needs the first \(expected) bytes at least, \(received) arrived: head -c \(expected) FILE.")
     }
 }
 

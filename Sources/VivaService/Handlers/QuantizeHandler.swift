@@ -86,13 +86,10 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw Problem(error)
         }
-        do throws(InputPump.Failure<Problem>) {
+        do throws(TransferError<Problem>) {
             return try pump.run { (span) throws(Problem) in try request.body.read(into: &span) }
         } catch {
-            switch error {
-            case .receive(let problem): throw problem
-            case .session(let error): throw Problem(error)
-            }
+            throw Problem(error)
         }
     }
 
@@ -104,11 +101,7 @@ struct QuantizeHandler: Sendable {
         return ArchiveIntake(
             codec: ZlibArchiveCodec(), declaredBytes: declaredBytes, limits: limits, memory: memory,
             openScratch: { [store] () throws(StorageFailure) in
-                do throws(StoreError) {
-                    return StagedStorage(try store.scratch())
-                } catch {
-                    throw StagedStorage.failure("open", error)
-                }
+                try StagedStorage.opening { () throws(StoreError) in try store.scratch() }
             },
             reserve: { (bytes) throws(QuantizationError) in try reservation.check(bytes) })
     }

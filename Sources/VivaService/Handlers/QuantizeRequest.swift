@@ -23,19 +23,9 @@ struct QuantizeRequest {
 
     init(_ head: RequestHead) throws(Problem) {
         try Self.refuseMultipart(head)
-        var own: [String: String] = [:]
-        var options: [RecipeOption] = []
-        for item in head.query {
-            if Self.ownNames.contains(item.name) {
-                guard own.updateValue(item.value, forKey: item.name) == nil else {
-                    throw Query.invalid("\(item.name) is given twice.")
-                }
-            } else {
-                options.append(RecipeOption(item.name, item.value))
-            }
-        }
+        let (own, options) = try Query.split(Query.items(head), own: Self.ownNames)
         do throws(QuantizationError) {
-            if let limit = try Budget.read({ own[$0] }) {
+            if let limit = try Budget.read({ own.text($0) }) {
                 budget = (limit, try BudgetCandidate.list(options: options))
             } else {
                 budget = nil
@@ -44,12 +34,12 @@ struct QuantizeRequest {
         } catch {
             throw Problem(error)
         }
-        declaration = try Self.declaration(dtype: own["dtype"], shape: own["shape"])
-        name = own["name"]
+        declaration = try Self.declaration(dtype: own.text("dtype"), shape: own.text("shape"))
+        name = own.text("name")
         if let name, name.isEmpty || name.utf8.count > Self.maximumNameBytes {
             throw Query.invalid("name has 1 to \(Self.maximumNameBytes) bytes.")
         }
-        switch own["download"] {
+        switch own.text("download") {
         case nil:
             let offered = ["application/json", Self.safetensors, "application/octet-stream"]
             let preferred = preferredMediaType(accept: head.fields[.accept], offered: offered)

@@ -82,17 +82,15 @@ struct ArtifactDescription {
     /// The report: every tensor, the totals, the worst tensors, the warnings.
     func report() -> JSON {
         let report = result.report
-        let worst = report.tensors.compactMap { tensor in
-            tensor.quality.flatMap { QualityFigures($0.sums).sqnr }.map { (tensor.entry.name, $0) }
-        }
-        .sorted { $0.1 < $1.1 }.prefix(Self.worstTensors)
+        let worst = report.worst(atMost: Self.worstTensors)
         let members: [(String, JSON)] = [
             ("artifact", .string(id)), ("method", .string(recipe.method.rawValue)),
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
             ("options", options), ("totals", totals()),
             (
                 "worst_tensors",
-                .array(worst.map { .object([("name", .string($0.0)), ("sqnr_db", .number($0.1))]) })
+                .array(
+                    worst.map { .object([("name", .string($0.tensor.entry.name)), ("sqnr_db", .number($0.sqnr))]) })
             ),
             ("warnings", .strings(report.warnings)),
             (

@@ -34,14 +34,18 @@ struct Query {
     static func withRecipes(
         _ items: [Item], known: Set<String>, varied: [String]
     ) throws(Problem) -> (Query, [Recipe]) {
-        let own = known.union(["method", "methods"])
-        let query = try Query(items.filter { own.contains($0.name) })
-        let options = items.filter { !own.contains($0.name) }.map { RecipeOption($0.name, $0.value) }
+        let (query, options) = try split(items, own: known.union(["method", "methods"]))
         do throws(QuantizationError) {
             return (query, try Recipe.variants(options, methods: try query.methods(), varied: varied))
         } catch {
             throw Problem(error)
         }
+    }
+
+    /// A query of the names that a route has of its `own`, and beside them the options of recipes.
+    static func split(_ items: [Item], own: Set<String>) throws(Problem) -> (Query, [RecipeOption]) {
+        let options = items.filter { !own.contains($0.name) }.map { RecipeOption($0.name, $0.value) }
+        return (try Query(items.filter { own.contains($0.name) }), options)
     }
 
     /// The items of a request's query, decoded.

@@ -20,6 +20,16 @@ enum FiguresJSON {
     }
 }
 
+extension QualityReport {
+    /// The tensors that lost most, with their SQNR in dB; those that lost nothing are not among them.
+    func worst(atMost limit: Int) -> [(tensor: TensorReport, sqnr: Double)] {
+        let measured = tensors.compactMap { tensor in
+            tensor.quality.flatMap { QualityFigures($0.sums).sqnr }.map { (tensor: tensor, sqnr: $0) }
+        }
+        return Array(measured.sorted { $0.sqnr < $1.sqnr }.prefix(limit))
+    }
+}
+
 /// How many weights have which error, as `numpy.histogram` returns it.
 enum ErrorHistogramJSON {
     /// One line, and text at once: a report of many tensors would hold many small trees otherwise.

@@ -20,11 +20,13 @@ import Testing
         }
     }
 
-    @Test(arguments: [512, 1024, 2048, 4096], availableLevels)
-    func levelsAgreeOnLongBlocks(_ blockSize: Int, _ level: KernelLevel) throws {
+    @Test(arguments: [512, 1024, 2048, 4096])
+    func levelsAgreeOnLongBlocks(_ blockSize: Int) throws {
         let x = Adversary.normal.values + [0.5, -0.25, 0.125]
         let expected = try SearchRun(x, blockSize: blockSize, restored: .f16, level: .portable)
-        #expect(try SearchRun(x, blockSize: blockSize, restored: .f16, level: level) == expected)
+        for level in availableLevels where level != .portable {
+            #expect(try SearchRun(x, blockSize: blockSize, restored: .f16, level: level) == expected, "\(level)")
+        }
     }
 
     /// The decision points ± 2 ulp, and far beyond the end codes, where a table of cells would wrap.
