@@ -29,9 +29,8 @@ package struct QualitySums: Sendable, Equatable {
         maximumSignal = max(maximumSignal, other.maximumSignal)
     }
 
-    /// Adds the float32 sums of one piece.
-    mutating func add(_ piece: ErrorSums, count: Int) {
-        self.count += count
+    /// Adds the float32 sums of one piece, whose weights the caller counts.
+    mutating func add(_ piece: ErrorSums) {
         signal += Double(piece.signal)
         squaredError += Double(piece.squaredError)
         restoredSquared += Double(piece.restoredSquared)

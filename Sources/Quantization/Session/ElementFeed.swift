@@ -1,9 +1,9 @@
 import Tensors
 
-/// Cuts a tensor's bytes into whole units of elements and hands them out as float32.
+/// Cuts a tensor's bytes into whole units of elements and hands them out, as they are stored or as float32.
 ///
-/// A unit is a block or a row: what must be seen at once. Whole units inside a piece are used where they lie; only a
-/// unit that is cut by the end of a piece is carried over.
+/// A unit is a block, a group or a row: what must be seen at once. Whole units inside a piece are used where they lie;
+/// only a unit that is cut by the end of a piece is carried over.
 final class ElementFeed {
     let type: ElementType
     /// Bytes of one unit in the input.
@@ -11,23 +11,28 @@ final class ElementFeed {
     /// Most units handed out at once.
     let batchUnits: Int
     private var carried: [UInt8] = []
-    private var widened: [Float]
+    private var widened: WidenedElements
 
     /// About this many elements are worked on at a time: 256 KiB as float32, which stays in the L2 cache.
     static let batchElements = 1 << 16
 
     /// A feed for a tensor of `elements`; the buffers are no larger than it needs, for a file may hold many tiny ones.
-    init(type: ElementType, unitElements: Int, elements: Int) {
-        self.type = type
-        unitBytes = unitElements * (type.bitWidth / 8)
-        batchUnits = max(1, min(Self.batchElements / unitElements, (elements - 1) / unitElements + 1))
-        widened = type == .f32 ? [] : [Float](repeating: 0, count: batchUnits * unitElements)
+    convenience init(type: ElementType, unitElements: Int, elements: Int) {
+        let units = max(1, min(Self.batchElements / unitElements, (elements - 1) / unitElements + 1))
+        self.init(type: type, unitElements: unitElements, batchUnits: units)
     }
 
-    /// Calls `body` with float32 bytes and the number of whole units in them until `bytes` is used up.
-    func feed(
-        _ bytes: RawSpan, _ kernels: Kernels,
-        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    /// A feed that hands out at most `batchUnits` at once.
+    init(type: ElementType, unitElements: Int, batchUnits: Int) {
+        self.type = type
+        self.batchUnits = batchUnits
+        unitBytes = unitElements * (type.bitWidth / 8)
+        widened = WidenedElements(of: type)
+    }
+
+    /// Calls `body` with stored elements and the number of whole units in them until `bytes` is used up.
+    func cut(
+        _ bytes: RawSpan, _ body: (RawSpan, Int) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
         var rest = bytes
         if !carried.isEmpty {
@@ -37,16 +42,26 @@ final class ElementFeed {
             guard carried.count == unitBytes else { return }
             let unit = carried
             carried = []
-            try hand(unsafe unit.span.bytes, units: 1, kernels, body)
+            try body(unsafe unit.span.bytes, 1)
         }
         while rest.byteCount >= unitBytes {
             let units = min(batchUnits, rest.byteCount / unitBytes)
-            try hand(rest.extracting(first: units * unitBytes), units: units, kernels, body)
+            try body(rest.extracting(first: units * unitBytes), units)
             rest = rest.extracting(droppingFirst: units * unitBytes)
         }
         if rest.byteCount > 0 {
             carried.reserveCapacity(unitBytes)
             carried.append(rest)
+        }
+    }
+
+    /// Calls `body` with float32 bytes and the number of whole units in them until `bytes` is used up.
+    func feed(
+        _ bytes: RawSpan, _ kernels: Kernels,
+        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        try cut(bytes) { (stored, units) throws(QuantizationError) in
+            try widened.read(stored, kernels) { (x) throws(QuantizationError) in try body(x, units) }
         }
     }
 
@@ -64,16 +79,30 @@ final class ElementFeed {
     ) throws(QuantizationError) {
         guard !carried.isEmpty else { return }
         let rest = carried
-        try hand(unsafe rest.span.bytes, units: carried.count / (type.bitWidth / 8), kernels, body)
+        let elements = carried.count / (type.bitWidth / 8)
+        try widened.read(unsafe rest.span.bytes, kernels) { (x) throws(QuantizationError) in try body(x, elements) }
+    }
+}
+
+/// Stored elements as float32: where they lie, or widened into a buffer that grows to the most that is asked for.
+struct WidenedElements {
+    private let type: ElementType
+    private var values: [Float] = []
+
+    init(of type: ElementType) {
+        self.type = type
     }
 
-    private func hand(
-        _ bytes: RawSpan, units: Int, _ kernels: Kernels,
-        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    /// Calls `body` with the float32 bytes of all of `stored`.
+    mutating func read(
+        _ stored: RawSpan, _ kernels: Kernels, _ body: (RawSpan) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
-        guard type != .f32 else { return try body(bytes, units) }
-        kernels.widen(bytes, type: type, into: &widened)
-        let values = widened
-        try body(unsafe values.span.extracting(first: bytes.byteCount / (type.bitWidth / 8)).bytes, units)
+        guard type != .f32 else { return try body(stored) }
+        let count = stored.byteCount / (type.bitWidth / 8)
+        if values.count < count { values = [Float](repeating: 0, count: count) }
+        kernels.widen(stored, type: type, into: &values)
+        // Held by its own name: a part of self cannot be lent while `body` may reach self.
+        let held = values
+        try body(unsafe held.span.extracting(first: count).bytes)
     }
 }

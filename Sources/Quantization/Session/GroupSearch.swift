@@ -125,10 +125,10 @@ struct GroupSearch {
 
     /// Calls `body` with the parts that the kernels take at once: some groups, and some elements of each.
     private func forEachPart(of groups: Int, _ body: (Range<Int>, Range<Int>) -> Void) {
-        let together = elements <= GroupEncoder.pieceElements ? groups : 1
+        let together = elements <= GroupCoder.pieceElements ? groups : 1
         for first in stride(from: 0, to: groups, by: together) {
-            for start in stride(from: 0, to: elements, by: GroupEncoder.pieceElements) {
-                body(first..<first + together, start..<min(start + GroupEncoder.pieceElements, elements))
+            for start in stride(from: 0, to: elements, by: GroupCoder.pieceElements) {
+                body(first..<first + together, start..<min(start + GroupCoder.pieceElements, elements))
             }
         }
     }

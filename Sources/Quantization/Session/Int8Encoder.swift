@@ -38,6 +38,7 @@ struct Int8Encoder: TensorEncoder {
             try workplace.write(
                 codes.span.extracting(first: rows * columns),
                 at: places.codes.offset + rowsDone * columns)
+            sums.count += rows * columns
             rowsDone += rows
             if scales.count >= Self.scaleLimit { try flushScales(workplace) }
         }
@@ -64,7 +65,7 @@ struct Int8Encoder: TensorEncoder {
             kernels.int8(
                 row.extracting(start * 4..<(start + count) * 4), count: count, absmax: scale, codes: &codes,
                 at: rowInBatch * columns + start, sums: &piece, histogram: &histogram.recent)
-            sums.add(piece, count: count)
+            sums.add(piece)
         }
     }
 

@@ -115,6 +115,6 @@ package final class QuantizingSession {
         let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
         try memory?.add(layout.workingBytes(of: input))
         try onPlan(layout)
-        stage = TensorStage(input: layout.input, layout: layout, recipe: recipe)
+        stage = TensorStage(input: layout.input, layout: layout, recipe: recipe, threads: limits.maximumThreads)
     }
 }

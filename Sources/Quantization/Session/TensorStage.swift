@@ -6,6 +6,8 @@ struct TensorStage {
     private let layout: ArtifactLayout
     private let recipe: Recipe
     private let scratch: ScratchPlan
+    /// The most threads of one encoder.
+    private let threads: Int
     private var current = 0
     /// Bytes of the current tensor that have been taken.
     private var taken = 0
@@ -14,10 +16,11 @@ struct TensorStage {
     /// The errors of all tensors so far.
     private var errors = ErrorCounts()
 
-    init(input: InputDescription, layout: ArtifactLayout, recipe: Recipe) {
+    init(input: InputDescription, layout: ArtifactLayout, recipe: Recipe, threads: Int) {
         self.input = input
         self.layout = layout
         self.recipe = recipe
+        self.threads = threads
         scratch = ScratchPlan(
             input: input, tensors: layout.tensors, scaling: layout.scaling, recipe: { layout.recipe(of: $0) })
         encoded = [EncodedTensor](repeating: EncodedTensor(), count: input.entries.count)
@@ -86,7 +89,7 @@ struct TensorStage {
             return Int8Encoder(entry: entry, places: (codes, scales, format))
         case .grouped(let placement):
             guard let code = recipe.groupedCode else { return DiscardingEncoder() }
-            return GroupEncoder(entry: entry, recipe: recipe, code: code, placement: placement)
+            return GroupEncoder(entry: entry, recipe: recipe, code: code, placement: placement, threads: threads)
         case .awq, .calibration: return DiscardingEncoder()
         }
     }

@@ -143,7 +143,7 @@ import Testing
         let workplace = Workplace(
             output: output, scratch: MemoryStorage(), kernels: try #require(Kernels(level: level)))
         var encoder = GroupEncoder(
-            entry: description.entries[0], recipe: recipe, code: code, placement: placement)
+            entry: description.entries[0], recipe: recipe, code: code, placement: placement, threads: 1)
         try encoder.consume(unsafe input.span.bytes, workplace)
         let made = try encoder.finish(workplace)
         return (Array(output.bytes[layout.dataStart...]), made.quality)

@@ -1,0 +1,117 @@
+import Tensors
+
+/// Codes some groups of a weight into memory of its own: what one core does for a `GroupEncoder`.
+final class GroupCoder: @unchecked Sendable {
+    // Invariant: a `CoderCrew` gives each coder to one thread at a time, and all have ended when the encoder reads.
+    private let name: String
+    private let code: GroupedCode
+    private let restored: RestoredType
+    /// Weights and bytes of one group.
+    private let elements: Int
+    private let groupBytes: Int
+    private var widened: WidenedElements
+    private var ranges: [GroupRange]
+    private var search: GroupSearch?
+    private var sums: [ErrorSums]
+    /// The codes of the last call's groups, one behind the other.
+    private(set) var codes: [UInt8]
+    /// The scales of the last call's groups.
+    private(set) var scales: [GroupScale]
+    /// The error sums of the last call's pieces of at most `pieceElements`, in order.
+    private(set) var pieces: [ErrorSums] = []
+    /// The number of groups of the last call, or the first refusal among them.
+    private(set) var outcome = Result<Int, QuantizationError>.success(0)
+    /// The errors of all calls.
+    private(set) var histogram = ErrorCounts()
+    /// max |x| of all calls.
+    private(set) var maximumSignal = 0.0
+
+    /// Error sums are taken over pieces of at most this many elements; whole words in every format.
+    static let pieceElements = 4096
+
+    /// A coder for up to `groups` groups of `elements` weights of `entry` at a time.
+    init(entry: TensorEntry, recipe: Recipe, code: GroupedCode, elements: Int, groups: Int) {
+        name = entry.name
+        self.code = code
+        self.elements = elements
+        restored = RestoredType(of: entry.type)
+        groupBytes = code.bytes(of: elements)
+        widened = WidenedElements(of: entry.type)
+        codes = [UInt8](repeating: 0, count: groups * groupBytes)
+        ranges = [GroupRange](repeating: GroupRange(), count: groups)
+        scales = [GroupScale](repeating: GroupScale(), count: groups)
+        sums = [ErrorSums](repeating: ErrorSums(), count: groups)
+        guard recipe.mode == .best else { return }
+        search = GroupSearch(code: code, restored: restored, elements: elements, groups: groups)
+    }
+
+    /// Codes `groups` whole groups, the first of which is group `first` of the weight.
+    func code(_ stored: RawSpan, groups: Int, from first: Int, _ kernels: Kernels) {
+        do throws(QuantizationError) {
+            pieces.removeAll(keepingCapacity: true)
+            histogram.willCount(groups * elements)
+            try widened.read(stored, kernels) { (x) throws(QuantizationError) in
+                try choose(x, groups, first, kernels)
+                try encode(x, groups, first, kernels)
+            }
+            outcome = .success(groups)
+        } catch {
+            outcome = .failure(error)
+        }
+    }
+
+    /// The reference's scales, which hold until the search finds better ones.
+    private func choose(_ x: RawSpan, _ groups: Int, _ first: Int, _ kernels: Kernels) throws(QuantizationError) {
+        kernels.ranges(x, groups: groups, elements: elements, into: &ranges)
+        for group in 0..<groups {
+            let range = ranges[group]
+            guard range.absmax.isFinite else {
+                // The first refusal of the tensor is told, however its bytes were cut.
+                if group > 0 { try encode(x, group, first, kernels) }
+                throw nonFinite(x, group, first, kernels)
+            }
+            maximumSignal = max(maximumSignal, Double(range.absmax))
+            scales[group] = GroupScale(code, range, type: restored)
+        }
+    }
+
+    private func nonFinite(_ x: RawSpan, _ group: Int, _ first: Int, _ kernels: Kernels) -> QuantizationError {
+        let part = x.extracting(group * elements * 4..<(group + 1) * elements * 4)
+        let index = kernels.firstNonFinite(part, count: elements) ?? 0
+        return .nonFinite(tensor: name, index: (first + group) * elements + index)
+    }
+
+    /// Codes the groups: all at once, or a large one in pieces.
+    private func encode(_ x: RawSpan, _ groups: Int, _ first: Int, _ kernels: Kernels) throws(QuantizationError) {
+        search?.improve(&scales, x, groups: groups, ranges: ranges, codes: &codes, kernels)
+        let together = elements <= Self.pieceElements ? groups : 1
+        for group in stride(from: 0, to: groups, by: together) {
+            for start in stride(from: 0, to: elements, by: Self.pieceElements) {
+                let length = min(Self.pieceElements, elements - start)
+                let position = group * elements + start
+                kernels.groups(
+                    x.extracting(position * 4..<(position + together * length) * 4), groups: together,
+                    elements: length, code: code, scales: scales, firstScale: group, restored: restored,
+                    codes: &codes, at: group * groupBytes + code.bytes(of: start),
+                    groupBytes: code.bytes(of: length), sums: &sums, histogram: &histogram.recent)
+                for index in 0..<together {
+                    // A finite weight can have a restored value that is not.
+                    if !sums[index].maximumError.isFinite {
+                        throw overflow(x, position + index * length, count: length, first, kernels)
+                    }
+                    pieces.append(sums[index])
+                }
+            }
+        }
+    }
+
+    private func overflow(
+        _ x: RawSpan, _ position: Int, count: Int, _ first: Int, _ kernels: Kernels
+    ) -> QuantizationError {
+        let part = x.extracting(position * 4..<(position + count) * 4)
+        let (index, value) = kernels.firstBeyond(part, count: count, limit: code.largest(of: restored))
+        return .outOfRange(
+            tensor: name, index: first * elements + position + index, value: value,
+            limit: code.largest(of: restored))
+    }
+}
