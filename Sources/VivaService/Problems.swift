@@ -52,8 +52,8 @@ extension Problem {
         case .gate(let name, let value, let bound, let tensor):
             self.init(
                 .unprocessableContent, code: "gate.\(name)", title: "A tensor loses more than the request allows",
-                detail: "\(name) is \(bound); '\(tensor)' has \(Self.rounded(value)), \(Self.rounded((value - bound).magnitude)) "
-                    + (value < bound ? "too little." : "too much."),
+                detail: "\(name) is \(bound); '\(tensor)' has \(Self.rounded(value)), "
+                    + "\(Self.rounded((value - bound).magnitude)) too \(value < bound ? "little" : "much").",
                 members: [
                     ("tensor", .string(tensor)), ("value", .double(value)), ("bound", .double(bound)),
                 ])

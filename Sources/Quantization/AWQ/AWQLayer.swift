@@ -15,6 +15,9 @@ struct AWQLayer {
     /// The first byte of scratch storage that nobody else uses.
     let scratchBase: Int
 
+    /// What errors call the activations: `<module>.activations` beside `<module>.weight`.
+    private var activationsName: String { (name.before(suffix: "weight") ?? "") + "activations" }
+
     /// Columns that share a scale.
     var groupSize: Int { options.groupSize == -1 ? weight.columns : options.groupSize }
 
@@ -42,7 +45,7 @@ struct AWQLayer {
         try checkChoices()
         var result = AWQResult()
         var rows = weightRows(scratch)
-        var inputs = activations.map { StagedRows($0, scratch: scratch, name: "activations") }
+        var inputs = activations.map { StagedRows($0, scratch: scratch, name: activationsName) }
         if options.scaling == .keep, inputs != nil {
             (result.chosenRatio, result.inputScales) = try searchScales(&rows, &inputs)
         }

@@ -26,7 +26,7 @@ extension Budget {
             if let bytes = Int(text), bytes > 0 { return .bytes(bytes) }
             throw .recipe(code: "recipe.invalid_option", detail: "budget_bytes='\(text)' is not a number of bytes.")
         case (nil, let text?):
-            if let bits = Double(text), bits > 0, bits <= 64 { return .bitsPerWeight(bits) }
+            if let bits = Double(decimal: text), bits > 0, bits <= 64 { return .bitsPerWeight(bits) }
             throw .recipe(
                 code: "recipe.invalid_option", detail: "budget_bits_per_weight='\(text)' is not from 0 to 64.")
         default:

@@ -59,10 +59,10 @@ struct OptionReader {
 
     mutating func globs(_ name: String) -> [String] { globs.removeValue(forKey: name) ?? [] }
 
-    /// A finite number, written as Swift and C write them.
+    /// A finite number in decimal digits.
     mutating func number(_ name: String, in range: ClosedRange<Double>) throws(QuantizationError) -> Double? {
         guard let text = rest.removeValue(forKey: name) else { return nil }
-        if let value = Double(text), range.contains(value) { return value }
+        if let value = Double(decimal: text), range.contains(value) { return value }
         throw .recipe(
             code: "recipe.invalid_option",
             detail: "\(name)='\(text)' is not a number from \(range.lowerBound) to \(range.upperBound).")
@@ -70,4 +70,12 @@ struct OptionReader {
 
     /// The names of the options that nobody asked for.
     var unread: Set<String> { Set(rest.keys) }
+}
+
+extension Double {
+    /// A number in decimal digits alone; Swift itself also reads hexadecimal, infinity and NaN.
+    init?(decimal text: String) {
+        guard text.utf8.allSatisfy({ "0123456789+-.eE".utf8.contains($0) }) else { return nil }
+        self.init(text)
+    }
 }

@@ -27,7 +27,8 @@ struct AWQRefusalTests {
         var tokens = [Float](repeating: 1, count: 128)
         tokens[65] = value
         let options = AWQOptions(groupSize: 32)
-        #expect(failure(weights(), tokens: tokens, options: options) == .nonFinite(tensor: "activations", index: 65))
+        #expect(
+            failure(weights(), tokens: tokens, options: options) == .nonFinite(tensor: "layer.activations", index: 65))
     }
 
     @Test("magnitudes above float16, the first one named")
