@@ -20,7 +20,7 @@ package struct ServiceConfiguration: Sendable {
     /// Limits of the HTTP server.
     package var serverLimits = ServerLimits()
     /// Limits of a quantizing session.
-    package var sessionLimits = SessionLimits()
+    package var sessionLimits = SessionLimits.ofThisMachine
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
 

@@ -23,9 +23,9 @@ package struct SessionLimits: Sendable, Equatable {
     package var maximumArtifactHeaderBytes = 100_000_000
     /// Warnings about single tensors that a report tells in full.
     package var maximumWarnings = 100
-    /// Threads that one session codes a tensor on; Dispatch starts no more than there are cores. Each has memory of its
-    /// own, 0.3 MiB at most, and the artifact does not depend on their number.
-    package var maximumThreads = 8
+    /// Threads that one session codes a tensor on. Each has memory of its own, 0.3 MiB at most, and the artifact does
+    /// not depend on their number.
+    package var maximumThreads = 1
     /// Bytes of memory that all sessions of a service share; see `MemoryBudget`.
     package var maximumWorkingBytes = 1 << 30
 

@@ -30,7 +30,8 @@ struct LocalRun {
         do {
             let session = try QuantizingSession(
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
-                isShard: isShard, output: StagedStorage(staged), scratch: StagedStorage(scratch))
+                limits: .ofThisMachine, isShard: isShard, output: StagedStorage(staged), scratch: StagedStorage(scratch)
+            )
             let pump = try InputPump(sessions: [session], intake: intake, inputBytes: file.length, pool: pool)
             let outcome = try pump.run { (span) throws(ReadFailure) in try read(file, &span) }
             return (outcome.results[0], outcome.inputBytes, outcome.inputDigest)
