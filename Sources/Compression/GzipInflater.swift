@@ -17,18 +17,19 @@ package struct InflateLimits: Sendable {
     }
 }
 
+/// How far one step of an inflater came.
+package struct InflateProgress: Sendable, Equatable {
+    /// Bytes of the input that were used.
+    package var consumed: Int
+    /// Bytes written to the start of the output.
+    package var produced: Int
+    /// Whether what was consumed so far is a whole stream: gzip may go on with another member, a bare deflate stream
+    /// has ended. If the input ends earlier it is truncated.
+    package var finished: Bool
+}
+
 /// Inflates a gzip stream of one or several members (RFC 1952), split anywhere; used by one thread at a time.
 package final class GzipInflater {
-    /// How far one step came.
-    package struct Progress: Sendable, Equatable {
-        /// Bytes of the input that were used.
-        package var consumed: Int
-        /// Bytes written to the start of the output.
-        package var produced: Int
-        /// Whether what was consumed so far is a whole stream; if its input ends earlier it is truncated.
-        package var finished: Bool
-    }
-
     private let limits: InflateLimits
     private let stream: ZlibStream
     private var consumed = 0
@@ -47,8 +48,8 @@ package final class GzipInflater {
     /// After a throw the inflater must be dropped.
     package func inflate(
         _ input: RawSpan, into output: inout MutableRawSpan
-    ) throws(CompressionError) -> Progress {
-        var progress = Progress(consumed: 0, produced: 0, finished: false)
+    ) throws(CompressionError) -> InflateProgress {
+        var progress = InflateProgress(consumed: 0, produced: 0, finished: false)
         while progress.produced < output.byteCount {
             if isBetweenMembers {
                 guard progress.consumed < input.byteCount else { break }

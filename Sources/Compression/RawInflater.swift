@@ -4,16 +4,6 @@ internal import CZlib
 ///
 /// How much comes out is bounded by the room that the caller gives.
 package final class RawInflater {
-    /// How far one step came.
-    package struct Progress: Sendable, Equatable {
-        /// Bytes of the input that were used.
-        package var consumed: Int
-        /// Bytes written to the start of the output.
-        package var produced: Int
-        /// Whether the stream has ended; what follows in the input does not belong to it.
-        package var finished: Bool
-    }
-
     private let stream: ZlibStream
     private var isFinished = false
 
@@ -28,8 +18,8 @@ package final class RawInflater {
     /// After a throw the inflater must be dropped.
     package func inflate(
         _ input: RawSpan, into output: inout MutableRawSpan
-    ) throws(CompressionError) -> Progress {
-        var progress = Progress(consumed: 0, produced: 0, finished: isFinished)
+    ) throws(CompressionError) -> InflateProgress {
+        var progress = InflateProgress(consumed: 0, produced: 0, finished: isFinished)
         while !progress.finished, progress.produced < output.byteCount {
             let step = stream.step(
                 input.extracting(progress.consumed..<input.byteCount), into: &output, at: progress.produced)

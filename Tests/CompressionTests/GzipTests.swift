@@ -9,18 +9,8 @@ private func inflate(
     _ input: [UInt8], step: Int = 1 << 16, room: Int = 1 << 16, limits: InflateLimits = generous
 ) throws -> (output: [UInt8], finished: Bool) {
     let inflater = try GzipInflater(limits: limits)
-    var output: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: room)
-    var offset = 0
-    while true {
-        let piece = Array(input[offset..<min(offset + step, input.count)])
-        var span = buffer.mutableSpan
-        var bytes = unsafe span.mutableBytes
-        let progress = unsafe try inflater.inflate(piece.span.bytes, into: &bytes)
-        output += buffer[..<progress.produced]
-        offset += progress.consumed
-        if offset == input.count, progress.produced < room { return (output, progress.finished) }
-    }
+    let all = try inflateAll(input, step: step, room: room, endsAtStream: false) { try inflater.inflate($0, into: &$1) }
+    return (all.output, all.finished)
 }
 
 private func compress(_ bytes: [UInt8], level: Int = 1) throws -> [UInt8] {

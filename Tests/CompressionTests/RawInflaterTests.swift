@@ -34,20 +34,7 @@ import Testing
         _ input: [UInt8], step: Int, room: Int
     ) throws -> (output: [UInt8], consumed: Int, finished: Bool) {
         let inflater = try RawInflater()
-        var output: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: room)
-        var offset = 0
-        while true {
-            let piece = Array(input[offset..<min(offset + step, input.count)])
-            var span = buffer.mutableSpan
-            var bytes = unsafe span.mutableBytes
-            let progress = unsafe try inflater.inflate(piece.span.bytes, into: &bytes)
-            output += buffer[..<progress.produced]
-            offset += progress.consumed
-            if progress.finished || offset == input.count && progress.produced < room {
-                return (output, offset, progress.finished)
-            }
-        }
+        return try inflateAll(input, step: step, room: room, endsAtStream: true) { try inflater.inflate($0, into: &$1) }
     }
 
     @Test(arguments: [1, 7, 100_000], [1, 13, 100_000])
