@@ -4,10 +4,19 @@ import CSQLite
 enum SQLValue: Sendable {
     case integer(Int64)
     case text(String)
+    case bytes([UInt8])
     case null
 
     init(_ text: String?) {
         self = text.map(SQLValue.text) ?? .null
+    }
+
+    init(_ number: Int64?) {
+        self = number.map(SQLValue.integer) ?? .null
+    }
+
+    init(_ bytes: [UInt8]?) {
+        self = bytes.map(SQLValue.bytes) ?? .null
     }
 }
 
@@ -98,12 +107,18 @@ struct Connection: ~Copyable {
 
     private func bind(_ value: SQLValue, at index: Int32, of statement: OpaquePointer) throws(CatalogueError) {
         let code: Int32
+        // SQLITE_TRANSIENT: SQLite copies the bytes before the call returns.
+        let copied = unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self)
         switch value {
         case .integer(let number): code = unsafe sqlite3_bind_int64(statement, index, number)
         case .null: code = unsafe sqlite3_bind_null(statement, index)
+        case .bytes(let bytes):
+            code = unsafe bytes.withUnsafeBytes { bytes in
+                // As below: no address would mean NULL.
+                guard let base = bytes.baseAddress else { return unsafe sqlite3_bind_zeroblob(statement, index, 0) }
+                return unsafe sqlite3_bind_blob64(statement, index, base, UInt64(bytes.count), copied)
+            }
         case .text(var text):
-            // SQLITE_TRANSIENT: SQLite copies the bytes before the call returns.
-            let copied = unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self)
             code = text.withUTF8 { bytes in
                 unsafe bytes.withMemoryRebound(to: CChar.self) { characters in
                     // An empty buffer may have no address, which SQLite would take for NULL.
@@ -168,9 +183,28 @@ struct Row: ~Copyable {
 
     /// The integer in a column, which must not be NULL.
     func integer(_ column: Int32) throws(CatalogueError) -> Int64 {
-        guard unsafe sqlite3_column_type(statement, column) == SQLITE_INTEGER else {
-            throw .corruptRow(column: column)
+        guard let number = try optionalInteger(column) else { throw .corruptRow(column: column) }
+        return number
+    }
+
+    /// The integer in a column, or nil for NULL.
+    func optionalInteger(_ column: Int32) throws(CatalogueError) -> Int64? {
+        switch unsafe sqlite3_column_type(statement, column) {
+        case SQLITE_NULL: return nil
+        case SQLITE_INTEGER: return unsafe sqlite3_column_int64(statement, column)
+        default: throw .corruptRow(column: column)
         }
-        return unsafe sqlite3_column_int64(statement, column)
+    }
+
+    /// The bytes in a column, or nil for NULL.
+    func optionalBytes(_ column: Int32) throws(CatalogueError) -> [UInt8]? {
+        switch unsafe sqlite3_column_type(statement, column) {
+        case SQLITE_NULL: return nil
+        case SQLITE_BLOB:
+            let count = Int(unsafe sqlite3_column_bytes(statement, column))
+            guard count > 0, let start = unsafe sqlite3_column_blob(statement, column) else { return [] }
+            return unsafe [UInt8](UnsafeRawBufferPointer(start: start, count: count))
+        default: throw .corruptRow(column: column)
+        }
     }
 }

@@ -15,7 +15,8 @@ enum Rules {
         "Sockets": ["OpenSSL", "CPlatform", "Glibc"],
         "HTTPServer": ["HTTPWire", "Sockets", "Compression", "OpenSSL", "HTTPTypes", "Logging"],
         "ArtifactStore": ["OpenSSL", "CPlatform", "Glibc"],
-        "Catalogue": ["ArtifactStore", "CSQLite"],
+        "Jobs": ["Dispatch"],
+        "Catalogue": ["ArtifactStore", "Jobs", "CSQLite"],
         "Observability": ["Logging"],
         "VivaService": [
             "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "Sockets", "HTTPServer", "ArtifactStore",
