@@ -43,6 +43,7 @@ enum Schema {
         CREATE INDEX artifacts_by_input ON artifacts (owner, input_digest, created_at, id);
         PRAGMA user_version = 2;
         """,
+        DurableWorkSchema.step,
     ]
 
     /// Throws `newerSchema` when the file is ahead of this program.
