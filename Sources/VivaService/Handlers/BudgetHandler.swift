@@ -9,7 +9,7 @@ extension QuantizeHandler {
     func within(
         _ budget: Budget, _ candidates: [BudgetCandidate], _ request: inout Request, _ wanted: QuantizeRequest
     ) throws(Problem) -> Response {
-        let staged: StagedArtifact
+        let staged: StagedContent
         let input: StagedFile
         do throws(StoreError) {
             staged = try store.stage()
