@@ -7,8 +7,8 @@ import Quantization
 
 /// Makes artifacts durable and visible to their owner.
 ///
-/// The order is the promise: fsync of the files, rename, fsync of the folder, rows. Files without a row are swept at the
-/// next start, so that whatever fails before the rows leaves nothing behind.
+/// The order is the promise: fsync of the files, rename, fsync of the folder, rows. Files without a row are swept at
+/// the next start, so that whatever fails before the rows leaves nothing behind.
 struct ArtifactPublisher: Sendable {
     let store: ArtifactStore
     let catalogue: Catalogue
