@@ -94,14 +94,14 @@ enum Checks {
     }
 
     static func lineBudgets(_ files: [SourceFile]) -> [String] {
-        let budgets = [
-            ("Sources", Array(Rules.imports.keys), Rules.maximumSourceLines),
+        let budgets: [(name: String, modules: [String]?, limit: Int)] = [
+            ("Sources", nil, Rules.maximumSourceLines),
             ("the HTTP server", Rules.serverModules, Rules.maximumServerLines),
             ("the engine", Rules.engineModules, Rules.maximumEngineLines),
         ]
         var complaints: [String] = []
         for (name, modules, limit) in budgets {
-            let lines = files.filter { modules.contains($0.module ?? "") }.reduce(0) { $0 + linesOfCode($1) }
+            let lines = files.filter { modules?.contains($0.module ?? "") ?? true }.reduce(0) { $0 + linesOfCode($1) }
             if lines > limit { complaints.append("\(name): \(lines) lines of code") }
         }
         return complaints
