@@ -1,5 +1,5 @@
 /// The statements over the table `inputs`.
-private enum InputSQL {
+enum InputSQL {
     /// Who sends the same bytes again has one input, used anew; a declaration of raw bytes may change.
     static let insert: StaticString = """
         INSERT INTO inputs (owner, digest, bytes, container, dtype, shape, created_at, used_at)
@@ -70,7 +70,9 @@ extension Catalogue {
                 InputSQL.page,
                 [.text(owner), .integer(position.createdAt), .text(position.id), .integer(Int64(limit))]
             ) { (row) throws(CatalogueError) in try InputRecord(row) }
-        } cursor: { PageCursor(createdAt: $0.createdAt, id: $0.digest) }
+        } cursor: {
+            PageCursor(createdAt: $0.createdAt, id: $0.digest)
+        }
     }
 
     /// Notes that an input is used, so that it does not expire.

@@ -1,5 +1,5 @@
 /// The statements over the table `uploads`.
-private enum UploadSQL {
+enum UploadSQL {
     static let insert: StaticString = """
         INSERT INTO uploads (
             id, owner, length, received, reserved, metadata, query, location, created_at, expires_at)

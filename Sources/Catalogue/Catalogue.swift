@@ -100,7 +100,9 @@ package final class Catalogue: Sendable {
             let (sql, values) = ArtifactSQL.page(
                 owner: owner, method: method, name: name, before: position, limit: limit)
             return try connection.all(sql, values) { (row) throws(CatalogueError) in try ArtifactRecord(row) }
-        } cursor: { PageCursor(createdAt: $0.createdAt, id: $0.id) }
+        } cursor: {
+            PageCursor(createdAt: $0.createdAt, id: $0.id)
+        }
     }
 
     /// The newest artifacts that an owner has of one input (`sha256:<hex>`), at most `maximumPageSize`.

@@ -4,7 +4,7 @@ enum Schema {
     static let version = steps.count
 
     /// Step `n` leads from version `n` to `n + 1`. A published step is never edited: a change is a further step.
-    private static let steps: [StaticString] = [
+    static let steps: [StaticString] = [
         """
         CREATE TABLE artifacts (
             id           TEXT NOT NULL PRIMARY KEY,
