@@ -35,7 +35,8 @@ let rooms: [Target] = [
         dependencies: ["HTTPWire", "Sockets", "Compression", "OpenSSL", httpTypes, logging],
         swiftSettings: rules),
     .target(name: "ArtifactStore", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
-    .target(name: "Catalogue", dependencies: ["ArtifactStore", "CSQLite"], swiftSettings: rules),
+    .target(name: "Jobs", swiftSettings: rules),
+    .target(name: "Catalogue", dependencies: ["ArtifactStore", "Jobs", "CSQLite"], swiftSettings: rules),
     .target(name: "Observability", dependencies: [logging], swiftSettings: rules),
     .target(
         name: "VivaService",
@@ -57,7 +58,7 @@ let tests: [Target] = [
     case "HTTPWire": dependencies += [httpTypes]
     case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]
-    case "Catalogue": dependencies += ["ArtifactStore", "CSQLite"]
+    case "Catalogue": dependencies += ["ArtifactStore", "Jobs", "CSQLite"]
     case "Observability": dependencies += [logging]
     case "VivaService":
         dependencies += ["Quantization", "Tensors", "HTTPServer", "ArtifactStore", "Catalogue", httpTypes, logging]
