@@ -1,0 +1,226 @@
+import Glibc
+import Testing
+
+@testable import Processes
+
+/// Children of a shell that nobody here wrote.
+@Suite(.serialized) struct ChildProcessTests {
+    static func shell(_ script: String) -> ChildPlan {
+        var plan = ChildPlan(arguments: ["sh", "-c", script])
+        plan.path = "/bin/sh"
+        return plan
+    }
+
+    /// What a child writes to the channel it was given, until it closes it.
+    static func output(of script: String, _ change: (inout ChildPlan) -> Void = { _ in }) throws -> String {
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        var plan = shell("exec 1>&3; \(script)")
+        plan.descriptors = [far.number]
+        change(&plan)
+        let child = try ChildProcess(plan)
+        _ = consume far
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 4096)
+        while true {
+            let count = unsafe recv(near.number, &buffer, buffer.count, 0)
+            guard count > 0 else { break }
+            bytes += buffer.prefix(count)
+        }
+        _ = child.wait()
+        return String(decoding: bytes, as: UTF8.self)
+    }
+
+    @Test func anExitCodeAndASignalAreToldApart() throws {
+        #expect(try ChildProcess(Self.shell("exit 7")).wait() == .code(7))
+        #expect(try ChildProcess(Self.shell("kill -SEGV $$")).wait() == .signal(SIGSEGV))
+    }
+
+    @Test func aMissingProgramIsAnErrorOfTheStart() {
+        var plan = ChildPlan(arguments: ["none"])
+        plan.path = "/nonexistent"
+        #expect(throws: ProcessError.system(call: "spawn", errno: ENOENT)) { try ChildProcess(plan) }
+    }
+
+    @Test func waitingEndsWithItsTimeAndAKillWithTheChild() throws {
+        let child = try ChildProcess(Self.shell("sleep 100"))
+        #expect(child.wait(milliseconds: 1) == nil)
+        child.signal(ChildProcess.kill)
+        #expect(child.wait() == .signal(SIGKILL))
+        // Once more: the answer is remembered, and the signal hits nobody.
+        child.signal(ChildProcess.kill)
+        #expect(child.wait(milliseconds: 0) == .signal(SIGKILL))
+    }
+
+    @Test func theLastHolderKillsAndReaps() throws {
+        var child: ChildProcess? = try ChildProcess(Self.shell("sleep 100"))
+        let identifier = try #require(child?.identifier)
+        #expect(kill(identifier, 0) == 0)
+        child = nil
+        #expect(kill(identifier, 0) == -1)
+        #expect(errno == ESRCH)
+    }
+
+    @Test func onlyTheDescriptorsOfThePlanAreOpen() throws {
+        // One that survives exec by itself, as another library might open it.
+        let stray = unsafe open("/dev/null", O_RDONLY)
+        defer { close(stray) }
+        let open = try Self.output(of: "cd /proc/self/fd && echo *") { $0.isSilent = true }
+        // 0, 1 and 2, the channel, and what the shell opens to read the folder.
+        let numbers = Set(open.split(whereSeparator: \.isWhitespace).compactMap { Int($0) })
+        #expect(numbers.isSuperset(of: [0, 1, 2, 3]))
+        #expect(numbers.count <= 5)
+        #expect(!numbers.contains(Int(stray)) || stray <= 4)
+    }
+
+    @Test func descriptorsComeInTheirOrderEvenWhereTheirPlacesAreTaken() throws {
+        let files = try (0..<4).map { _ in try #require(TemporaryFile()) }
+        for (index, file) in files.enumerated() { file.write("\(index)") }
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        var plan = Self.shell("cat <&4; cat <&5; cat <&6; cat <&7")
+        plan.arguments[2] = "exec 1>&3; " + plan.arguments[2]
+        plan.descriptors = [far.number] + [files[3], files[1], files[2], files[0]].map(\.number)
+        let child = try ChildProcess(plan)
+        _ = consume far
+        #expect(child.wait() == .code(0))
+        var buffer = [UInt8](repeating: 0, count: 16)
+        let count = unsafe recv(near.number, &buffer, buffer.count, 0)
+        #expect(String(decoding: buffer.prefix(max(0, count)), as: UTF8.self) == "3120")
+    }
+
+    @Test func limitsAndPrivilegesAreSet() throws {
+        let text = try Self.output(
+            of: "ulimit -d; ulimit -n; ulimit -c; grep NoNewPrivs /proc/self/status; cat /proc/self/oom_score_adj"
+        ) { plan in
+            plan.memoryBytes = 64 << 20
+            plan.mostDescriptors = 32
+            plan.killPreference = 500
+        }
+        #expect(text.split(whereSeparator: \.isWhitespace) == ["65536", "32", "0", "NoNewPrivs:", "1", "500"])
+    }
+
+    @Test func moreMemoryThanTheLimitEndsTheChildAlone() throws {
+        var plan = ChildPlan(arguments: ["python3", "-c", "b = bytearray(256 << 20)"])
+        plan.path = "/usr/bin/python3"
+        plan.memoryBytes = 64 << 20
+        plan.isSilent = true
+        #expect(try ChildProcess(plan).wait() == .code(1))
+    }
+
+    @Test func ignoredAndBlockedSignalsReachTheChildAsUsual() throws {
+        _ = unsafe signal(SIGPIPE, SIG_IGN)
+        var blocked = sigset_t()
+        unsafe sigemptyset(&blocked)
+        unsafe sigaddset(&blocked, SIGTERM)
+        unsafe pthread_sigmask(SIG_BLOCK, &blocked, nil)
+        defer { _ = unsafe pthread_sigmask(SIG_UNBLOCK, &blocked, nil) }
+        let text = try Self.output(of: "grep -E 'SigBlk|SigIgn' /proc/self/status")
+        let masks = text.split(whereSeparator: \.isWhitespace).filter { $0.count == 16 }
+        #expect(masks.map(String.init) == ["0000000000000000", "0000000000000000"])
+    }
+
+    @Test func aChildDiesWithTheThreadThatStartedIt() throws {
+        // A shell starts a sleep that is in our process group no more; the kernel ends it with its parent: here the
+        // parent is a thread.
+        let started = StartedChild()
+        var thread = pthread_t()
+        unsafe pthread_create(
+            &thread, nil,
+            { argument in
+                guard let argument = unsafe argument else { return nil }
+                unsafe Unmanaged<StartedChild>.fromOpaque(argument).takeUnretainedValue().start()
+                return nil
+            }, unsafe Unmanaged.passUnretained(started).toOpaque())
+        unsafe pthread_join(thread, nil)
+        #expect(started.child?.wait() == .signal(SIGKILL))
+    }
+}
+
+private final class StartedChild: @unchecked Sendable {
+    // Written by a thread that has ended when it is read.
+    var child: ChildProcess?
+
+    func start() { child = try? ChildProcess(ChildProcessTests.shell("sleep 100")) }
+}
+
+/// An open file without a name.
+private final class TemporaryFile {
+    let number: Int32
+
+    init?() {
+        var name = Array("/tmp/viva-test-XXXXXX".utf8CString)
+        number = unsafe mkstemp(&name)
+        if number < 0 { return nil }
+        unsafe unlink(name)
+    }
+
+    func write(_ text: String) {
+        unsafe pwrite(number, text, text.utf8.count, 0)
+    }
+
+    deinit { close(number) }
+}
+
+@Suite struct ChannelTests {
+    @Test(arguments: [0, 1, 5, 100_000]) func framesArriveAsTheyWereSent(size: Int) throws {
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        let frame = Frame(kind: 9, payload: (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) })
+        try near.send(frame, milliseconds: 1000)
+        try near.send(Frame(kind: 1), milliseconds: 1000)
+        #expect(try far.receive(atMost: size) == frame)
+        #expect(try far.receive(atMost: size) == Frame(kind: 1))
+    }
+
+    @Test func theEndIsNoError() throws {
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        _ = consume near
+        #expect(try far.receive(atMost: 10) == nil)
+    }
+
+    @Test func anEndInTheMiddleIs() throws {
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        let bytes: [UInt8] = [1, 4, 0, 0, 0, 7]
+        #expect(unsafe send(near.number, bytes, bytes.count, 0) == bytes.count)
+        _ = consume near
+        #expect(throws: ProcessError.truncated(missing: 3)) { try far.receive(atMost: 10) }
+    }
+
+    @Test func aLongFrameIsRefusedBeforeItIsRead() throws {
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        let bytes: [UInt8] = [1, 255, 255, 255, 255]
+        #expect(unsafe send(near.number, bytes, bytes.count, 0) == bytes.count)
+        #expect(throws: ProcessError.tooLarge(bytes: 0xFFFF_FFFF, limit: 10)) { try far.receive(atMost: 10) }
+    }
+
+    @Test func silenceAndAFullSocketTimeOut() throws {
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        #expect(throws: ProcessError.timedOut) { try far.receive(atMost: 10, milliseconds: 1) }
+        let large = Frame(kind: 0, payload: [UInt8](repeating: 0, count: 8 << 20))
+        #expect(throws: ProcessError.timedOut) { try near.send(large, milliseconds: 1) }
+    }
+
+    @Test func sendingToNobodyIsADisconnection() throws {
+        let pair = try ChannelPair()
+        let near = pair.near
+        let far = pair.far
+        _ = consume far
+        #expect {
+            try near.send(Frame(kind: 0, payload: [1]))
+        } throws: { error in
+            (error as? ProcessError)?.isDisconnection == true
+        }
+    }
+}
