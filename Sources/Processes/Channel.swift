@@ -32,6 +32,19 @@ package struct Channel: ~Copyable, Sendable {
         self.number = number
     }
 
+    /// Connects two sockets and lends one to `use`, which starts a child with it; it is closed here then, so that the
+    /// end of the child ends the other one, which is answered.
+    package static func connected(
+        to use: (borrowing Channel) throws(ProcessError) -> Void
+    ) throws(ProcessError) -> Channel {
+        var pair: [Int32] = [-1, -1]
+        let answer = unsafe pair.withUnsafeMutableBufferPointer { unsafe viva_socket_pair($0.baseAddress) }
+        guard answer == 0 else { throw .system(call: "socketpair", errno: -answer) }
+        let near = Channel(owning: pair[0])
+        try use(Channel(owning: pair[1]))
+        return near
+    }
+
     deinit {
         _ = close(number)
     }
@@ -107,22 +120,5 @@ package struct Channel: ~Copyable, Sendable {
         case -Int(ETIMEDOUT): throw .timedOut
         default: throw .system(call: call, errno: Int32(clamping: -answer))
         }
-    }
-}
-
-/// Two connected channels: one to keep, one for a child to inherit.
-package struct ChannelPair: ~Copyable, Sendable {
-    /// The end of this process.
-    package let near: Channel
-    /// The end of the child.
-    package let far: Channel
-
-    /// Connects two sockets.
-    package init() throws(ProcessError) {
-        var pair: [Int32] = [-1, -1]
-        let answer = unsafe pair.withUnsafeMutableBufferPointer { unsafe viva_socket_pair($0.baseAddress) }
-        guard answer == 0 else { throw .system(call: "socketpair", errno: -answer) }
-        near = Channel(owning: pair[0])
-        far = Channel(owning: pair[1])
     }
 }

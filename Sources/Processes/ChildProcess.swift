@@ -25,7 +25,7 @@ package final class ChildProcess: Sendable {
     package init(_ plan: ChildPlan) throws(ProcessError) {
         var arguments: [UnsafeMutablePointer<CChar>?] = unsafe plan.arguments.map { unsafe strdup($0) }
         unsafe arguments.append(nil)
-        defer { for unsafeargument in unsafe arguments { unsafe free(argument) } }
+        defer { unsafe arguments.forEach { unsafe free($0) } }
         var identifier: pid_t = 0
         // Every pointer outlives the call: the child has executed something else, or is gone, when it returns.
         let answer = unsafe plan.path.withCString { path in

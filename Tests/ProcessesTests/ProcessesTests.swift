@@ -13,14 +13,13 @@ import Testing
 
     /// What a child writes to the channel it was given, until it closes it.
     static func output(of script: String, _ change: (inout ChildPlan) -> Void = { _ in }) throws -> String {
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
         var plan = shell("exec 1>&3; \(script)")
-        plan.descriptors = [far.number]
         change(&plan)
-        let child = try ChildProcess(plan)
-        _ = consume far
+        var child: ChildProcess?
+        let near = try Channel.connected { (far) throws(ProcessError) in
+            plan.descriptors.insert(far.number, at: 0)
+            child = try ChildProcess(plan)
+        }
         var bytes: [UInt8] = []
         var buffer = [UInt8](repeating: 0, count: 4096)
         while true {
@@ -28,7 +27,7 @@ import Testing
             guard count > 0 else { break }
             bytes += buffer.prefix(count)
         }
-        _ = child.wait()
+        _ = child?.wait()
         return String(decoding: bytes, as: UTF8.self)
     }
 
@@ -77,18 +76,10 @@ import Testing
     @Test func descriptorsComeInTheirOrderEvenWhereTheirPlacesAreTaken() throws {
         let files = try (0..<4).map { _ in try #require(TemporaryFile()) }
         for (index, file) in files.enumerated() { file.write("\(index)") }
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
-        var plan = Self.shell("cat <&4; cat <&5; cat <&6; cat <&7")
-        plan.arguments[2] = "exec 1>&3; " + plan.arguments[2]
-        plan.descriptors = [far.number] + [files[3], files[1], files[2], files[0]].map(\.number)
-        let child = try ChildProcess(plan)
-        _ = consume far
-        #expect(child.wait() == .code(0))
-        var buffer = [UInt8](repeating: 0, count: 16)
-        let count = unsafe recv(near.number, &buffer, buffer.count, 0)
-        #expect(String(decoding: buffer.prefix(max(0, count)), as: UTF8.self) == "3120")
+        let text = try Self.output(of: "cat <&4; cat <&5; cat <&6; cat <&7") { plan in
+            plan.descriptors = [files[3], files[1], files[2], files[0]].map(\.number)
+        }
+        #expect(text == "3120")
     }
 
     @Test func limitsAndPrivilegesAreSet() throws {
@@ -111,7 +102,7 @@ import Testing
     }
 
     @Test func ignoredAndBlockedSignalsReachTheChildAsUsual() throws {
-        _ = unsafe signal(SIGPIPE, SIG_IGN)
+        _ = signal(SIGPIPE, SIG_IGN)
         var blocked = sigset_t()
         unsafe sigemptyset(&blocked)
         unsafe sigaddset(&blocked, SIGTERM)
@@ -119,7 +110,9 @@ import Testing
         defer { _ = unsafe pthread_sigmask(SIG_UNBLOCK, &blocked, nil) }
         let text = try Self.output(of: "grep -E 'SigBlk|SigIgn' /proc/self/status")
         let masks = text.split(whereSeparator: \.isWhitespace).filter { $0.count == 16 }
-        #expect(masks.map(String.init) == ["0000000000000000", "0000000000000000"])
+        // glibc keeps the signals from 32 on for itself.
+        let standard = masks.map { UInt64($0, radix: 16).map { $0 & 0x7fff_ffff } }
+        #expect(standard == [0, 0])
     }
 
     @Test func aChildDiesWithTheThreadThatStartedIt() throws {
@@ -134,7 +127,7 @@ import Testing
                 unsafe Unmanaged<StartedChild>.fromOpaque(argument).takeUnretainedValue().start()
                 return nil
             }, unsafe Unmanaged.passUnretained(started).toOpaque())
-        unsafe pthread_join(thread, nil)
+        pthread_join(thread, nil)
         #expect(started.child?.wait() == .signal(SIGKILL))
     }
 }
@@ -165,10 +158,10 @@ private final class TemporaryFile {
 }
 
 @Suite struct ChannelTests {
-    @Test(arguments: [0, 1, 5, 100_000]) func framesArriveAsTheyWereSent(size: Int) throws {
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
+    @Test(arguments: [0, 1, 5, 50_000]) func framesArriveAsTheyWereSent(size: Int) throws {
+        var copy: Int32 = -1
+        let near = try Channel.connected { copy = dup($0.number) }
+        let far = Channel(owning: copy)
         let frame = Frame(kind: 9, payload: (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) })
         try near.send(frame, milliseconds: 1000)
         try near.send(Frame(kind: 1), milliseconds: 1000)
@@ -177,17 +170,17 @@ private final class TemporaryFile {
     }
 
     @Test func theEndIsNoError() throws {
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
+        var copy: Int32 = -1
+        let near = try Channel.connected { copy = dup($0.number) }
+        let far = Channel(owning: copy)
         _ = consume near
         #expect(try far.receive(atMost: 10) == nil)
     }
 
     @Test func anEndInTheMiddleIs() throws {
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
+        var copy: Int32 = -1
+        let near = try Channel.connected { copy = dup($0.number) }
+        let far = Channel(owning: copy)
         let bytes: [UInt8] = [1, 4, 0, 0, 0, 7]
         #expect(unsafe send(near.number, bytes, bytes.count, 0) == bytes.count)
         _ = consume near
@@ -195,27 +188,27 @@ private final class TemporaryFile {
     }
 
     @Test func aLongFrameIsRefusedBeforeItIsRead() throws {
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
+        var copy: Int32 = -1
+        let near = try Channel.connected { copy = dup($0.number) }
+        let far = Channel(owning: copy)
         let bytes: [UInt8] = [1, 255, 255, 255, 255]
         #expect(unsafe send(near.number, bytes, bytes.count, 0) == bytes.count)
         #expect(throws: ProcessError.tooLarge(bytes: 0xFFFF_FFFF, limit: 10)) { try far.receive(atMost: 10) }
     }
 
     @Test func silenceAndAFullSocketTimeOut() throws {
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
+        var copy: Int32 = -1
+        let near = try Channel.connected { copy = dup($0.number) }
+        let far = Channel(owning: copy)
         #expect(throws: ProcessError.timedOut) { try far.receive(atMost: 10, milliseconds: 1) }
         let large = Frame(kind: 0, payload: [UInt8](repeating: 0, count: 8 << 20))
         #expect(throws: ProcessError.timedOut) { try near.send(large, milliseconds: 1) }
     }
 
     @Test func sendingToNobodyIsADisconnection() throws {
-        let pair = try ChannelPair()
-        let near = pair.near
-        let far = pair.far
+        var copy: Int32 = -1
+        let near = try Channel.connected { copy = dup($0.number) }
+        let far = Channel(owning: copy)
         _ = consume far
         #expect {
             try near.send(Frame(kind: 0, payload: [1]))
