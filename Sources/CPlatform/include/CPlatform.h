@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include "processes.h"
 
 // Linux calls that Swift cannot spell: packed or variadic structures, socket addresses, GNU-only functions.
 // Every function retries EINTR itself and answers a negative errno on failure, so no caller reads `errno`.
