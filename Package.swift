@@ -35,6 +35,7 @@ let rooms: [Target] = [
         dependencies: ["HTTPWire", "Sockets", "Compression", "OpenSSL", httpTypes, logging],
         swiftSettings: rules),
     .target(name: "ArtifactStore", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
+    .target(name: "Processes", dependencies: ["CPlatform"], swiftSettings: rules),
     .target(name: "Jobs", swiftSettings: rules),
     .target(name: "Catalogue", dependencies: ["ArtifactStore", "Jobs", "CSQLite"], swiftSettings: rules),
     .target(name: "Observability", dependencies: [logging], swiftSettings: rules),
@@ -42,7 +43,7 @@ let rooms: [Target] = [
         name: "VivaService",
         dependencies: [
             "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "Sockets", "HTTPServer", "ArtifactStore",
-            "Catalogue", "Observability", httpTypes, logging,
+            "Catalogue", "Observability", "Processes", "Jobs", httpTypes, logging,
         ],
         resources: [.embedInCode("Resources")], swiftSettings: rules),
     .executableTarget(name: "viva", dependencies: ["VivaService", argumentParser], swiftSettings: rules),
@@ -50,7 +51,7 @@ let rooms: [Target] = [
 
 let tests: [Target] = [
     "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "HTTPServer", "ArtifactStore", "Catalogue",
-    "Observability", "VivaService",
+    "Observability", "Processes", "Jobs", "VivaService",
 ].map { room in
     var dependencies: [Target.Dependency] = [.byName(name: room)]
     switch room {

@@ -15,12 +15,13 @@ enum Rules {
         "Sockets": ["OpenSSL", "CPlatform", "Glibc"],
         "HTTPServer": ["HTTPWire", "Sockets", "Compression", "OpenSSL", "HTTPTypes", "Logging"],
         "ArtifactStore": ["OpenSSL", "CPlatform", "Glibc"],
+        "Processes": ["CPlatform", "Glibc"],
         "Jobs": ["Dispatch"],
         "Catalogue": ["ArtifactStore", "Jobs", "CSQLite"],
         "Observability": ["Logging"],
         "VivaService": [
             "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "Sockets", "HTTPServer", "ArtifactStore",
-            "Catalogue", "Observability", "HTTPTypes", "Logging", "FoundationEssentials",
+            "Catalogue", "Observability", "Processes", "Jobs", "HTTPTypes", "Logging", "FoundationEssentials",
         ],
         "viva": ["VivaService", "ArgumentParser"],
     ]
@@ -42,6 +43,8 @@ enum Rules {
         "Sources/OpenSSL/SHA256.swift",
         "Sources/OpenSSL/TLSContext.swift",
         "Sources/OpenSSL/TLSSession.swift",
+        "Sources/Processes/Channel.swift",
+        "Sources/Processes/ChildProcess.swift",
         "Sources/Sockets/Descriptor.swift",
         "Sources/Sockets/LineWriter.swift",
         "Sources/Sockets/Listener.swift",
