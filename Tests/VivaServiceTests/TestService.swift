@@ -19,6 +19,6 @@ struct TestService {
         let facilities = Facilities(
             store: store, catalogue: catalogue, access: Access(), metrics: metrics, pool: BufferPool(),
             memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), intake: IntakeLimits(), freeBytesFloor: 0)
-        table = RouteTable(facilities: facilities, isDraining: { false })
+        table = RouteTable(facilities: facilities, uploads: Uploads(facilities: facilities), isDraining: { false })
     }
 }

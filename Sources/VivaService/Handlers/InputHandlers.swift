@@ -140,7 +140,7 @@ extension InputHandlers {
         } catch let error as OpenSSLError {
             throw Problem(error)
         } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            throw Problem(unexpected: error)
         }
     }
 
@@ -249,5 +249,18 @@ final class StagedSource: ArtifactSource {
 
     func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
         try storage.read(into: &bytes, at: offset)
+    }
+
+    /// Gives all bytes to `body`, in pieces.
+    func readAll(_ body: (RawSpan) throws(QuantizationError) -> Void) throws(QuantizationError) {
+        var (buffer, position) = ([UInt8](repeating: 0, count: min(byteCount, 64 << 10)), 0)
+        while position < byteCount {
+            var span = buffer.mutableSpan
+            var all = unsafe span.mutableBytes
+            var piece = all._mutatingExtracting(first: min(all.byteCount, byteCount - position))
+            do { try read(into: &piece, at: position) } catch { throw .storage(error) }
+            position += piece.byteCount
+            try body(piece.bytes)
+        }
     }
 }

@@ -17,18 +17,22 @@ final class InputReceiver {
     private let file: StagedFile
     private var inspection: InputInspection
     private let reservation: DiskReservation
+    /// Bytes of the disk that the file had before.
+    private let held: Int
     private let hash: InputHash
     private let queue: QuantizingQueue
 
-    /// A receiver that writes behind the first `offset` bytes of `file`, which `hash` and `inspection` have seen.
+    /// A receiver that writes behind the first `offset` bytes of `file`, which `hash` and `inspection` have seen; the
+    /// file holds so many bytes of the disk already.
     init(
         _ facilities: Facilities, file: StagedFile, offset: Int = 0, length: Int?,
-        inspection: consuming InputInspection, hash: InputHash
+        held: Int = 0, inspection: consuming InputInspection, hash: InputHash
     ) throws(QuantizationError) {
         self.offset = offset
         self.file = file
         self.inspection = inspection
         self.hash = hash
+        self.held = held
         reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
         queue = QuantizingQueue(
             sessions: [], inputBytes: length.map { $0 - offset }, pool: facilities.pool,
@@ -91,7 +95,7 @@ final class InputReceiver {
     }
 
     private func reserve(_ count: Int) throws(QuantizationError) {
-        try reservation.check(count - reserved)
+        try reservation.check(count - max(reserved, min(held, count)))
         do throws(StoreError) {
             try file.reserve(count)
         } catch {
