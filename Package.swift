@@ -35,13 +35,15 @@ let rooms: [Target] = [
         dependencies: ["HTTPWire", "Sockets", "Compression", "OpenSSL", httpTypes, logging],
         swiftSettings: rules),
     .target(name: "ArtifactStore", dependencies: ["OpenSSL", "CPlatform"], swiftSettings: rules),
-    .target(name: "Catalogue", dependencies: ["ArtifactStore", "CSQLite"], swiftSettings: rules),
+    .target(name: "Processes", dependencies: ["CPlatform"], swiftSettings: rules),
+    .target(name: "Jobs", swiftSettings: rules),
+    .target(name: "Catalogue", dependencies: ["ArtifactStore", "Jobs", "CSQLite"], swiftSettings: rules),
     .target(name: "Observability", dependencies: [logging], swiftSettings: rules),
     .target(
         name: "VivaService",
         dependencies: [
             "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "Sockets", "HTTPServer", "ArtifactStore",
-            "Catalogue", "Observability", httpTypes, logging,
+            "Catalogue", "Observability", "Processes", "Jobs", httpTypes, logging,
         ],
         resources: [.embedInCode("Resources")], swiftSettings: rules),
     .executableTarget(name: "viva", dependencies: ["VivaService", argumentParser], swiftSettings: rules),
@@ -49,7 +51,7 @@ let rooms: [Target] = [
 
 let tests: [Target] = [
     "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "HTTPServer", "ArtifactStore", "Catalogue",
-    "Observability", "VivaService",
+    "Observability", "Processes", "Jobs", "VivaService",
 ].map { room in
     var dependencies: [Target.Dependency] = [.byName(name: room)]
     switch room {
@@ -57,7 +59,7 @@ let tests: [Target] = [
     case "HTTPWire": dependencies += [httpTypes]
     case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]
-    case "Catalogue": dependencies += ["ArtifactStore", "CSQLite"]
+    case "Catalogue": dependencies += ["ArtifactStore", "Jobs", "CSQLite"]
     case "Observability": dependencies += [logging]
     case "VivaService":
         dependencies += ["Quantization", "Tensors", "HTTPServer", "ArtifactStore", "Catalogue", httpTypes, logging]
@@ -80,6 +82,10 @@ let package = Package(
         // Times the kernels (`make bench-kernels`); part of no product that ships.
         .executableTarget(
             name: "kernel-bench", dependencies: ["Quantization", "Tensors", "CKernels"], path: "Benchmarks/Kernels",
+            swiftSettings: benchRules),
+        // Times the catalogue (`make bench-catalogue`).
+        .executableTarget(
+            name: "catalogue-bench", dependencies: ["Catalogue", "Jobs"], path: "Benchmarks/Catalogue",
             swiftSettings: benchRules),
     ],
     cLanguageStandard: .c17

@@ -4,19 +4,29 @@ import CSQLite
 enum SQLValue: Sendable {
     case integer(Int64)
     case text(String)
+    case bytes([UInt8])
     case null
 
     init(_ text: String?) {
         self = text.map(SQLValue.text) ?? .null
+    }
+
+    init(_ number: Int64?) {
+        self = number.map(SQLValue.integer) ?? .null
+    }
+
+    init(_ bytes: [UInt8]?) {
+        self = bytes.map(SQLValue.bytes) ?? .null
     }
 }
 
 /// One connection to SQLite with its prepared statements; used by one thread at a time.
 ///
 /// All SQL is a `StaticString`: a value can reach a statement as a parameter only. This file holds every unsafe call of
-/// the module. Invariant: `database` is open, and the statements in `prepared` belong to it, while the value lives.
+/// the module. Invariant: `database` is open, and the statements in `prepared` belong to it, while the value lives. It
+/// may move between threads: SQLite asks only that one at a time uses it, which the mutex around it sees to.
 @safe
-struct Connection: ~Copyable {
+struct Connection: ~Copyable, @unchecked Sendable {
     private let database: OpaquePointer
     private var prepared: [UnsafePointer<UInt8>: OpaquePointer] = unsafe [:]
 
@@ -70,18 +80,40 @@ struct Connection: ~Copyable {
     }
 
     /// Runs `body` in one transaction that holds the write lock from the start; undone when it throws.
-    mutating func transaction(
-        _ body: (inout Connection) throws(CatalogueError) -> Void
-    ) throws(CatalogueError) {
+    mutating func transaction<Outcome>(
+        _ body: (inout Connection) throws(CatalogueError) -> Outcome
+    ) throws(CatalogueError) -> Outcome {
         try execute("BEGIN IMMEDIATE")
         do {
-            try body(&self)
+            let outcome = try body(&self)
             try execute("COMMIT")
+            return outcome
         } catch {
             // SQLite may have rolled back by itself, and the first error is the evidence.
             try? execute("ROLLBACK")
             throw error
         }
+    }
+
+    /// What `read` makes of every row of a statement.
+    mutating func all<Item>(
+        _ sql: StaticString, _ values: [SQLValue] = [], _ read: (borrowing Row) throws(CatalogueError) -> Item
+    ) throws(CatalogueError) -> [Item] {
+        var items: [Item] = []
+        try run(sql, values) { (row) throws(CatalogueError) in items.append(try read(row)) }
+        return items
+    }
+
+    /// The same of its first row, or nil.
+    mutating func first<Item>(
+        _ sql: StaticString, _ values: [SQLValue] = [], _ read: (borrowing Row) throws(CatalogueError) -> Item
+    ) throws(CatalogueError) -> Item? {
+        try all(sql, values, read).first
+    }
+
+    /// Whether a statement has a row.
+    mutating func finds(_ sql: StaticString, _ values: [SQLValue]) throws(CatalogueError) -> Bool {
+        try first(sql, values) { _ in true } ?? false
     }
 
     private mutating func statement(_ sql: StaticString) throws(CatalogueError) -> OpaquePointer {
@@ -98,12 +130,18 @@ struct Connection: ~Copyable {
 
     private func bind(_ value: SQLValue, at index: Int32, of statement: OpaquePointer) throws(CatalogueError) {
         let code: Int32
+        // SQLITE_TRANSIENT: SQLite copies the bytes before the call returns.
+        let copied = unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self)
         switch value {
         case .integer(let number): code = unsafe sqlite3_bind_int64(statement, index, number)
         case .null: code = unsafe sqlite3_bind_null(statement, index)
+        case .bytes(let bytes):
+            code = unsafe bytes.withUnsafeBytes { bytes in
+                // As below: no address would mean NULL.
+                guard let base = bytes.baseAddress else { return unsafe sqlite3_bind_zeroblob(statement, index, 0) }
+                return unsafe sqlite3_bind_blob64(statement, index, base, UInt64(bytes.count), copied)
+            }
         case .text(var text):
-            // SQLITE_TRANSIENT: SQLite copies the bytes before the call returns.
-            let copied = unsafe unsafeBitCast(-1, to: sqlite3_destructor_type.self)
             code = text.withUTF8 { bytes in
                 unsafe bytes.withMemoryRebound(to: CChar.self) { characters in
                     // An empty buffer may have no address, which SQLite would take for NULL.
@@ -168,9 +206,28 @@ struct Row: ~Copyable {
 
     /// The integer in a column, which must not be NULL.
     func integer(_ column: Int32) throws(CatalogueError) -> Int64 {
-        guard unsafe sqlite3_column_type(statement, column) == SQLITE_INTEGER else {
-            throw .corruptRow(column: column)
+        guard let number = try optionalInteger(column) else { throw .corruptRow(column: column) }
+        return number
+    }
+
+    /// The integer in a column, or nil for NULL.
+    func optionalInteger(_ column: Int32) throws(CatalogueError) -> Int64? {
+        switch unsafe sqlite3_column_type(statement, column) {
+        case SQLITE_NULL: return nil
+        case SQLITE_INTEGER: return unsafe sqlite3_column_int64(statement, column)
+        default: throw .corruptRow(column: column)
         }
-        return unsafe sqlite3_column_int64(statement, column)
+    }
+
+    /// The bytes in a column, or nil for NULL.
+    func optionalBytes(_ column: Int32) throws(CatalogueError) -> [UInt8]? {
+        switch unsafe sqlite3_column_type(statement, column) {
+        case SQLITE_NULL: return nil
+        case SQLITE_BLOB:
+            let count = Int(unsafe sqlite3_column_bytes(statement, column))
+            guard count > 0, let start = unsafe sqlite3_column_blob(statement, column) else { return [] }
+            return unsafe [UInt8](UnsafeRawBufferPointer(start: start, count: count))
+        default: throw .corruptRow(column: column)
+        }
     }
 }

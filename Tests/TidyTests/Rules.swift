@@ -15,11 +15,13 @@ enum Rules {
         "Sockets": ["OpenSSL", "CPlatform", "Glibc"],
         "HTTPServer": ["HTTPWire", "Sockets", "Compression", "OpenSSL", "HTTPTypes", "Logging"],
         "ArtifactStore": ["OpenSSL", "CPlatform", "Glibc"],
-        "Catalogue": ["ArtifactStore", "CSQLite"],
+        "Processes": ["CPlatform", "Glibc"],
+        "Jobs": ["Dispatch"],
+        "Catalogue": ["ArtifactStore", "Jobs", "CSQLite"],
         "Observability": ["Logging"],
         "VivaService": [
             "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "Sockets", "HTTPServer", "ArtifactStore",
-            "Catalogue", "Observability", "HTTPTypes", "Logging", "FoundationEssentials",
+            "Catalogue", "Observability", "Processes", "Jobs", "HTTPTypes", "Logging", "FoundationEssentials",
         ],
         "viva": ["VivaService", "ArgumentParser"],
     ]
@@ -41,6 +43,8 @@ enum Rules {
         "Sources/OpenSSL/SHA256.swift",
         "Sources/OpenSSL/TLSContext.swift",
         "Sources/OpenSSL/TLSSession.swift",
+        "Sources/Processes/Channel.swift",
+        "Sources/Processes/ChildProcess.swift",
         "Sources/Sockets/Descriptor.swift",
         "Sources/Sockets/LineWriter.swift",
         "Sources/Sockets/Listener.swift",
@@ -129,9 +133,11 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 24_000
+    static let maximumSourceLines = 31_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 4_000
+    static let engineModules = ["Quantization", "Tensors", "CKernels"]
+    static let maximumEngineLines = 13_000
     static let maximumTrackedBytes = 9 * 1_048_576
 
     /// Never tracked: SwiftPM resolves afresh, and what is built is not source.
