@@ -50,6 +50,11 @@ enum ArtifactSQL {
         ORDER BY created_at DESC, id DESC LIMIT ?3
         """
 
+    static let everyOne: StaticString = """
+        SELECT id, owner, name, method, format, mode, input_digest, input_bytes, bytes, digest, manifest, created_at
+        FROM artifacts WHERE id > ?1 ORDER BY id LIMIT ?2
+        """
+
     /// The statement and its values for one page; each combination of filters has a statement that an index serves.
     static func page(
         owner: String, method: String?, name: String?, before position: PageCursor, limit: Int

@@ -40,50 +40,69 @@ package final class Catalogue: Sendable {
             """)
     }
 
+    /// Runs `body` in one durable transaction.
+    func writing<Outcome: Sendable>(
+        _ body: (inout Connection) throws(CatalogueError) -> Outcome
+    ) throws(CatalogueError) -> Outcome {
+        try writer.withLock { (connection) throws(CatalogueError) in try connection.transaction(body) }
+    }
+
+    /// Runs `body` on the connection that only reads.
+    func reading<Outcome: Sendable>(
+        _ body: (inout Connection) throws(CatalogueError) -> Outcome
+    ) throws(CatalogueError) -> Outcome {
+        try reader.withLock { (connection) throws(CatalogueError) in try body(&connection) }
+    }
+
+    /// One page of a list: `rows` reads at most so many behind a position, `cursor` says where a row stands.
+    ///
+    /// `limit` is brought into 1...`maximumPageSize`. A row added or removed between two pages moves no other row.
+    /// Throws `invalidCursor` for a cursor that no page gave out.
+    func page<Item: Sendable>(
+        after cursor: String?, limit: Int,
+        rows: (PageCursor, Int, inout Connection) throws(CatalogueError) -> [Item],
+        cursor position: (Item) -> PageCursor
+    ) throws(CatalogueError) -> (items: [Item], next: String?) {
+        var start = PageCursor.start
+        if let cursor {
+            guard let given = PageCursor(cursor) else { throw .invalidCursor(cursor) }
+            start = given
+        }
+        let limit = min(max(limit, 1), Self.maximumPageSize)
+        let found = try reading { (connection) throws(CatalogueError) in try rows(start, limit + 1, &connection) }
+        guard found.count > limit, let last = found.dropLast().last else { return (found, nil) }
+        return (found.dropLast(), position(last).text)
+    }
+
     /// Adds artifacts, all or none; false, and nothing changed, for each whose identifier exists already.
     package func insert(_ records: [ArtifactRecord]) throws(CatalogueError) -> [Bool] {
-        var isNew: [Bool] = []
-        try writer.withLock { (connection) throws(CatalogueError) in
-            try connection.transaction { (connection) throws(CatalogueError) in
-                for record in records { isNew.append(try connection.run(ArtifactSQL.insert, record.values) > 0) }
-            }
+        try writing { (connection) throws(CatalogueError) in
+            var isNew: [Bool] = []
+            for record in records { isNew.append(try connection.run(ArtifactSQL.insert, record.values) > 0) }
+            return isNew
         }
-        return isNew
     }
 
     /// The artifact of this identifier and owner, or nil.
     package func artifact(_ id: String, owner: String) throws(CatalogueError) -> ArtifactRecord? {
-        try reader.withLock { (connection) throws(CatalogueError) in
-            var found: ArtifactRecord?
-            try connection.run(ArtifactSQL.one, [.text(id), .text(owner)]) { (row) throws(CatalogueError) in
-                found = try ArtifactRecord(row)
+        try reading { (connection) throws(CatalogueError) in
+            try connection.first(ArtifactSQL.one, [.text(id), .text(owner)]) { (row) throws(CatalogueError) in
+                try ArtifactRecord(row)
             }
-            return found
         }
     }
 
     /// One page of an owner's artifacts, newest first, with the cursor of the next page.
-    ///
-    /// `limit` is brought into 1...`maximumPageSize`. A row added or removed between two pages moves no other row.
-    /// Throws `invalidCursor` for a cursor that no page gave out.
     package func artifacts(
         owner: String, after cursor: String?, limit: Int, method: String?, name: String?
     ) throws(CatalogueError) -> (items: [ArtifactRecord], next: String?) {
-        var position = PageCursor.start
-        if let cursor {
-            guard let given = PageCursor(cursor) else { throw .invalidCursor(cursor) }
-            position = given
+        try page(after: cursor, limit: limit) { (position, limit, connection) throws(CatalogueError) in
+            let (sql, values) = ArtifactSQL.page(
+                owner: owner, method: method, name: name, before: position, limit: limit)
+            return try connection.all(sql, values) { (row) throws(CatalogueError) in try ArtifactRecord(row) }
+        } cursor: {
+            PageCursor(createdAt: $0.createdAt, id: $0.id)
         }
-        let limit = min(max(limit, 1), Self.maximumPageSize)
-        let (sql, values) = ArtifactSQL.page(
-            owner: owner, method: method, name: name, before: position, limit: limit + 1)
-        let rows = try reader.withLock { (connection) throws(CatalogueError) in
-            var rows: [ArtifactRecord] = []
-            try connection.run(sql, values) { (row) throws(CatalogueError) in rows.append(try ArtifactRecord(row)) }
-            return rows
-        }
-        guard rows.count > limit, let last = rows.dropLast().last else { return (rows, nil) }
-        return (rows.dropLast(), PageCursor(createdAt: last.createdAt, id: last.id).text)
     }
 
     /// The newest artifacts that an owner has of one input (`sha256:<hex>`), at most `maximumPageSize`.
@@ -91,39 +110,40 @@ package final class Catalogue: Sendable {
         owner: String, ofInput digest: String, limit: Int
     ) throws(CatalogueError) -> [ArtifactRecord] {
         let limit = min(max(limit, 1), Self.maximumPageSize)
-        return try reader.withLock { (connection) throws(CatalogueError) in
-            var rows: [ArtifactRecord] = []
-            try connection.run(ArtifactSQL.ofInput, [.text(owner), .text(digest), .integer(Int64(limit))]) {
-                (row) throws(CatalogueError) in rows.append(try ArtifactRecord(row))
+        return try reading { (connection) throws(CatalogueError) in
+            try connection.all(ArtifactSQL.ofInput, [.text(owner), .text(digest), .integer(Int64(limit))]) {
+                (row) throws(CatalogueError) in try ArtifactRecord(row)
             }
-            return rows
+        }
+    }
+
+    /// Every artifact after an identifier, in the order of identifiers, at most `maximumPageSize`: for a check of all.
+    package func allArtifacts(after id: String) throws(CatalogueError) -> [ArtifactRecord] {
+        try reading { (connection) throws(CatalogueError) in
+            try connection.all(ArtifactSQL.everyOne, [.text(id), .integer(Int64(Self.maximumPageSize))]) {
+                (row) throws(CatalogueError) in try ArtifactRecord(row)
+            }
         }
     }
 
     /// Removes an artifact's row; false when this owner has no such artifact.
     package func remove(_ id: String, owner: String) throws(CatalogueError) -> Bool {
-        try writer.withLock { (connection) throws(CatalogueError) in
+        try writing { (connection) throws(CatalogueError) in
             try connection.run(ArtifactSQL.remove, [.text(id), .text(owner)]) > 0
         }
     }
 
     /// Whether any owner has an artifact of this identifier.
     package func contains(_ id: String) throws(CatalogueError) -> Bool {
-        try reader.withLock { (connection) throws(CatalogueError) in
-            var found = false
-            try connection.run(ArtifactSQL.contains, [.text(id)]) { _ in found = true }
-            return found
-        }
+        try reading { (connection) throws(CatalogueError) in try connection.finds(ArtifactSQL.contains, [.text(id)]) }
     }
 
     /// The number of artifacts of all owners and the sum of their content bytes.
     package func totals() throws(CatalogueError) -> (count: Int, bytes: Int) {
-        try reader.withLock { (connection) throws(CatalogueError) in
-            var totals = (count: 0, bytes: 0)
-            try connection.run(ArtifactSQL.totals) { (row) throws(CatalogueError) in
-                totals = (Int(try row.integer(0)), Int(try row.integer(1)))
-            }
-            return totals
+        try reading { (connection) throws(CatalogueError) in
+            try connection.first(ArtifactSQL.totals) { (row) throws(CatalogueError) in
+                (Int(try row.integer(0)), Int(try row.integer(1)))
+            } ?? (0, 0)
         }
     }
 

@@ -23,9 +23,10 @@ enum SQLValue: Sendable {
 /// One connection to SQLite with its prepared statements; used by one thread at a time.
 ///
 /// All SQL is a `StaticString`: a value can reach a statement as a parameter only. This file holds every unsafe call of
-/// the module. Invariant: `database` is open, and the statements in `prepared` belong to it, while the value lives.
+/// the module. Invariant: `database` is open, and the statements in `prepared` belong to it, while the value lives. It
+/// may move between threads: SQLite asks only that one at a time uses it, which the mutex around it sees to.
 @safe
-struct Connection: ~Copyable {
+struct Connection: ~Copyable, @unchecked Sendable {
     private let database: OpaquePointer
     private var prepared: [UnsafePointer<UInt8>: OpaquePointer] = unsafe [:]
 
@@ -79,18 +80,40 @@ struct Connection: ~Copyable {
     }
 
     /// Runs `body` in one transaction that holds the write lock from the start; undone when it throws.
-    mutating func transaction(
-        _ body: (inout Connection) throws(CatalogueError) -> Void
-    ) throws(CatalogueError) {
+    mutating func transaction<Outcome>(
+        _ body: (inout Connection) throws(CatalogueError) -> Outcome
+    ) throws(CatalogueError) -> Outcome {
         try execute("BEGIN IMMEDIATE")
         do {
-            try body(&self)
+            let outcome = try body(&self)
             try execute("COMMIT")
+            return outcome
         } catch {
             // SQLite may have rolled back by itself, and the first error is the evidence.
             try? execute("ROLLBACK")
             throw error
         }
+    }
+
+    /// What `read` makes of every row of a statement.
+    mutating func all<Item>(
+        _ sql: StaticString, _ values: [SQLValue] = [], _ read: (borrowing Row) throws(CatalogueError) -> Item
+    ) throws(CatalogueError) -> [Item] {
+        var items: [Item] = []
+        try run(sql, values) { (row) throws(CatalogueError) in items.append(try read(row)) }
+        return items
+    }
+
+    /// The same of its first row, or nil.
+    mutating func first<Item>(
+        _ sql: StaticString, _ values: [SQLValue] = [], _ read: (borrowing Row) throws(CatalogueError) -> Item
+    ) throws(CatalogueError) -> Item? {
+        try all(sql, values, read).first
+    }
+
+    /// Whether a statement has a row.
+    mutating func finds(_ sql: StaticString, _ values: [SQLValue]) throws(CatalogueError) -> Bool {
+        try first(sql, values) { _ in true } ?? false
     }
 
     private mutating func statement(_ sql: StaticString) throws(CatalogueError) -> OpaquePointer {

@@ -4,7 +4,7 @@ enum Schema {
     static let version = steps.count
 
     /// Step `n` leads from version `n` to `n + 1`. A published step is never edited: a change is a further step.
-    private static let steps: [StaticString] = [
+    static let steps: [StaticString] = [
         """
         CREATE TABLE artifacts (
             id           TEXT NOT NULL PRIMARY KEY,
@@ -43,6 +43,7 @@ enum Schema {
         CREATE INDEX artifacts_by_input ON artifacts (owner, input_digest, created_at, id);
         PRAGMA user_version = 2;
         """,
+        DurableWorkSchema.step,
     ]
 
     /// Throws `newerSchema` when the file is ahead of this program.

@@ -9,6 +9,14 @@ struct RouteTable: Sendable {
     let compare: CompareHandler
     let operations: OperationsHandlers
 
+    init(facilities: Facilities, isDraining: @escaping @Sendable () -> Bool) {
+        quantize = QuantizeHandler(facilities: facilities)
+        artifacts = ArtifactHandlers(facilities: facilities)
+        plan = FilePlanHandler(memory: facilities.memory, limits: facilities.limits)
+        compare = CompareHandler(facilities: facilities)
+        operations = OperationsHandlers(facilities: facilities, isDraining: isDraining)
+    }
+
     var routes: [Route] {
         [
             Route(.post, "/v1/quantize", .worker, handler: quantizing),

@@ -93,19 +93,11 @@ package final class Service: Sendable {
         _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue,
         _ metrics: ServiceMetrics, _ draining: DrainingFlag
     ) -> RouteTable {
-        let memory = MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes)
-        return RouteTable(
-            quantize: QuantizeHandler(
-                store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
-                memory: memory, limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor),
-            artifacts: ArtifactHandlers(store: store, catalogue: catalogue, memory: memory),
-            plan: FilePlanHandler(memory: memory, limits: configuration.sessionLimits),
-            compare: CompareHandler(
-                store: store, memory: memory, limits: configuration.sessionLimits,
-                freeBytesFloor: configuration.freeBytesFloor),
-            operations: OperationsHandlers(
-                store: store, catalogue: catalogue, metrics: metrics,
-                freeBytesFloor: configuration.freeBytesFloor, isDraining: { draining.isSet }))
+        let facilities = Facilities(
+            store: store, catalogue: catalogue, access: Access(), metrics: metrics, pool: BufferPool(),
+            memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
+            limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
+        return RouteTable(facilities: facilities, isDraining: { draining.isSet })
     }
 
     private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {

@@ -1,4 +1,5 @@
 import Foundation
+import Jobs
 import Testing
 
 @testable import Catalogue
@@ -85,14 +86,20 @@ import Testing
         #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == before)
     }
 
-    @Test func anOlderFileIsBroughtUpToDate() throws {
-        do { #expect(try Catalogue(path: path).insert(record("a"))) }
-        // What version 1 lacked.
-        do { _ = try Database(path).rows("DROP INDEX artifacts_by_input") }
-        do { _ = try Database(path).rows("PRAGMA user_version = 1") }
+    /// Files as earlier versions made them, from their own steps.
+    @Test(arguments: 1..<Schema.steps.count) func anOlderFileIsBroughtUpToDate(version: Int) throws {
+        do {
+            var older = try Connection(path: path)
+            try Catalogue.configure(&older)
+            for step in Schema.steps[..<version] { try older.execute(step) }
+            try older.run(ArtifactSQL.insert, record("a", bytes: 10).values)
+        }
         let catalogue = try Catalogue(path: path)
         #expect(try catalogue.artifacts(owner: "ann", ofInput: "sha256:00", limit: 9).map(\.id) == ["a"])
         #expect(try Database(path).rows("PRAGMA user_version") == [["\(Schema.version)"]])
+        #expect(try catalogue.usage(of: "ann").bytes == 10)
+        #expect(try catalogue.remove("a", owner: "ann"))
+        #expect(try catalogue.usage(of: "ann").bytes == 0)
     }
 
     @Test func aFileThatIsNoDatabaseIsRefused() throws {
@@ -152,6 +159,36 @@ import Testing
         #expect(plan.count == 1)
         #expect(
             plan.allSatisfy { $0.hasPrefix("SEARCH artifacts USING ") && $0.hasSuffix("INDEX \(index) (\(columns))") })
+    }
+
+    /// No list, claim, removal or quota may read more rows than it answers.
+    @Test(arguments: [
+        InputSQL.one, InputSQL.page, InputSQL.use, InputSQL.needs, InputSQL.remove, InputSQL.anyOwner,
+        InputSQL.unused, UploadSQL.one, UploadSQL.state, UploadSQL.advance, UploadSQL.setLength, UploadSQL.seal,
+        UploadSQL.remove, UploadSQL.contains, UploadSQL.expired, JobSQL.one, JobSQL.liveOfArtifact, JobSQL.page,
+        JobSQL.pageByState, JobSQL.nextOwner, JobSQL.firstQueued, JobSQL.move, JobSQL.cancel, JobSQL.checkpoint,
+        JobSQL.checkpointOf, JobSQL.interrupted, JobSQL.contains, JobSQL.remove, JobSQL.removeOld, JobSQL.keyed,
+        JobSQL.forget, KeySQL.one, KeySQL.revoke, KeySQL.notes, KeySQL.forgetNotes, KeySQL.usage,
+        ArtifactSQL.everyOne,
+    ])
+    func noStatementScansOrSorts(sql: StaticString) throws {
+        let catalogue = try Catalogue(path: path)
+        for number in 0..<200 {
+            let owner = "o\(number % 3)"
+            var job = JobRecord(
+                id: "j\(number)", owner: owner, input: "sha256:\(number)", recipe: "{}", artifact: "a\(number)",
+                createdAt: Int64(number))
+            if number % 4 == 0 { job.state = .succeeded }
+            #expect(try catalogue.enqueue(job) != .keyInUse)
+            let input = InputRecord(
+                owner: owner, digest: "sha256:\(number)", bytes: 1, container: "npy", createdAt: Int64(number))
+            #expect(try catalogue.insert(input))
+        }
+        let database = try Database(path)
+        _ = try database.rows("ANALYZE")
+        let plan = try database.rows("EXPLAIN QUERY PLAN \(sql)").compactMap(\.last)
+        #expect(!plan.isEmpty)
+        #expect(plan.allSatisfy { !$0.contains("SCAN") && !$0.contains("TEMP B-TREE") }, "\(plan)")
     }
 
     @Test func totalsReadOneRow() throws {

@@ -94,11 +94,16 @@ enum Checks {
     }
 
     static func lineBudgets(_ files: [SourceFile]) -> [String] {
-        let all = files.reduce(0) { $0 + linesOfCode($1) }
-        let server = files.filter { Rules.serverModules.contains($0.module ?? "") }.reduce(0) { $0 + linesOfCode($1) }
+        let budgets: [(name: String, modules: [String]?, limit: Int)] = [
+            ("Sources", nil, Rules.maximumSourceLines),
+            ("the HTTP server", Rules.serverModules, Rules.maximumServerLines),
+            ("the engine", Rules.engineModules, Rules.maximumEngineLines),
+        ]
         var complaints: [String] = []
-        if all > Rules.maximumSourceLines { complaints.append("Sources: \(all) lines of code") }
-        if server > Rules.maximumServerLines { complaints.append("the HTTP server: \(server) lines of code") }
+        for (name, modules, limit) in budgets {
+            let lines = files.filter { modules?.contains($0.module ?? "") ?? true }.reduce(0) { $0 + linesOfCode($1) }
+            if lines > limit { complaints.append("\(name): \(lines) lines of code") }
+        }
         return complaints
     }
 

@@ -87,8 +87,10 @@ import Testing
         #expect(Checks.lineBudgets([room]) == [])
         #expect(Checks.lineBudgets([room, file("x\n", at: "Sources/Sockets/B.swift")]).count == 1)
         #expect(Checks.lineBudgets([room, file("x\n")]) == [])
-        let vast = file(String(repeating: "x\n", count: Rules.maximumSourceLines + 1))
+        let vast = file(String(repeating: "x\n", count: Rules.maximumSourceLines + 1), at: "Sources/viva/A.swift")
         #expect(Checks.lineBudgets([vast]).count == 1)
+        let engine = file(String(repeating: "x\n", count: Rules.maximumEngineLines + 1), at: "Sources/Tensors/A.swift")
+        #expect(Checks.lineBudgets([engine]).count == 1)
     }
 
     @Test func onlyCodeIsCounted() {

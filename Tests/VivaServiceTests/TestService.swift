@@ -16,17 +16,9 @@ struct TestService {
         let catalogue = try Catalogue(path: "\(folder)/catalogue.sqlite")
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let metrics = ServiceMetrics(logger: Logger(label: "test"))
-        table = RouteTable(
-            quantize: QuantizeHandler(
-                store: store, catalogue: catalogue, metrics: metrics, pool: BufferPool(),
-                memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(),
-                freeBytesFloor: 0),
-            artifacts: ArtifactHandlers(
-                store: store, catalogue: catalogue, memory: MemoryBudget(bytes: 1 << 30)),
-            plan: FilePlanHandler(memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits()),
-            compare: CompareHandler(
-                store: store, memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), freeBytesFloor: 0),
-            operations: OperationsHandlers(
-                store: store, catalogue: catalogue, metrics: metrics, freeBytesFloor: 0, isDraining: { false }))
+        let facilities = Facilities(
+            store: store, catalogue: catalogue, access: Access(), metrics: metrics, pool: BufferPool(),
+            memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), freeBytesFloor: 0)
+        table = RouteTable(facilities: facilities, isDraining: { false })
     }
 }

@@ -8,21 +8,20 @@ import Quantization
 
 /// Everything below `/v1/artifacts`.
 struct ArtifactHandlers: Sendable {
-    let store: ArtifactStore
-    let catalogue: Catalogue
-    /// What the headers of artifacts that are restored are counted against.
-    let memory: MemoryBudget
+    let facilities: Facilities
 
-    private static let owner = QuantizeHandler.owner
+    private var catalogue: Catalogue { facilities.catalogue }
+    private var store: ArtifactStore { facilities.store }
     /// Artifacts in one page of a list when the client does not say.
     static let defaultPage = 100
 
     func list(_ request: inout Request) throws(Problem) -> Response {
+        let owner = try facilities.access.principal(request).owner
         let query = try Query(request.head, known: ["limit", "cursor", "method", "name"])
         let limit = try query.integer("limit", in: 1...Catalogue.maximumPageSize) ?? Self.defaultPage
         do throws(CatalogueError) {
             let page = try catalogue.artifacts(
-                owner: Self.owner, after: query.text("cursor"), limit: limit, method: query.text("method"),
+                owner: owner, after: query.text("cursor"), limit: limit, method: query.text("method"),
                 name: query.text("name"))
             let body = JSON.object([
                 ("items", .array(page.items.map { .raw(String($0.manifest.dropLast())) })),
@@ -39,11 +38,12 @@ struct ArtifactHandlers: Sendable {
     }
 
     func remove(_ request: inout Request) throws(Problem) -> Response {
-        let id = try record(request).id
+        let record = try record(request)
+        let (id, owner) = (record.id, record.owner)
         try store.inTurn([id]) { () throws(Problem) in
             let isRemoved: Bool
             do throws(CatalogueError) {
-                isRemoved = try catalogue.remove(id, owner: Self.owner)
+                isRemoved = try catalogue.remove(id, owner: owner)
             } catch {
                 throw Problem(error)
             }
@@ -60,7 +60,7 @@ struct ArtifactHandlers: Sendable {
     func content(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
         return try .file(
-            request.head, Self.open(record, store, catalogue), contentType: QuantizeRequest.safetensors,
+            request.head, Self.open(record, facilities), contentType: QuantizeRequest.safetensors,
             etag: Self.entityTag(record), fields: Self.contentFields(record))
     }
 
@@ -92,7 +92,7 @@ struct ArtifactHandlers: Sendable {
         }
         do throws(CatalogueError) {
             relatives = try catalogue.artifacts(
-                owner: Self.owner, ofInput: record.inputDigest, limit: ReportPage.maximumRelatives + 1)
+                owner: record.owner, ofInput: record.inputDigest, limit: ReportPage.maximumRelatives + 1)
         } catch {
             throw Problem(error)
         }
@@ -124,10 +124,11 @@ struct ArtifactHandlers: Sendable {
 
     /// The artifact that a request names; its query may have been read before.
     func record(_ request: borrowing Request, checkingQuery: Bool = true) throws(Problem) -> ArtifactRecord {
+        let owner = try facilities.access.principal(request).owner
         if checkingQuery { _ = try Query(request.head, known: []) }
         let id = request.parameters["id"] ?? ""
         do throws(CatalogueError) {
-            if let record = try catalogue.artifact(id, owner: Self.owner) { return record }
+            if let record = try catalogue.artifact(id, owner: owner) { return record }
         } catch {
             throw Problem(error)
         }
@@ -136,13 +137,13 @@ struct ArtifactHandlers: Sendable {
 
     /// The artifact's file for an answer.
     static func open(
-        _ record: ArtifactRecord, _ store: ArtifactStore, _ catalogue: Catalogue
+        _ record: ArtifactRecord, _ facilities: Facilities
     ) throws(Problem) -> FileBody {
         let descriptor: Int32
         do throws(StoreError) {
-            descriptor = try store.open(record.id, .content).takeDescriptor()
+            descriptor = try facilities.store.open(record.id, .content).takeDescriptor()
         } catch {
-            throw unopened(record, error, catalogue)
+            throw unopened(record, error, facilities.catalogue)
         }
         do {
             return try FileBody(owning: descriptor)
@@ -155,7 +156,7 @@ struct ArtifactHandlers: Sendable {
     static func unopened(_ record: ArtifactRecord, _ error: StoreError, _ catalogue: Catalogue) -> Problem {
         guard case .notFound = error else { return Problem(error) }
         do throws(CatalogueError) {
-            return try catalogue.artifact(record.id, owner: owner) == nil ? .notFound(record.id) : Problem(error)
+            return try catalogue.artifact(record.id, owner: record.owner) == nil ? .notFound(record.id) : Problem(error)
         } catch {
             return Problem(error)
         }

@@ -7,26 +7,27 @@ extension QuantizeHandler {
     /// `POST /v1/quantize` with a budget: the input is staged, every candidate measured on the way, and the artifact
     /// of least error within the budget made of what was staged.
     func within(
-        _ budget: Budget, _ candidates: [BudgetCandidate], _ request: inout Request, _ wanted: QuantizeRequest
+        _ budget: Budget, _ candidates: [BudgetCandidate], _ request: inout Request, _ wanted: QuantizeRequest,
+        _ principal: Principal
     ) throws(Problem) -> Response {
         let staged: StagedArtifact
         let input: StagedFile
         do throws(StoreError) {
-            staged = try store.stage()
-            input = try store.scratch()
+            staged = try facilities.store.stage()
+            input = try facilities.store.scratch()
         } catch {
             throw Problem(error)
         }
-        let reservation = DiskReservation(store: store, floor: freeBytesFloor)
+        let reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
         let session: BudgetSession
         do throws(QuantizationError) {
             session = try BudgetSession(
                 budget: budget, candidates: candidates, declaration: wanted.declaration,
-                declaredBytes: request.body.declaredLength, engine: Engine.name, limits: limits,
+                declaredBytes: request.body.declaredLength, engine: Engine.name, limits: facilities.limits,
                 output: StagedStorage(staged.content), staged: StagedStorage(input),
-                openScratch: { [store] () throws(StorageFailure) in
+                openScratch: { [store = facilities.store] () throws(StorageFailure) in
                     try StagedStorage.opening { () throws(StoreError) in try store.scratch() }
-                }, memory: memory,
+                }, memory: facilities.memory,
                 reserve: { (bytes) throws(QuantizationError) in try reservation.add(bytes) })
         } catch {
             throw Problem(error)
@@ -44,7 +45,7 @@ extension QuantizeHandler {
             throw Problem(error)
         }
         let making = Making(recipe: made.recipe, staged: staged, scratch: input)
-        return try conclude(made.pumped, wanted, [making], budget: made.outcome)
+        return try conclude(made.pumped, wanted, [making], principal, budget: made.outcome)
     }
 }
 

@@ -7,10 +7,7 @@ import Quantization
 ///
 /// Nothing is published. A sample of the weights is staged on disk without a name, so that it goes with the request.
 struct CompareHandler: Sendable {
-    let store: ArtifactStore
-    let memory: MemoryBudget
-    let limits: SessionLimits
-    let freeBytesFloor: Int
+    let facilities: Facilities
 
     func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
         try QuantizeRequest.refuseMultipart(request.head)
@@ -18,17 +15,17 @@ struct CompareHandler: Sendable {
         let staged: StagedFile
         let scratch: StagedFile
         do throws(StoreError) {
-            staged = try store.scratch()
-            scratch = try store.scratch()
+            staged = try facilities.store.scratch()
+            scratch = try facilities.store.scratch()
         } catch {
             throw Problem(error)
         }
-        let reservation = DiskReservation(store: store, floor: freeBytesFloor)
+        let reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
         let session: ComparisonSession
         do throws(QuantizationError) {
             session = try question.session(
-                declaredBytes: request.body.declaredLength, limits: limits, staged: StagedStorage(staged),
-                scratch: StagedStorage(scratch), memory: memory,
+                declaredBytes: request.body.declaredLength, limits: facilities.limits, staged: StagedStorage(staged),
+                scratch: StagedStorage(scratch), memory: facilities.memory,
                 onSample: { (bytes) throws(QuantizationError) in try reservation.add(bytes) })
         } catch {
             throw Problem(error)

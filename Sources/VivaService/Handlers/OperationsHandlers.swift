@@ -8,10 +8,7 @@ import Synchronization
 
 /// Health, metrics, the contract and the page for people.
 struct OperationsHandlers: Sendable {
-    let store: ArtifactStore
-    let catalogue: Catalogue
-    let metrics: ServiceMetrics
-    let freeBytesFloor: Int
+    let facilities: Facilities
     let isDraining: @Sendable () -> Bool
 
     func live(_ request: inout Request) throws(Problem) -> Response {
@@ -32,16 +29,16 @@ struct OperationsHandlers: Sendable {
             HealthReport.Check(name: "accepting", ok: !draining, detail: draining ? "draining" : "accepting requests")
         ]
         do {
-            let free = try store.space().free
+            let free = try facilities.store.space().free
             checks.append(
                 HealthReport.Check(
-                    name: "disk", ok: free >= freeBytesFloor,
-                    detail: "\(free) bytes free, the floor is \(freeBytesFloor)"))
+                    name: "disk", ok: free >= facilities.freeBytesFloor,
+                    detail: "\(free) bytes free, the floor is \(facilities.freeBytesFloor)"))
         } catch {
             checks.append(HealthReport.Check(name: "disk", ok: false, detail: "\(error)"))
         }
         do {
-            try catalogue.check()
+            try facilities.catalogue.check()
             checks.append(HealthReport.Check(name: "catalogue", ok: true, detail: "readable"))
         } catch {
             checks.append(HealthReport.Check(name: "catalogue", ok: false, detail: "\(error)"))
@@ -58,10 +55,11 @@ struct OperationsHandlers: Sendable {
             fields: [
                 .contentType: isOpen ? MetricsRegistry.openMetricsContentType : MetricsRegistry.prometheusContentType
             ],
-            body: .bytes(isOpen ? metrics.registry.openMetricsText() : metrics.registry.prometheusText()))
+            body: .bytes(
+                isOpen ? facilities.metrics.registry.openMetricsText() : facilities.metrics.registry.prometheusText()))
     }
 
-    func metricsJSON(_ request: inout Request) throws(Problem) -> Response { .json(metrics.registry.json()) }
+    func metricsJSON(_ request: inout Request) throws(Problem) -> Response { .json(facilities.metrics.registry.json()) }
 
     static func contract(_ request: inout Request) throws(Problem) -> Response {
         Response(

@@ -19,11 +19,11 @@ extension ArtifactHandlers {
             request.head, contentType: QuantizeRequest.safetensors, etag: etag, fields: fields
         ) { () throws(Problem) in
             do {
-                let artifact = OpenedArtifact(try store.open(record.id, .content))
+                let artifact = OpenedArtifact(try facilities.store.open(record.id, .content))
                 return RestoredArtifact(
-                    try RestoringSession(source: artifact, elements: elements, memory: memory))
+                    try RestoringSession(source: artifact, elements: elements, memory: facilities.memory))
             } catch let error as StoreError {
-                throw Self.unopened(record, error, catalogue)
+                throw Self.unopened(record, error, facilities.catalogue)
             } catch let error as QuantizationError {
                 throw Problem(error)
             } catch {

@@ -1,0 +1,97 @@
+import ArtifactStore
+import Catalogue
+import HTTPServer
+import HTTPTypes
+import OpenSSL
+import Quantization
+
+/// Makes artifacts durable and visible to their owner.
+///
+/// The order is the promise: fsync of the files, rename, fsync of the folder, rows. Files without a row are swept at
+/// the next start, so that whatever fails before the rows leaves nothing behind.
+struct ArtifactPublisher: Sendable {
+    let store: ArtifactStore
+    let catalogue: Catalogue
+    let owner: String
+
+    /// An artifact that is made and nobody can see yet.
+    struct Finished {
+        let staged: StagedArtifact
+        let description: ArtifactDescription
+    }
+
+    /// An artifact that its owner can see; not new when it was there before.
+    typealias Published = (record: ArtifactRecord, isNew: Bool)
+
+    /// Publishes all of them or none: the rows are one transaction.
+    func publish(_ finished: [Finished]) throws(Problem) -> [Published] {
+        try store.inTurn(finished.map(\.description.id)) { () throws(Problem) in
+            var made: [Published] = []
+            for item in finished { made.append(try place(item)) }
+            return try record(made)
+        }
+    }
+
+    /// The same owner, bytes, recipe and engine give the same identifier.
+    func identifier(input: String, recipe: Recipe, budget: Budget? = nil) throws(Problem) -> String {
+        let limit = budget.map { "\n\($0.option.name)=\($0.option.text)" } ?? ""
+        let identity = Array("\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)\(limit)".utf8)
+        do throws(OpenSSLError) {
+            return String(try SHA256.digest(of: identity).hex.prefix(32))
+        } catch {
+            throw Problem(error)
+        }
+    }
+
+    /// Gives the files their place.
+    private func place(_ item: Finished) throws(Problem) -> Published {
+        let id = item.description.id
+        if let known = try known(id) { return (known, false) }
+        do throws(StoreError) {
+            let digest = try item.staged.content.digest()
+            try store.publish(item.staged, report: item.description.report().bytes(), as: id)
+            let record = item.description.record(
+                digest: "sha256:\(digest.hex)", owner: owner, createdAt: Clock.milliseconds())
+            return (record, true)
+        } catch {
+            throw Problem(error)
+        }
+    }
+
+    /// Writes the rows of the new artifacts.
+    private func record(_ made: [Published]) throws(Problem) -> [Published] {
+        let fresh = made.filter(\.isNew).map(\.record)
+        guard !fresh.isEmpty else { return made }
+        let inserted: [Bool]
+        do throws(CatalogueError) {
+            inserted = try catalogue.insert(fresh)
+        } catch {
+            throw Problem(error)
+        }
+        var remaining = inserted[...]
+        var recorded: [Published] = []
+        for item in made {
+            guard item.isNew, remaining.popFirst() == false else {
+                recorded.append(item)
+                continue
+            }
+            // Somebody sent the same bytes at the same time and was first; the file is the same.
+            guard let known = try known(item.record.id) else {
+                throw Problem(
+                    .conflict, code: "artifact.removed_meanwhile",
+                    detail: "The artifact existed and was deleted while this request ran; send it again.")
+            }
+            recorded.append((known, false))
+        }
+        return recorded
+    }
+
+    /// The owner's artifact of this identifier, or nil.
+    func known(_ id: String) throws(Problem) -> ArtifactRecord? {
+        do throws(CatalogueError) {
+            return try catalogue.artifact(id, owner: owner)
+        } catch {
+            throw Problem(error)
+        }
+    }
+}

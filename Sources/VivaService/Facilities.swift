@@ -1,0 +1,18 @@
+import ArtifactStore
+import Catalogue
+import Quantization
+
+/// What the handlers share: one of each in a running service.
+struct Facilities: Sendable {
+    let store: ArtifactStore
+    let catalogue: Catalogue
+    let access: Access
+    let metrics: ServiceMetrics
+    /// Transfer buffers of all sessions.
+    let pool: BufferPool
+    /// The memory that all sessions and headers share.
+    let memory: MemoryBudget
+    let limits: SessionLimits
+    /// Bytes of the disk that stay free.
+    let freeBytesFloor: Int
+}
