@@ -31,8 +31,10 @@
         return result < 0 ? (type)-errno : result;  \
     } while (0)
 
-static int control(int epoll, int operation, int descriptor, int write, uint64_t token) {
-    struct epoll_event event = {.events = write ? EPOLLOUT : EPOLLIN | EPOLLRDHUP, .data.u64 = token};
+static int control(int epoll, int operation, int descriptor, int interest, uint64_t token) {
+    static const uint32_t events[] = {
+        [VIVA_READ] = EPOLLIN | EPOLLRDHUP, [VIVA_WRITE] = EPOLLOUT, [VIVA_HANG_UP] = EPOLLRDHUP};
+    struct epoll_event event = {.events = events[interest], .data.u64 = token};
     return epoll_ctl(epoll, operation, descriptor, &event) < 0 ? -errno : 0;
 }
 
@@ -41,16 +43,16 @@ int viva_epoll_create(void) {
     return descriptor < 0 ? -errno : descriptor;
 }
 
-int viva_epoll_add(int epoll, int descriptor, int write, uint64_t token) {
-    return control(epoll, EPOLL_CTL_ADD, descriptor, write, token);
+int viva_epoll_add(int epoll, int descriptor, int interest, uint64_t token) {
+    return control(epoll, EPOLL_CTL_ADD, descriptor, interest, token);
 }
 
-int viva_epoll_modify(int epoll, int descriptor, int write, uint64_t token) {
-    return control(epoll, EPOLL_CTL_MOD, descriptor, write, token);
+int viva_epoll_modify(int epoll, int descriptor, int interest, uint64_t token) {
+    return control(epoll, EPOLL_CTL_MOD, descriptor, interest, token);
 }
 
 int viva_epoll_remove(int epoll, int descriptor) {
-    return control(epoll, EPOLL_CTL_DEL, descriptor, 0, 0);
+    return control(epoll, EPOLL_CTL_DEL, descriptor, VIVA_READ, 0);
 }
 
 int viva_epoll_wait(int epoll, uint64_t *tokens, int timeout_ms) {
@@ -210,9 +212,9 @@ int viva_shutdown_write(int descriptor) {
     return shutdown(descriptor, SHUT_WR) < 0 ? -errno : 0;
 }
 
-int viva_wait(int descriptor, int write, int timeout_ms) {
-    struct pollfd interest = {.fd = descriptor, .events = write ? POLLOUT : POLLIN};
-    int count = poll(&interest, 1, timeout_ms);
+int viva_wait(int descriptor, int interest, int timeout_ms) {
+    struct pollfd waited = {.fd = descriptor, .events = interest == VIVA_WRITE ? POLLOUT : POLLIN};
+    int count = poll(&waited, 1, timeout_ms);
     if (count < 0) {
         return errno == EINTR ? 0 : -errno;
     }
@@ -222,6 +224,10 @@ int viva_wait(int descriptor, int write, int timeout_ms) {
 void viva_start_writeback(int file) {
     // An error is not lost: the fsync that follows reports it.
     (void)sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
+int viva_reserve(int file, int64_t count) {
+    RETRIED(int, fallocate(file, FALLOC_FL_KEEP_SIZE, 0, count));
 }
 
 int64_t viva_file_length(int descriptor) {

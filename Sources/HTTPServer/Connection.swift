@@ -22,6 +22,8 @@ struct Connection: ~Copyable, Sendable {
         case head
         /// This many bytes of a request's body.
         case body(Admitted, needed: Int)
+        /// The client to take an answer that is made as it comes about.
+        case streaming(Streaming)
         /// The last answer to be sent; then the end, with unread bytes discarded first when `linger`.
         case closing(linger: Bool)
         /// The client to end its half, after ours has ended.
@@ -41,6 +43,8 @@ struct Connection: ~Copyable, Sendable {
     /// Answers, not sent yet, from `sent` on.
     var output: [UInt8] = []
     var sent = 0
+    /// Bytes of the present stream so far, without its framing.
+    var streamed = 0
     /// Requests so far.
     var served = 0
     /// Whether `input` waits for its turn: an event must not read on before.
@@ -66,6 +70,9 @@ struct Connection: ~Copyable, Sendable {
     var isIdle: Bool {
         if case .head = stage { input.isEmpty && output.isEmpty } else { false }
     }
+
+    /// Whether an answer is being made as it comes about.
+    var isStreaming: Bool { if case .streaming = stage { true } else { false } }
 
     /// Whether bytes wait to be looked at that no poller reports.
     var hasUnseenBytes: Bool { !input.isEmpty || transport.hasPending }
@@ -103,6 +110,7 @@ struct Connection: ~Copyable, Sendable {
         if !transport.isEstablished { return since + limits.tlsHandshake }
         if case .lingering = stage { return min(lastProgress + limits.lingerIdle, since + limits.lingerTotal) }
         if !output.isEmpty { return lastProgress + limits.writeStall }
+        if case .streaming = stage { return lastProgress + limits.streamHeartbeat }
         if case .body = stage {
             let earned = Duration.seconds(1) * (Double(input.count) / Double(max(1, limits.bodyMinimumRate)))
             return min(lastProgress + limits.bodyIdle, since + limits.bodyGrace + earned)

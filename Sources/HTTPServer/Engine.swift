@@ -32,7 +32,7 @@ final class Service: Sendable {
 /// when a thread of the pool calls them.
 final class Engine {
     let service: Service
-    private let limits: ServerLimits
+    let limits: ServerLimits
     private var writer = ResponseWriter()
     /// Lent to the connection whose turn it is: idle connections own no buffers.
     private var scratch: InputBuffer
@@ -90,7 +90,7 @@ final class Engine {
         for _ in 0..<max(1, limits.maxPipelinedRequests) {
             var next = Next.park
             switch connection.stage {
-            case .closing, .lingering: return .park
+            case .streaming, .closing, .lingering: return .park
             case .body(let admitted, let needed):
                 guard connection.input.count >= needed else { return .park }
                 connection.stage = .head
@@ -261,16 +261,25 @@ extension Engine {
     ) -> Next {
         var response = response
         ResponseWriter.compress(&response, for: exchange.head)
+        let framing = ResponseWriter.Framing(response.body, for: exchange.head)
         let closes =
-            !bodyIsDone || exchange.head?.keepAlive != true || service.isDraining
+            !bodyIsDone || framing == .close || exchange.head?.keepAlive != true || service.isDraining
             || connection.served >= limits.maxRequestsPerConnection
         let stage = closes ? Connection.Stage.closing(linger: !bodyIsDone || !connection.input.isEmpty) : .head
         let frame = ResponseWriter.Frame(
-            requestID: exchange.id, head: exchange.head, closes: closes, length: response.body.count)
+            requestID: exchange.id, head: exchange.head, closes: closes, framing: framing)
         writer.write(response, frame, into: &connection.output)
         let isBodiless = exchange.head?.method == .head || !ResponseWriter.mayHaveBody(response.status)
+        if case .stream(let source, let signal) = response.body, !isBodiless {
+            connection.stage = .streaming(
+                Streaming(
+                    source, signal, exchange: exchange, status: response.status, framing: framing, closes: closes,
+                    bodyIsDone: bodyIsDone))
+            rest(&connection)
+            return .park
+        }
         let pieces = isBodiless ? [] : response.body.pieces
-        let length = isBodiless ? 0 : frame.length
+        let length = isBodiless ? 0 : response.body.count
         if length > limits.inlineResponseBytes || pieces.contains(where: \.needsThread) {
             return .deliver(Delivery(pieces: pieces, status: response.status, exchange: exchange, stage: stage))
         }
@@ -333,13 +342,14 @@ extension Engine {
     }
 
     /// A new stage begins now.
-    private func rest(_ connection: inout Connection) {
+    func rest(_ connection: inout Connection) {
         connection.since = .now
         connection.lastProgress = connection.since
     }
 
-    /// The end of a connection; a request that waited for its body ends with it.
+    /// The end of a connection; a request that waited for its body ends with it, and so does a stream.
     func abandon(_ connection: consuming Connection) {
+        if case .streaming(let streaming) = connection.stage { return breakOff(streaming, connection) }
         guard case .body(let admitted, _) = connection.stage else { return }
         var exchange = admitted.exchange
         exchange.errorCode = "body.incomplete"
@@ -356,7 +366,7 @@ extension Engine {
         return .drop
     }
 
-    private func finish(_ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ peer: String) {
+    func finish(_ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ peer: String) {
         let (seconds, attoseconds) = exchange.started.duration(to: .now).components
         let nanoseconds = UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
         service.observer.requestFinished(

@@ -3,12 +3,6 @@ import Logging
 import Sockets
 import Synchronization
 
-/// A place for a connection in a loop. Its generation tells a late event from one of the present connection.
-private final class Slot {
-    var connection: Connection?
-    var generation: UInt32 = 0
-}
-
 /// One epoll loop: it owns all connections that wait, answers short requests itself, and hands the others, with
 /// their ownership, to the pool.
 final class EventLoop {
@@ -25,15 +19,10 @@ final class EventLoop {
     private let tls: TLSContext?
     private let engine: Engine
     private let poller: Poller
-    private var slots: [Slot] = []
-    private var freeSlots: [Int] = []
-    private var deadlines: [ContinuousClock.Instant] = []
+    private var table = ConnectionTable()
     private var discarded = InputBuffer(capacity: 64 << 10)
     /// Slots whose connections have more to process without an event.
     private var ready: [Int] = []
-    private var open = 0
-    /// Bytes that connections hold while they wait here.
-    private var held = 0
     private var isListening = false
     private var now = ContinuousClock.now
     private var nextSweep: ContinuousClock.Instant
@@ -63,7 +52,7 @@ final class EventLoop {
             resumeListening()
             var tokens = [UInt64]()
             while !isDone() {
-                let isIdle = open == 0 && isListening && drainEnd == nil
+                let isIdle = table.open == 0 && isListening && drainEnd == nil
                 let timeout = ready.isEmpty ? max(.zero, now.duration(to: nextSweep)) : .zero
                 try poller.wait(upTo: isIdle ? nil : timeout, into: &tokens)
                 now = .now
@@ -76,21 +65,26 @@ final class EventLoop {
             service.drainLevel.store(2, ordering: .relaxed)
             service.interruption.request()
         }
-        for index in slots.indices {
-            if let connection = take(index) { close(connection) }
+        for index in table.indices {
+            if let connection = table.take(index) { close(connection) }
         }
     }
 
     private func handle(_ token: UInt64) {
         switch token {
         case Token.wakeup:
-            for parcel in mailbox.takeAll() { receive(parcel) }
+            let (parcels, signals) = mailbox.takeAll()
+            for parcel in parcels { receive(parcel) }
+            for token in signals { goOn(token) }
         case Token.listener: acceptAll()
-        default:
-            let index = Int(token & 0xFFFF_FFFF)
-            guard slots[index].generation == UInt32(token >> 32), let connection = take(index) else { return }
-            advance(connection)
+        default: if let connection = table.take(token: token) { advance(connection) }
         }
+    }
+
+    /// The source of a stream has more. One whose client has not taken what came before is asked when it has.
+    private func goOn(_ token: UInt64) {
+        guard let connection = table.take(token: token) else { return }
+        if connection.output.isEmpty, !connection.isReady { settle(connection, .park) } else { store(connection) }
     }
 
     // MARK: Connections
@@ -104,6 +98,7 @@ final class EventLoop {
             connection.lastProgress = now
             return settle(connection, connection.hasUnseenBytes ? .again : .park)
         }
+        if connection.isStreaming { return overhear(connection) }
         if connection.transport.isSecure { return handOver(connection, .again) }
         let next = engine.turn(&connection, now: now)
         settle(connection, next)
@@ -112,6 +107,7 @@ final class EventLoop {
     /// Does what a connection asks for after its turn.
     private func settle(_ connection: consuming Connection, _ next: Next) {
         var connection = connection
+        var next = next
         switch next {
         case .drop: return close(connection)
         case .work, .deliver: return handOver(connection, next)
@@ -119,7 +115,8 @@ final class EventLoop {
         }
         let isSent: Bool
         do throws(SocketError) {
-            isSent = try connection.flush()
+            let listener = EventSignal.Listener(mailbox: mailbox, token: table.token(connection.slot))
+            isSent = try engine.push(&connection, &next, for: listener, now: now)
         } catch {
             engine.note(error, connection.peer)
             return close(connection)
@@ -138,14 +135,17 @@ final class EventLoop {
             connection.transport.shutdownWrite()
             return close(connection)
         }
-        let mustGoOn = if case .again = next { true } else { connection.transport.hasPending }
+        let isStreaming = connection.isStreaming
+        let mustGoOn = if case .again = next { true } else { !isStreaming && connection.transport.hasPending }
         guard mustGoOn else {
-            guard held + connection.input.count <= limits.maxWaitingBytes || connection.input.isEmpty else {
+            guard
+                table.held + connection.input.count <= limits.maxWaitingBytes || connection.input.isEmpty || isStreaming
+            else {
                 return shed(connection)
             }
             return park(connection, connection.interest)
         }
-        if connection.transport.isSecure { return handOver(connection, .again) }
+        if connection.transport.isSecure, !isStreaming { return handOver(connection, .again) }
         ready.append(connection.slot)
         connection.isReady = true
         store(connection)
@@ -155,7 +155,7 @@ final class EventLoop {
         let indices = ready
         ready.removeAll(keepingCapacity: true)
         for index in indices {
-            guard var connection = take(index) else { continue }
+            guard var connection = table.take(index) else { continue }
             connection.isReady = false
             let next = engine.process(&connection)
             settle(connection, next)
@@ -179,12 +179,24 @@ final class EventLoop {
         }
     }
 
+    /// A client of a stream says something, or is gone.
+    private func overhear(_ connection: consuming Connection) {
+        var connection = connection
+        do throws(SocketError) {
+            let isThere = try engine.overhear(&connection, room: limits.maxWaitingBytes - table.held)
+            if isThere { park(connection, connection.interest) } else { close(connection) }
+        } catch {
+            engine.note(error, connection.peer)
+            close(connection)
+        }
+    }
+
     /// Lets the connection wait for its descriptor.
     private func park(_ connection: consuming Connection, _ interest: Interest) {
         var connection = connection
         if connection.input.isEmpty { connection.input = InputBuffer() }
         do throws(SocketError) {
-            let token = UInt64(slots[connection.slot].generation) << 32 | UInt64(connection.slot)
+            let token = table.token(connection.slot)
             if connection.watched == nil {
                 try poller.add(connection.transport.descriptor, interest, token: token)
             } else if connection.watched != interest {
@@ -208,17 +220,8 @@ final class EventLoop {
         settle(connection, engine.refuse(.overloaded, exchange, &connection))
     }
 
-    private func take(_ index: Int) -> Connection? {
-        guard let connection = slots[index].connection.take() else { return nil }
-        held -= connection.input.count
-        return connection
-    }
-
     private func store(_ connection: consuming Connection) {
-        let index = connection.slot
-        held += connection.input.count
-        deadlines[index] = connection.deadline(limits)
-        slots[index].connection = consume connection
+        table.store(connection, limits)
     }
 
     private func unwatch(_ connection: inout Connection) {
@@ -240,9 +243,7 @@ final class EventLoop {
     }
 
     private func release(_ index: Int) {
-        slots[index].generation &+= 1
-        freeSlots.append(index)
-        open -= 1
+        table.release(index)
         service.connections.subtract(1, ordering: .relaxed)
         service.observer.connectionClosed()
         if !isListening, drainEnd == nil { resumeListening() }
@@ -300,15 +301,9 @@ final class EventLoop {
         let transport = try Transport(descriptor, tls: tls, interruption: service.interruption)
         // A client that has gone already has no name; reading will tell.
         let peer = (try? transport.peer().description) ?? "unknown"
-        let index = freeSlots.popLast() ?? slots.count
-        if index == slots.count {
-            slots.append(Slot())
-            deadlines.append(now)
-        }
-        open += 1
         service.connections.add(1, ordering: .relaxed)
         service.observer.connectionOpened()
-        park(Connection(transport: transport, peer: peer, slot: index, now: now), .read)
+        park(Connection(transport: transport, peer: peer, slot: table.occupy(now), now: now), .read)
     }
 
     private func pauseListening() {
@@ -332,9 +327,8 @@ final class EventLoop {
     private func sweep() {
         nextSweep = now + sweepInterval
         resumeListening()
-        for index in slots.indices where deadlines[index] <= now {
-            guard let connection = take(index) else { continue }
-            expire(connection)
+        for index in table.indices {
+            if let connection = table.takeExpired(index, now) { expire(connection) }
         }
     }
 
@@ -352,6 +346,9 @@ final class EventLoop {
         case .body(let admitted, _):
             let problem = RequestBody.tooSlow(received: connection.input.count)
             settle(connection, engine.refuse(problem, admitted.exchange, &connection))
+        case .streaming(let streaming):
+            engine.beat(streaming, &connection, now: now)
+            settle(connection, .park)
         case .closing, .lingering: close(connection)
         }
     }
@@ -361,27 +358,27 @@ final class EventLoop {
         guard level > 0 else { return false }
         guard let drainEnd else {
             startDraining()
-            return open == 0
+            return table.open == 0
         }
-        if open == 0 { return true }
+        if table.open == 0 { return true }
         guard level > 1 || now >= drainEnd else { return false }
         if let stopEnd { return now >= stopEnd }
         // Threads that wait give up and come back; one that computes is not waited for.
         service.interruption.request()
         stopEnd = now + .seconds(1)
-        for index in slots.indices {
-            if let connection = take(index) { close(connection) }
+        for index in table.indices {
+            if let connection = table.take(index) { close(connection) }
         }
-        return open == 0
+        return table.open == 0
     }
 
     private func startDraining() {
         pauseListening()
         listener.close()
         drainEnd = now + limits.drainDeadline
-        for index in slots.indices {
-            guard let connection = take(index) else { continue }
-            if connection.isIdle { settle(connection, .park) } else { store(connection) }
+        for index in table.indices {
+            guard let connection = table.take(index) else { continue }
+            if connection.isIdle || connection.isStreaming { settle(connection, .park) } else { store(connection) }
         }
     }
 }

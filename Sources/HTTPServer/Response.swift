@@ -49,11 +49,13 @@ package enum ResponseBody: Sendable {
     case parts([BodyPart])
     /// Bytes that are made while they are sent.
     case produced(any BodyProducer)
+    /// Bytes of unknown number that are sent as they come about, without a thread; never coded.
+    case stream(any EventSource, EventSignal)
 
-    /// Bytes in all.
+    /// Bytes in all, as far as they are known before.
     package var count: Int {
         switch self {
-        case .empty: 0
+        case .empty, .stream: 0
         case .bytes(let bytes): bytes.count
         case .file(let file): file.length
         case .parts(let parts): parts.reduce(0) { $0 + $1.count }
@@ -64,7 +66,7 @@ package enum ResponseBody: Sendable {
     /// The body as pieces.
     var pieces: [BodyPart] {
         switch self {
-        case .empty: []
+        case .empty, .stream: []
         case .bytes(let bytes): [.bytes(bytes)]
         case .file(let file): [.file(file, 0..<file.length)]
         case .parts(let parts): parts
@@ -73,7 +75,8 @@ package enum ResponseBody: Sendable {
     }
 }
 
-/// An answer. The server adds `Date`, `Content-Length`, `Connection`, `X-Request-Id` and `X-Content-Type-Options`.
+/// An answer. The server adds `Date`, `Content-Length` or `Transfer-Encoding`, `Connection`, `X-Request-Id` and
+/// `X-Content-Type-Options`.
 package struct Response: Sendable {
     /// The status.
     package var status: HTTPResponse.Status

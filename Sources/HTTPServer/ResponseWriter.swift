@@ -19,12 +19,28 @@ struct ResponseWriter {
     private var second = -1
     private var dateLine: [UInt8] = []
 
+    /// How the client finds the end of the body (RFC 9112 section 6.3).
+    enum Framing: Equatable {
+        case length(Int)
+        case chunked
+        /// By the end of the connection: HTTP/1.0 knows no chunks.
+        case close
+
+        init(_ body: ResponseBody, for head: RequestHead?) {
+            if case .stream = body {
+                self = head?.version == .http10 ? .close : .chunked
+            } else {
+                self = .length(body.count)
+            }
+        }
+    }
+
     /// What an answer is written for.
     struct Frame {
         let requestID: String
         let head: RequestHead?
         let closes: Bool
-        let length: Int
+        let framing: Framing
     }
 
     /// Appends the head with the fields that every answer has.
@@ -39,8 +55,13 @@ struct ResponseWriter {
         output.append(contentsOf: "X-Request-Id: ".utf8)
         output.append(contentsOf: frame.requestID.utf8)
         if Self.mayHaveBody(response.status) {
-            output.append(contentsOf: "\r\nContent-Length: ".utf8)
-            output.append(contentsOf: String(frame.length).utf8)
+            switch frame.framing {
+            case .length(let length):
+                output.append(contentsOf: "\r\nContent-Length: ".utf8)
+                output.append(contentsOf: String(length).utf8)
+            case .chunked: output.append(contentsOf: "\r\nTransfer-Encoding: chunked".utf8)
+            case .close: break
+            }
         }
         if frame.closes {
             output.append(contentsOf: "\r\nConnection: close".utf8)

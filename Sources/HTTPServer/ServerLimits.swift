@@ -18,6 +18,8 @@ package struct ServerLimits: Sendable {
     package var bodyGrace: Duration = .seconds(30)
     /// How long a client may take no byte of an answer.
     package var writeStall: Duration = .seconds(30)
+    /// The longest silence of a stream; then its heartbeat is sent.
+    package var streamHeartbeat: Duration = .seconds(10)
     /// From the opening of the connection to the end of the TLS handshake.
     package var tlsHandshake: Duration = .seconds(10)
     /// How long, in all, unread bytes are discarded after a closing answer, so that the client can read it.
@@ -42,6 +44,10 @@ package struct ServerLimits: Sendable {
     package var maxRequestsPerConnection = 1_000_000
     /// The longest answer, in bytes, that is written by the loop; longer ones take a thread.
     package var inlineResponseBytes = 64 << 10
+    /// The bytes that a stream's source is asked for at once.
+    package var streamedPieceBytes = 32 << 10
+    /// How often a source is asked before other connections have their turn.
+    package var streamedPieces = 8
     /// The threads that run `epoll`.
     package var eventLoops = 1
     /// The most threads that run `worker` routes, bodies, files and TLS.
@@ -59,7 +65,8 @@ package struct ServerLimits: Sendable {
     /// How often deadlines are looked at: a quarter of the shortest one, a second at most.
     var sweepInterval: Duration {
         let deadlines = [
-            headDeadline, keepAliveIdle, bodyIdle, bodyGrace, writeStall, tlsHandshake, lingerIdle, lingerTotal,
+            headDeadline, keepAliveIdle, bodyIdle, bodyGrace, writeStall, streamHeartbeat, tlsHandshake, lingerIdle,
+            lingerTotal,
         ]
         return max(.milliseconds(10), min(.seconds(1), (deadlines.min() ?? .seconds(1)) / 4))
     }

@@ -30,28 +30,37 @@ final class Parcel: Sendable {
     }
 }
 
-/// Where threads leave parcels for a loop.
+/// Where threads leave parcels for a loop, and signals for its streams.
 final class Mailbox: Sendable {
     let wakeup: Wakeup
-    private let parcels = Mutex<[Parcel]>([])
+    private let contents = Mutex<(parcels: [Parcel], signals: [UInt64])>(([], []))
 
     init() throws(SocketError) {
         wakeup = try Wakeup()
     }
 
     func put(_ parcel: Parcel) {
-        let isFirst = parcels.withLock { parcels in
-            parcels.append(parcel)
-            return parcels.count == 1
+        add { $0.parcels.append(parcel) }
+    }
+
+    /// The stream of the connection that `token` names has more.
+    func put(_ token: UInt64) {
+        add { $0.signals.append(token) }
+    }
+
+    private func add(_ change: (inout (parcels: [Parcel], signals: [UInt64])) -> Void) {
+        let isFirst = contents.withLock { contents in
+            defer { change(&contents) }
+            return contents.parcels.isEmpty && contents.signals.isEmpty
         }
         if isFirst { wakeup.signal() }
     }
 
-    func takeAll() -> [Parcel] {
+    func takeAll() -> (parcels: [Parcel], signals: [UInt64]) {
         wakeup.clear()
-        return parcels.withLock { parcels in
-            defer { parcels = [] }
-            return parcels
+        return contents.withLock { contents in
+            defer { contents = ([], []) }
+            return contents
         }
     }
 }

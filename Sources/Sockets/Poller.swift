@@ -7,9 +7,17 @@ package enum Interest: Sendable, Equatable {
     case read
     /// Room in the send buffer.
     case write
+    /// The peer's end of file alone; bytes wait.
+    case hangUp
 
-    /// The shim's flag: 1 for writing.
-    var flag: Int32 { self == .write ? 1 : 0 }
+    /// The shim's flag.
+    var flag: Int32 {
+        switch self {
+        case .read: VIVA_READ
+        case .write: VIVA_WRITE
+        case .hangUp: VIVA_HANG_UP
+        }
+    }
 }
 
 /// A level-triggered epoll set; tokens are values of the caller, never addresses (epoll(7)).

@@ -81,10 +81,10 @@ package final class Service: Sendable {
 
     /// Drops published files that no row names: the process was killed between the rename and the row.
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
-        var swept = 0
-        for id in try store.identifiers() where try !catalogue.contains(id) {
-            try store.remove(id)
-            swept += 1
+        let swept = try store.exclusively {
+            let orphans = try store.identifiers(of: .artifact).filter { try !catalogue.contains($0) }
+            for id in orphans { try store.remove(.artifact, id) }
+            return orphans.count
         }
         if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
     }

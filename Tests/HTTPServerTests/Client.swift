@@ -90,8 +90,8 @@ final class Client {
         return count > 0
     }
 
-    /// Reads one answer; `toHead` says that no body follows.
-    func answer(toHead: Bool = false) throws -> Answer {
+    /// Reads the head of an answer.
+    func head() throws -> (status: Int, fields: [String: String]) {
         let end: [UInt8] = [13, 10, 13, 10]
         var headEnd = buffer.firstRange(of: end)
         while headEnd == nil {
@@ -112,6 +112,32 @@ final class Client {
             guard fields[name] == nil else { throw ClientError(what: "\(name) twice") }
             fields[name] = line[line.index(after: colon)...].trimmingCharacters(in: .whitespaces)
         }
+        return (status, fields)
+    }
+
+    /// Reads one chunk of a body; nil at the last one.
+    func chunk() throws -> String? {
+        let end: [UInt8] = [13, 10]
+        var line = buffer.firstRange(of: end)
+        while line == nil {
+            guard try more() else { throw ClientError(what: "closed before a chunk") }
+            line = buffer.firstRange(of: end)
+        }
+        guard let line, let size = Int(String(decoding: buffer[..<line.lowerBound], as: UTF8.self), radix: 16) else {
+            throw ClientError(what: "chunk size")
+        }
+        while buffer.count < line.upperBound + size + 2 {
+            guard try more() else { throw ClientError(what: "closed within a chunk") }
+        }
+        let bytes = buffer[line.upperBound...].prefix(size)
+        guard buffer[bytes.endIndex...].starts(with: end) else { throw ClientError(what: "chunk end") }
+        buffer.removeFirst(bytes.endIndex + 2)
+        return size == 0 ? nil : String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Reads one answer; `toHead` says that no body follows.
+    func answer(toHead: Bool = false) throws -> Answer {
+        let (status, fields) = try head()
         let length =
             toHead || status < 200 || status == 204 || status == 304
             ? 0 : Int(fields["content-length"] ?? "") ?? -1

@@ -6,7 +6,7 @@ import Testing
 
 @Suite struct TLSTests {
     /// A certificate for 127.0.0.1 made by the openssl command.
-    private static func context() throws -> TLSContext {
+    static func context() throws -> TLSContext {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("viva-tls-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }

@@ -50,6 +50,7 @@ final class TestServer: Sendable {
     let server: Server
     let recorder = Recorder()
     let gate: Gate
+    let station = Station()
     let fileURL: URL
     let fileBytes: [UInt8]
     private let ended: Sockets.Semaphore
@@ -67,7 +68,7 @@ final class TestServer: Sendable {
         try Data(fileBytes).write(to: fileURL)
         server = try Server(
             configuration: ServerConfiguration(host: host, port: 0, tls: tls, limits: limits),
-            router: testRouter(gate: gate, file: fileURL.path),
+            router: testRouter(gate: gate, station: station, file: fileURL.path),
             logger: Logger(label: "test") { _ in
                 SwiftLogNoOpLogHandler()
             }, observer: recorder)
@@ -101,7 +102,7 @@ final class TestServer: Sendable {
     }
 }
 
-private func testRouter(gate: Gate, file: String) -> Router {
+private func testRouter(gate: Gate, station: Station, file: String) -> Router {
     let etag = "\"sha256-test\""
     return Router(
         [
@@ -140,6 +141,14 @@ private func testRouter(gate: Gate, file: String) -> Router {
                     throw Problem(.internalServerError, code: "test.file", detail: "No file.")
                 }
                 return try .file(request.head, body, contentType: "application/octet-stream", etag: etag)
+            },
+            Route(.get, "/events", .inline) { _ in station.listen() },
+            Route(.get, "/late-events", .worker) { _ in station.listen() },
+            Route(.put, "/events", .inline) { _ in station.listen() },
+            Route(.get, "/pieces/{count}", .inline) { request throws(Problem) in
+                Response(
+                    status: .ok,
+                    body: .stream(Pieces(Int(request.parameters["count"] ?? "") ?? 0, station), EventSignal()))
             },
             Route(.get, "/produced/{length}/{failure}", .inline) { request throws(Problem) in
                 let length = Int(request.parameters["length"] ?? "") ?? 0

@@ -8,9 +8,12 @@
 // Every function retries EINTR itself and answers a negative errno on failure, so no caller reads `errno`.
 
 int viva_epoll_create(void);
-// Watches for input and the peer's end of file (write = 0), or for room to write (write = 1).
-int viva_epoll_add(int epoll, int descriptor, int write, uint64_t token);
-int viva_epoll_modify(int epoll, int descriptor, int write, uint64_t token);
+// What is watched for: input and the peer's end of file, room to write, the peer's end of file alone.
+#define VIVA_READ 0
+#define VIVA_WRITE 1
+#define VIVA_HANG_UP 2
+int viva_epoll_add(int epoll, int descriptor, int interest, uint64_t token);
+int viva_epoll_modify(int epoll, int descriptor, int interest, uint64_t token);
 int viva_epoll_remove(int epoll, int descriptor);
 // Writes the tokens of at most 256 ready descriptors; a negative timeout waits for ever. An interrupted wait answers 0.
 #define VIVA_MOST_EVENTS 256
@@ -42,12 +45,16 @@ ssize_t viva_send_file(int descriptor, int file, int64_t offset, size_t count);
 ssize_t viva_read_at(int file, void *bytes, size_t count, int64_t offset);
 // Sends FIN and keeps the reading half.
 int viva_shutdown_write(int descriptor);
-// Waits for POLLIN (write = 0) or POLLOUT (write = 1); 1 when ready or broken, 0 when the time is over or a signal
+// Waits for POLLIN or, with VIVA_WRITE, POLLOUT; 1 when ready or broken, 0 when the time is over or a signal
 // came.
-int viva_wait(int descriptor, int write, int timeout_ms);
+int viva_wait(int descriptor, int interest, int timeout_ms);
 int64_t viva_file_length(int descriptor);
 // Begins to write what is dirty of a file (sync_file_range(2)) and does not wait: a hint, no promise.
 void viva_start_writeback(int file);
+
+// Takes room on the disk for the first bytes of a file, whose length stays what it is (fallocate(2), which never
+// writes zeros itself as posix_fallocate(3) does).
+int viva_reserve(int file, int64_t count);
 
 // Raises the soft limit of open descriptors to the hard one; answers the limit.
 int64_t viva_raise_descriptor_limit(void);
