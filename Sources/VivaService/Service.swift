@@ -18,9 +18,6 @@ package final class Service: Sendable {
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
-        guard configuration.isLoopback || configuration.allowsAnybody else {
-            throw .openAddress(configuration.host)
-        }
         self.configuration = configuration
         do {
             let lines = try LineWriter { lost in
@@ -33,16 +30,17 @@ package final class Service: Sendable {
             self.logger = logger
             let store = try ArtifactStore(folder: configuration.dataFolder)
             let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
+            let access = Self.access(configuration, catalogue)
+            try Self.checkKeys(configuration, access.policy, catalogue, logger)
             try Self.recover(store, catalogue, logger)
             let metrics = ServiceMetrics(logger: logger)
             metrics.observe(store, catalogue)
             let draining = DrainingFlag()
-            let facilities = Self.facilities(configuration, store, catalogue, metrics)
+            let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
             let uploads = Uploads(facilities: facilities)
             retention = try Retention(uploads: uploads, logger: logger)
             let table = RouteTable(facilities: facilities, uploads: uploads, isDraining: { draining.isSet })
-            let admission = Admission(isLoopback: configuration.isLoopback)
-            let router = Router(table.routes) { (request) throws(Problem) in try admission(request) }
+            let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
                 observer: metrics)
@@ -92,14 +90,40 @@ package final class Service: Sendable {
             "swept", metadata: Dictionary(uniqueKeysWithValues: swept.map { ($0.kind, "\($0.count)") }))
     }
 
+    private static func access(_ configuration: ServiceConfiguration, _ catalogue: Catalogue) -> Access {
+        Access(
+            policy: AccessPolicy(
+                configuration.authentication, isLoopback: configuration.isLoopback,
+                metrics: configuration.metricsScope, health: configuration.healthScope),
+            admission: Admission(isLoopback: configuration.isLoopback),
+            keys: KeyRing(catalogue, defaults: configuration.ownerLimits), limits: configuration.ownerLimits)
+    }
+
+    /// An address that others reach is not opened before there is a key for it, unless the operator insists.
+    private static func checkKeys(
+        _ configuration: ServiceConfiguration, _ policy: AccessPolicy, _ catalogue: Catalogue, _ logger: Logger
+    ) throws {
+        guard policy.keys == .required else { return }
+        if try !catalogue.hasKeys() {
+            guard configuration.authentication == .required else {
+                throw ServiceError.openAddress(host: configuration.host, dataFolder: configuration.dataFolder)
+            }
+            logger.warning("no keys", metadata: ["remedy": "viva key add NAME --data \(configuration.dataFolder)"])
+        }
+        if !configuration.isLoopback, configuration.tlsCertificate == nil {
+            logger.warning("keys travel in the clear", metadata: ["remedy": "--tls-cert and --tls-key, or a TLS proxy"])
+        }
+    }
+
     private static func facilities(
-        _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue,
+        _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue, _ access: Access,
         _ metrics: ServiceMetrics
     ) -> Facilities {
         Facilities(
-            store: store, catalogue: catalogue, access: Access(), metrics: metrics, pool: BufferPool(),
+            store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
-            limits: configuration.sessionLimits, intake: configuration.intake, freeBytesFloor: configuration.freeBytesFloor)
+            limits: configuration.sessionLimits, intake: configuration.intake,
+            freeBytesFloor: configuration.freeBytesFloor)
     }
 
     private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {

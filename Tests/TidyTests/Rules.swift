@@ -42,6 +42,7 @@ enum Rules {
         "Sources/OpenSSL/OpenSSLError.swift",
         "Sources/OpenSSL/SHA1.swift",
         "Sources/OpenSSL/SHA256.swift",
+        "Sources/OpenSSL/Secrets.swift",
         "Sources/OpenSSL/TLSContext.swift",
         "Sources/OpenSSL/TLSSession.swift",
         "Sources/Processes/Channel.swift",
