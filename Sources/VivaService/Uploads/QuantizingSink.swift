@@ -34,7 +34,7 @@ final class QuantizingSink {
         self.wanted = wanted
         offset = record.offset
         do {
-            work = try facilities.store.work(record.id)
+            work = try Self.work(of: record, facilities.store)
             let scratch = try work.scratch()
             head = try work.head()
             let room = WorkRoom(work.content, scratch, isTaken: state != nil, facilities)
@@ -133,10 +133,23 @@ final class QuantizingSink {
                 input: (outcome.inputDigest, outcome.inputBytes))
             let location = try publisher.publish(
                 finished, sealing: record.id, length: outcome.inputBytes, expiresAt: expiresAt)
-            try facilities.store.removeWork(record.id)
+            // The result stands; a folder that stays behind is swept at the next start.
+            try? facilities.store.removeWork(record.id)
             return location
         } catch {
             throw Self.problem(error)
+        }
+    }
+
+    /// The work of an upload, made if nothing of it was acknowledged.
+    private static func work(of record: UploadRecord, _ store: ArtifactStore) throws(StoreError) -> WorkFolder {
+        do {
+            return try store.work(record.id)
+        } catch {
+            guard case .notFound = error, record.offset == 0 else { throw error }
+            // A folder without content is what a crash in the middle of its making leaves.
+            try store.removeWork(record.id)
+            return try store.createWork(record.id)
         }
     }
 
