@@ -3,7 +3,7 @@ import OpenSSL
 /// Where a quantization stood when all before it was durable: what another process needs to go on, as bytes.
 ///
 /// ```
-/// version | head bytes, 8, little-endian | length of the hash's state | the hash's state | the session's state | SHA-256
+/// version | head bytes, 8, little-endian | length of the hash | state of the hash | state of the session | SHA-256
 /// ```
 struct QuantizationCheckpoint: Equatable {
     /// Bytes from the start of the input that lie in `head` and are given to the new session first.
