@@ -74,6 +74,9 @@ final class InputReceiver {
     /// Waits until everything taken is hashed.
     func settle() { queue.settle() }
 
+    /// The state of the hash, to be asked for when all is settled.
+    var hashState: [UInt8] { hash.state }
+
     /// Ends the input: refuses one that is not whole.
     func finish() throws(QuantizationError) -> (finding: InputInspection.Finding, digest: Digest) {
         let finding = try inspection.ended()

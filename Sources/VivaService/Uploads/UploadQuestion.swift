@@ -37,8 +37,4 @@ enum UploadQuestion {
         let query = head.target[head.target.index(after: mark)...]
         return query.isEmpty ? nil : String(query)
     }
-
-    static let quantizationUnavailable = Problem(
-        .notImplemented, code: "upload.no_quantization", title: "Uploads become inputs",
-        detail: "Send the upload without a method, then quantize the input.")
 }

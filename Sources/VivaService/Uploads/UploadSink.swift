@@ -1,3 +1,4 @@
+import ArtifactStore
 import Catalogue
 import HTTPServer
 import Quantization
@@ -40,10 +41,23 @@ struct UploadSinks: Sendable {
 
     /// The sink of `record`, which goes on at its offset with the `state` that was recorded with it.
     func open(_ record: UploadRecord, state: [UInt8]?) throws(Problem) -> any UploadSink {
-        let question = try UploadQuestion(record.query)
-        switch question {
-        case .input(let input): return try InputSink(facilities, record, input, state: state)
-        case .quantization: throw UploadQuestion.quantizationUnavailable
+        switch try UploadQuestion(record.query) {
+        case .input(let wanted): try InputSink(facilities, record, wanted, state: state)
+        case .quantization(let wanted): try QuantizingSink(facilities, record, wanted, state: state)
+        }
+    }
+}
+
+extension ArtifactStore {
+    /// The work of an upload, made if nothing of it was acknowledged.
+    func work(of record: UploadRecord) throws(StoreError) -> WorkFolder {
+        do {
+            return try work(record.id)
+        } catch {
+            guard case .notFound = error, record.offset == 0 else { throw error }
+            // A folder without content is what a crash in the middle of its making leaves.
+            try removeWork(record.id)
+            return try createWork(record.id)
         }
     }
 }
