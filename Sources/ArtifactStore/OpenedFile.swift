@@ -1,6 +1,6 @@
 package import OpenSSL
 
-/// A part of a published artifact, or an input, open for reading: it stays readable to the end after the artifact is removed.
+/// A part of a published artifact, or an input, open for reading: it stays readable to the end after it is removed.
 package struct OpenedFile: ~Copyable, Sendable {
     /// The length in bytes.
     package let length: Int
