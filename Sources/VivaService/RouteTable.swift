@@ -8,16 +8,21 @@ struct RouteTable: Sendable {
     let plan: FilePlanHandler
     let compare: CompareHandler
     let operations: OperationsHandlers
+    let audit: AuditTrail
 
     init(facilities: Facilities, isDraining: @escaping @Sendable () -> Bool) {
         quantize = QuantizeHandler(facilities: facilities)
         artifacts = ArtifactHandlers(facilities: facilities)
         plan = FilePlanHandler(memory: facilities.memory, limits: facilities.limits)
         compare = CompareHandler(facilities: facilities)
+        audit = AuditTrail(catalogue: facilities.catalogue, access: facilities.access, metrics: facilities.metrics)
         operations = OperationsHandlers(facilities: facilities, isDraining: isDraining)
     }
 
-    var routes: [Route] {
+    /// All routes, with the notes that the audit log wants of those that change something.
+    var routes: [Route] { served.map(audit.noting) }
+
+    private var served: [Route] {
         [
             Route(.post, "/v1/quantize", .worker, handler: quantizing),
             Route(.put, "/v1/quantize", .worker, handler: quantizing),

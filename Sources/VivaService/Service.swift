@@ -117,7 +117,8 @@ package final class Service: Sendable {
         _ metrics: ServiceMetrics, _ draining: DrainingFlag
     ) -> RouteTable {
         let facilities = Facilities(
-            store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
+            store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue), metrics: metrics,
+            pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
             limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
         return RouteTable(facilities: facilities, isDraining: { draining.isSet })

@@ -20,6 +20,7 @@ final class ServiceMetrics: ServerObserver {
     private let inputBytes: Counter
     private let weights: Counter
     private let quantizing: Histogram
+    private let unnotedChanges: Counter
 
     init(logger: Logger) {
         self.logger = logger
@@ -36,9 +37,22 @@ final class ServiceMetrics: ServerObserver {
         inputBytes = registry.counter(
             "viva_quantized_input_bytes_total", help: "Bytes of these inputs.", labels: ["method"])
         weights = registry.counter("viva_quantized_weights_total", help: "Weights quantized.", labels: ["method"])
+        unnotedChanges = registry.counter(
+            "viva_unaudited_changes_total", help: "Changes that the audit log could not take.")
         quantizing = registry.histogram(
             "viva_quantize_duration_seconds", help: "Time from the first byte of an input to the end of its passes.",
             labels: ["method"], buckets: requestDurationBuckets + [30, 60, 300, 1800])
+    }
+
+    /// A change that is done, and that the audit log could not take.
+    func unnoted(_ record: AuditRecord, _ error: CatalogueError) {
+        unnotedChanges.add(1)
+        logger.error(
+            "not audited",
+            metadata: [
+                "owner": "\(record.owner)", "action": "\(record.action)", "target": "\(record.target)",
+                "trace_id": "\(record.trace ?? "")", "error": "\(error)",
+            ])
     }
 
     /// Adds what is read when somebody looks: the store's contents, the disk, the process.
