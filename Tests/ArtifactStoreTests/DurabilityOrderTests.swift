@@ -21,7 +21,7 @@ struct DurabilityOrderTests {
             let (home, store, _) = try Self.prepared()
             let staged = try store.stage()
             try staged.content.write([1], at: 0)
-            let trace = try SystemCallTrace()
+            let trace = try SystemCallTrace(in: home.path)
             try store.publish(staged, report: [2], as: "x")
             #expect(
                 try trace.end(below: home.path) == [
@@ -34,7 +34,7 @@ struct DurabilityOrderTests {
     @Test func workIsPublishedUnderASecondName() async {
         await #expect(processExitsWith: .success) {
             let (home, store, work) = try Self.prepared()
-            let trace = try SystemCallTrace()
+            let trace = try SystemCallTrace(in: home.path)
             try store.publishInput(store.stage(work), as: Self.hex)
             try store.removeWork("job")
             #expect(
@@ -51,7 +51,7 @@ struct DurabilityOrderTests {
     @Test func workIsThereBeforeAnythingOfItIsAcknowledged() async {
         await #expect(processExitsWith: .success) {
             let (home, store, _) = try Self.prepared()
-            let trace = try SystemCallTrace()
+            let trace = try SystemCallTrace(in: home.path)
             let work = try store.createWork("other")
             _ = try work.head()
             try work.synchronize()
@@ -69,7 +69,7 @@ struct DurabilityOrderTests {
     @Test func theNamesOfReopenedWorkAreMadeDurableToo() async {
         await #expect(processExitsWith: .success) {
             let (home, store, _) = try Self.prepared()
-            let trace = try SystemCallTrace()
+            let trace = try SystemCallTrace(in: home.path)
             try store.work("job").synchronize()
             #expect(try trace.end(below: home.path) == ["fsync work/job/content = 0", "fsync work/job = 0"])
         }
@@ -79,7 +79,7 @@ struct DurabilityOrderTests {
         await #expect(processExitsWith: .success) {
             let (home, store, _) = try Self.prepared()
             try store.publish(store.stage(), report: [], as: "x")
-            let trace = try SystemCallTrace()
+            let trace = try SystemCallTrace(in: home.path)
             _ = try store.quarantine(.artifact, "x")
             #expect(
                 try trace.end(below: home.path) == [
@@ -92,7 +92,7 @@ struct DurabilityOrderTests {
         await #expect(processExitsWith: .success) {
             let (home, store, work) = try Self.prepared()
             let expected = StoreError.system(operation: "fsync", path: home.path + "/work/job/content", code: EIO)
-            let trace = try SystemCallTrace(fault: "fsync:error=EIO:when=1")
+            let trace = try SystemCallTrace(in: home.path, fault: "fsync:error=EIO:when=1")
             #expect(throws: expected) { try work.synchronize() }
             #expect(throws: expected) { try work.synchronize() }
             #expect(throws: expected) { try store.publishInput(store.stage(work), as: Self.hex) }
@@ -110,9 +110,9 @@ struct DurabilityOrderTests {
         await #expect(processExitsWith: .success) {
             let (home, store, work) = try Self.prepared()
             let expected = StoreError.system(operation: "fsync", path: home.path + "/inputs", code: EIO)
-            let trace = try SystemCallTrace(fault: "fsync:error=EIO:when=3")
+            let trace = try SystemCallTrace(in: home.path, fault: "fsync:error=EIO:when=3")
             #expect(throws: expected) { try store.publishInput(store.stage(work), as: Self.hex) }
-            try trace.end()
+            try trace.end(below: home.path)
             #expect(throws: expected) { try store.publishInput(store.stage(), as: Self.hex) }
             #expect(try store.identifiers(of: .input) == [])
             #expect(try store.identifiers(of: .staged) == [])
@@ -122,12 +122,40 @@ struct DurabilityOrderTests {
 
     @Test func aFullQuotaIsAFullDisk() async {
         await #expect(processExitsWith: .success) {
-            let (_, _, work) = try Self.prepared()
-            let trace = try SystemCallTrace(fault: "fallocate:error=EDQUOT:when=1")
+            let (home, _, work) = try Self.prepared()
+            let trace = try SystemCallTrace(in: home.path, fault: "fallocate:error=EDQUOT:when=1")
             let error = #expect(throws: StoreError.self) { try work.content.reserve(4096) }
             #expect(error?.isDiskFull == true)
             try work.content.reserve(4096)
-            try trace.end()
+            try trace.end(below: home.path)
         }
+    }
+
+    /// Killed at any step of a publish, a row never came: what the start finds is swept, and the work is whole.
+    @Test(arguments: [
+        "linkat:signal=KILL", "fsync:signal=KILL:when=1", "fsync:signal=KILL:when=2", "renameat:signal=KILL:when=1",
+        "fsync:signal=KILL:when=3", "renameat:signal=KILL:when=2",
+    ])
+    func whoIsKilledWhilePublishingGoesOnWithTheWork(fault: String) async throws {
+        let home = try TemporaryFolder()
+        do {
+            let work = try ArtifactStore(folder: home.path).createWork("job")
+            try work.content.write([1], at: 0)
+            try work.synchronize()
+        }
+        await #expect(processExitsWith: .signal(SIGKILL)) { [path = home.path as String, fault] in
+            let store = try ArtifactStore(folder: path)
+            let work = try store.work("job")
+            _ = try SystemCallTrace(in: path, fault: fault)
+            try store.publishInput(store.stage(work), as: Self.hex)
+            try store.remove(.input, Self.hex)
+        }
+        let store = try ArtifactStore(folder: home.path)
+        #expect(try store.identifiers(of: .staged) == [])
+        for input in try store.identifiers(of: .input) { try store.remove(.input, input) }
+        let work = try store.work("job")
+        #expect(try read(work.content, 1, at: 0) == [1])
+        try store.publishInput(store.stage(work), as: Self.hex)
+        #expect(try store.openInput(Self.hex).bytes() == [1])
     }
 }

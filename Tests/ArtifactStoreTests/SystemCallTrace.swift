@@ -14,16 +14,17 @@ final class SystemCallTrace {
 
     private struct NotAttached: Error {}
 
-    private let output: TemporaryFolder
+    private let output: String
     private let tracer = Process()
 
-    /// Writes down the calls on files and folders that matter to durability; `fault` is an expression of `-e inject=`.
-    init(fault: String? = nil) throws {
-        output = try TemporaryFolder()
+    /// Writes the calls on files and folders that matter to durability to `<folder>/calls`; `fault` is an expression of
+    /// `-e inject=`.
+    init(in folder: String, fault: String? = nil) throws {
+        output = folder + "/calls"
         tracer.executableURL = URL(filePath: "/usr/bin/env")
         tracer.arguments =
             [
-                "strace", "-f", "-qq", "-y", "-o", output.path + "/calls",
+                "strace", "-f", "-qq", "-y", "-o", output,
                 "-e", "trace=fsync,fdatasync,renameat,renameat2,linkat,mkdirat,unlinkat,fallocate,ftruncate",
             ] + (fault.map { ["-e", "inject=" + $0] } ?? []) + ["-p", "\(getpid())"]
         tracer.standardError = FileHandle.nullDevice
@@ -44,15 +45,15 @@ final class SystemCallTrace {
         }
     }
 
-    /// Ends the trace; answers the calls on what lies below `root`, one a line: `fsync staging/content = 0`, with names
-    /// instead of numbers, and without what is random in them.
+    /// Ends the trace; answers the calls on what lies below `root`, one a line: `fsync staging/*/content = 0`, with
+    /// names instead of numbers, and without what is random in them.
     @discardableResult
-    func end(below root: String = "/nowhere") throws -> [String] {
+    func end(below root: String) throws -> [String] {
         // Not SIGINT, which is blocked where threads of Dispatch start processes. Every line is complete before the
         // call that it shows returns.
         kill(tracer.processIdentifier, SIGKILL)
         tracer.waitUntilExit()
-        let text = try String(contentsOfFile: output.path + "/calls", encoding: .utf8)
+        let text = try String(contentsOfFile: output, encoding: .utf8)
         return text.split(separator: "\n").filter { $0.contains("<" + root) }.map { line in
             Self.plain(line.drop { $0 != " " }, root: root)
         }
