@@ -13,8 +13,14 @@ package struct ServiceConfiguration: Sendable {
     package var tlsCertificate: String?
     /// The private key's file.
     package var tlsKey: String?
-    /// Whether the operator has said that anybody who reaches the address may use it.
-    package var allowsAnybody = false
+    /// Whether requests need a key.
+    package var authentication = Authentication.auto
+    /// What metrics ask of a key, none of it for everybody; nil: `admin` where keys are needed.
+    package var metricsScope: Scopes?
+    /// What health asks of a key; nil: nothing.
+    package var healthScope: Scopes?
+    /// What one owner may have, unless the key says otherwise.
+    package var ownerLimits = OwnerLimits()
     /// Where the bound port is written once the service listens; for scripts that asked for port 0.
     package var portFile: String?
     /// Limits of the HTTP server.
@@ -55,8 +61,8 @@ package struct ServiceConfiguration: Sendable {
 
 /// Why a service does not start.
 package enum ServiceError: Error, CustomStringConvertible {
-    /// The address is reachable from elsewhere, and keys do not exist yet.
-    case openAddress(String)
+    /// The address is reachable from elsewhere, and there is no key.
+    case openAddress(host: String, dataFolder: String)
     /// Only one of certificate and key was given.
     case incompleteTLS
     /// Somebody pressed Ctrl-C; nothing was left behind.
@@ -67,9 +73,9 @@ package enum ServiceError: Error, CustomStringConvertible {
     /// One sentence for the terminal.
     package var description: String {
         switch self {
-        case .openAddress(let host):
-            "refusing to listen on \(host): anybody who reaches it could use this service, for it has no keys yet. "
-                + "Say --auth none if the network is trusted."
+        case .openAddress(let host, let folder):
+            "refusing to listen on \(host): others reach it, and there is no key yet. Make one with "
+                + "'viva key add NAME --data \(folder)', or say --auth none if the network is trusted."
         case .incompleteTLS: "--tls-cert and --tls-key belong together"
         case .interrupted: "interrupted; nothing was written"
         case .failed(let text): text

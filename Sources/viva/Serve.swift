@@ -23,8 +23,20 @@ struct Serve: ParsableCommand {
     @Option(help: "TLS private key in PEM.")
     var tlsKey: String?
 
-    @Option(help: "none: serve anybody who reaches the address. Needed off loopback until keys exist.")
-    var auth: String?
+    @Option(help: "Keys: auto (required off loopback), required, or none (serve anybody who reaches the address).")
+    var auth = Authentication(rawValue: Environment.text("AUTH") ?? "auto")
+
+    @Option(help: "The scope that metrics need: none, read, write or admin. Without keys none, else admin.")
+    var metricsScope = Environment.text("METRICS_SCOPE")
+
+    @Option(help: "The scope that health needs: none, read, write or admin.")
+    var healthScope = Environment.text("HEALTH_SCOPE")
+
+    @Option(help: "The most bytes of one owner, unless its key says otherwise.")
+    var maxBytesPerOwner = Environment.number("MAX_BYTES_PER_OWNER")
+
+    @Option(help: "The most requests that quantize and jobs of one owner at once, unless its key says otherwise.")
+    var maxConcurrentPerOwner = Environment.number("MAX_CONCURRENT_PER_OWNER")
 
     @Option(help: "Write the bound port to this file once the service listens.")
     var portFile: String?
@@ -38,16 +50,19 @@ struct Serve: ParsableCommand {
     @Option(help: "Bytes that the disk must keep free; below, uploads get 507.")
     var freeBytesFloor = Environment.number("FREE_BYTES_FLOOR") ?? 256 << 20
 
-    private var authentication: String? { auth ?? Environment.text("AUTH") }
-
     func validate() throws {
         guard ServiceConfiguration.parseListen(listen) != nil else {
             throw ValidationError("--listen '\(listen)' is not HOST:PORT")
         }
-        guard authentication == nil || authentication == "none" else {
-            throw ValidationError("--auth knows only 'none'")
+        guard auth != nil else { throw ValidationError("VIVA_AUTH is auto, required or none") }
+        for scope in [metricsScope, healthScope] {
+            guard scope.map({ Scopes.asked($0) != nil }) ?? true else {
+                throw ValidationError("scopes of routes are none, read, write or admin")
+            }
         }
-        guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0 else {
+        guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, maxBytesPerOwner ?? 0 >= 0,
+            maxConcurrentPerOwner ?? 0 >= 0
+        else {
             throw ValidationError("limits are not negative")
         }
     }
@@ -62,7 +77,10 @@ struct Serve: ParsableCommand {
         configuration.dataFolder = data
         configuration.tlsCertificate = tlsCert ?? Environment.text("TLS_CERT")
         configuration.tlsKey = tlsKey ?? Environment.text("TLS_KEY")
-        configuration.allowsAnybody = authentication == "none"
+        configuration.authentication = auth ?? .auto
+        configuration.metricsScope = metricsScope.flatMap(Scopes.asked)
+        configuration.healthScope = healthScope.flatMap(Scopes.asked)
+        configuration.ownerLimits = OwnerLimits(bytes: maxBytesPerOwner, work: maxConcurrentPerOwner)
         configuration.portFile = portFile ?? Environment.text("PORT_FILE")
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
@@ -70,6 +88,8 @@ struct Serve: ParsableCommand {
         try Service(configuration).run()
     }
 }
+
+extension Authentication: ExpressibleByArgument {}
 
 /// The environment's side of the flags: `VIVA_` and the flag's name.
 enum Environment {
