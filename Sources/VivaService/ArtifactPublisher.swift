@@ -2,6 +2,7 @@ import ArtifactStore
 import Catalogue
 import HTTPServer
 import HTTPTypes
+import Jobs
 import OpenSSL
 import Quantization
 
@@ -29,6 +30,28 @@ struct ArtifactPublisher: Sendable {
             var made: [Published] = []
             for item in finished { made.append(try place(item)) }
             return try record(made)
+        }
+    }
+
+    /// Publishes what a job has made and ends the job, in one commit; false, and nothing published, when the job is not
+    /// running any more.
+    func publish(
+        _ work: WorkFolder, _ record: ArtifactRecord, report: [UInt8], ending job: JobRecord
+    ) throws(Problem) -> Bool {
+        try store.inTurn([record.id]) { () throws(Problem) in
+            let isNew = try known(record.id) == nil
+            do {
+                if isNew { try store.publish(try store.stage(work), report: report, as: record.id) }
+                if try catalogue.succeedJob(job, with: isNew ? record : nil) { return true }
+                if isNew { try store.remove(.artifact, record.id) }
+                return false
+            } catch let error as StoreError {
+                throw Problem(error)
+            } catch let error as CatalogueError {
+                throw Problem(error)
+            } catch {
+                throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            }
         }
     }
 
