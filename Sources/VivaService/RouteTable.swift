@@ -5,6 +5,7 @@ import HTTPTypes
 struct RouteTable: Sendable {
     let quantize: QuantizeHandler
     let artifacts: ArtifactHandlers
+    let inputs: InputHandlers
     let plan: FilePlanHandler
     let compare: CompareHandler
     let operations: OperationsHandlers
@@ -12,6 +13,7 @@ struct RouteTable: Sendable {
     init(facilities: Facilities, isDraining: @escaping @Sendable () -> Bool) {
         quantize = QuantizeHandler(facilities: facilities)
         artifacts = ArtifactHandlers(facilities: facilities)
+        inputs = InputHandlers(facilities: facilities)
         plan = FilePlanHandler(memory: facilities.memory, limits: facilities.limits)
         compare = CompareHandler(facilities: facilities)
         operations = OperationsHandlers(facilities: facilities, isDraining: isDraining)
@@ -21,6 +23,11 @@ struct RouteTable: Sendable {
         [
             Route(.post, "/v1/quantize", .worker, handler: quantizing),
             Route(.put, "/v1/quantize", .worker, handler: quantizing),
+            Route(.post, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.create(&request) },
+            Route(.get, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.list(&request) },
+            Route(.put, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.put(&request) },
+            Route(.get, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.describe(&request) },
+            Route(.delete, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.remove(&request) },
             Route(.get, "/v1/artifacts", .worker) { (request) throws(Problem) in try artifacts.list(&request) },
             Route(.get, "/v1/artifacts/{id}", .worker) { (request) throws(Problem) in
                 try artifacts.describe(&request)

@@ -119,7 +119,7 @@ package final class Service: Sendable {
         let facilities = Facilities(
             store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
-            limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
+            limits: configuration.sessionLimits, intake: configuration.intake, freeBytesFloor: configuration.freeBytesFloor)
         return RouteTable(facilities: facilities, isDraining: { draining.isSet })
     }
 

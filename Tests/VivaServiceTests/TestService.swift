@@ -18,7 +18,7 @@ struct TestService {
         let metrics = ServiceMetrics(logger: Logger(label: "test"))
         let facilities = Facilities(
             store: store, catalogue: catalogue, access: Access(), metrics: metrics, pool: BufferPool(),
-            memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), freeBytesFloor: 0)
+            memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), intake: IntakeLimits(), freeBytesFloor: 0)
         table = RouteTable(facilities: facilities, isDraining: { false })
     }
 }
