@@ -5,6 +5,7 @@ import HTTPTypes
 import Jobs
 import OpenSSL
 import Quantization
+import Tensors
 
 /// Makes artifacts durable and visible to their owner.
 ///
@@ -55,12 +56,15 @@ struct ArtifactPublisher: Sendable {
         }
     }
 
-    /// The same owner, bytes, recipe and engine give the same identifier.
-    func identifier(input: String, recipe: Recipe, budget: Budget? = nil) throws(Problem) -> String {
-        let limit = budget.map { "\n\($0.option.name)=\($0.option.text)" } ?? ""
-        let identity = Array("\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)\(limit)".utf8)
+    /// The same owner, bytes, what is declared of them, recipe and engine give the same identifier.
+    func identifier(
+        input: String, declaration: InputDeclaration = .recognise, recipe: Recipe, budget: Budget? = nil
+    ) throws(Problem) -> String {
+        var identity = "\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)"
+        if let budget { identity += "\n\(budget.option.name)=\(budget.option.text)" }
+        if case .raw(let type, let shape) = declaration { identity += "\n\(type.rawValue) \(shape)" }
         do throws(OpenSSLError) {
-            return String(try SHA256.digest(of: identity).hex.prefix(32))
+            return String(try SHA256.digest(of: Array(identity.utf8)).hex.prefix(32))
         } catch {
             throw Problem(error)
         }

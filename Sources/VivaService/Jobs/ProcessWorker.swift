@@ -13,6 +13,8 @@ final class ProcessWorker: JobWorker {
     /// Memory of a process that quantizes nothing: its program, buffers, and the stacks of its threads, which count
     /// although they are hardly touched.
     static let baseBytes = 512 << 20
+    /// What such a process really takes, and its job is planned with.
+    static let residentBytes = 32 << 20
     /// Descriptors of a worker: what it is given, and what its libraries open.
     static let mostDescriptors = 64
     /// How gladly the kernel kills a worker when memory is gone: before the server, which would take all with it.

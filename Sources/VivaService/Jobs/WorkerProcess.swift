@@ -54,28 +54,26 @@ package final class WorkerProcess {
     }
 
     private func work() throws {
-        let content: StagedFile
-        let scratch: StagedFile
-        let input: OpenedFile
-        do {
-            input = try OpenedFile.inherited(WorkDescriptor.input)
-            content = try StagedFile.inherited(WorkDescriptor.content, isKept: true)
-            scratch = try StagedFile.inherited(WorkDescriptor.scratch, isKept: true)
-        } catch {
-            throw failure(Problem(error), isOutside: true)
-        }
-        guard input.length == order.inputBytes else {
+        let making = try inherited()
+        guard making.input.length == order.inputBytes else {
             throw failure(
                 Problem(
                     .internalServerError, code: "input.changed",
-                    detail: "The stored input has \(input.length) bytes; \(order.inputBytes) were recorded."))
+                    detail: "The stored input has \(making.input.length) bytes; \(order.inputBytes) were recorded."))
         }
-        let making = Making(input: input, content: content, scratch: scratch)
         guard let result = try make(making) else {
             try channel.send(Frame(kind: WorkAnswer.stopped.rawValue))
             return
         }
         try tell(result, making)
+    }
+
+    private func inherited() throws(WorkFailure) -> Making {
+        do throws(StoreError) {
+            return try Making.inherited()
+        } catch {
+            throw failure(Problem(error), isOutside: true)
+        }
     }
 
     /// Sends the report and what the catalogue is to remember.
@@ -120,9 +118,17 @@ package final class WorkerProcess {
 extension WorkerProcess {
     /// The files of one order.
     private struct Making: ~Copyable {
-        let input: OpenedFile
         let content: StagedFile
         let scratch: StagedFile
+        let input: OpenedFile
+
+        /// The files that this process was born with.
+        static func inherited() throws(StoreError) -> Making {
+            let content = try StagedFile.inherited(WorkDescriptor.content, isKept: true)
+            let scratch = try StagedFile.inherited(WorkDescriptor.scratch, isKept: true)
+            return Making(
+                content: content, scratch: scratch, input: try OpenedFile.inherited(WorkDescriptor.input))
+        }
     }
 
     /// A session and how far it has come.
