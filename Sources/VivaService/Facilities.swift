@@ -7,6 +7,8 @@ struct Facilities: Sendable {
     let store: ArtifactStore
     let catalogue: Catalogue
     let access: Access
+    /// What owners may have at once and in all.
+    let quotas: Quotas
     let metrics: ServiceMetrics
     /// Transfer buffers of all sessions.
     let pool: BufferPool
@@ -17,4 +19,9 @@ struct Facilities: Sendable {
     let intake: IntakeLimits
     /// Bytes of the disk that stay free.
     let freeBytesFloor: Int
+
+    /// What the work of a permit may take of the disk and of its owner's room.
+    func reservation(_ permit: WorkPermit) -> DiskReservation {
+        DiskReservation(store: store, floor: freeBytesFloor, permit: permit)
+    }
 }

@@ -15,6 +15,7 @@ package final class Service: Sendable {
     private let lines: LineWriter
     private let configuration: ServiceConfiguration
     private let retention: Retention
+    private let jobs: JobService
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
@@ -39,7 +40,9 @@ package final class Service: Sendable {
             let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
             let uploads = Uploads(facilities: facilities)
             retention = try Retention(uploads: uploads, logger: logger)
-            let table = RouteTable(facilities: facilities, uploads: uploads, isDraining: { draining.isSet })
+            jobs = JobService(facilities, limits: configuration.jobLimits, logger: logger)
+            let table = RouteTable(
+                facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { draining.isSet })
             let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
@@ -74,11 +77,13 @@ package final class Service: Sendable {
                     "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
                     "version": "\(Engine.version)",
                 ])
+            try jobs.start()
         } catch {
             throw .failed("\(error)")
         }
         server.run()
         retention.stop()
+        jobs.stop()
         logger.notice("stopped")
         lines.finish(by: .now + .seconds(1))
     }
@@ -120,7 +125,8 @@ package final class Service: Sendable {
         _ metrics: ServiceMetrics
     ) -> Facilities {
         Facilities(
-            store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
+            store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue), metrics: metrics,
+            pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
             limits: configuration.sessionLimits, intake: configuration.intake,
             freeBytesFloor: configuration.freeBytesFloor)

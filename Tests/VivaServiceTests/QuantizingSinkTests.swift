@@ -31,7 +31,8 @@ import Testing
     ) throws -> QuantizingSink {
         let record = try #require(try life.catalogue.upload(id, owner: "local"))
         return try QuantizingSink(
-            life, record, QuantizeRequest(options, accept: nil), state: life.catalogue.uploadState(id))
+            life, record, QuantizeRequest(options, accept: nil), state: life.catalogue.uploadState(id),
+            permit: life.quotas.permit(.anybody(OwnerLimits())))
     }
 
     private func begin(_ life: Facilities, _ id: String, length: Int?) throws {

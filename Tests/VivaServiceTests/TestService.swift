@@ -12,30 +12,53 @@ import Sockets
 extension Facilities {
     /// One life of a service on a data folder.
     static func test(
-        _ folder: String, authentication: Authentication = .none, intake: IntakeLimits = IntakeLimits(),
+        _ folder: String, authentication: Authentication = .none, metricsScope: Scopes? = nil,
+        ownerLimits: OwnerLimits = OwnerLimits(), intake: IntakeLimits = IntakeLimits(),
         limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0
     ) throws -> Facilities {
         let store = try ArtifactStore(folder: folder)
         let catalogue = try Catalogue(path: "\(folder)/catalogue.sqlite")
         let access = Access(
-            policy: AccessPolicy(authentication, isLoopback: true), admission: Admission(isLoopback: true),
-            keys: KeyRing(catalogue, defaults: OwnerLimits()), limits: OwnerLimits())
+            policy: AccessPolicy(authentication, isLoopback: true, metrics: metricsScope),
+            admission: Admission(isLoopback: true), keys: KeyRing(catalogue, defaults: ownerLimits),
+            limits: ownerLimits)
         return Facilities(
-            store: store, catalogue: catalogue, access: access, metrics: ServiceMetrics(logger: Logger(label: "test")),
+            store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue),
+            metrics: ServiceMetrics(logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
             pool: BufferPool(), memory: MemoryBudget(bytes: 1 << 30), limits: limits, intake: intake,
             freeBytesFloor: freeBytesFloor)
     }
+
+    /// All routes over it.
+    var routes: RouteTable {
+        RouteTable(
+            facilities: self, uploads: Uploads(facilities: self),
+            jobs: JobService(
+                self, limits: JobLimits(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
+            isDraining: { false })
+    }
 }
 
-/// The route table over a real store and catalogue in a temporary folder.
+/// The route table over a real store and catalogue.
 struct TestService {
+    let facilities: Facilities
     let table: RouteTable
 
+    /// In a folder that is gone when this returns: for what touches no file.
     init() throws {
         let folder = FileManager.default.temporaryDirectory.appending(path: "viva-service-\(UUID().uuidString)").path
         defer { try? FileManager.default.removeItem(atPath: folder) }
-        let facilities = try Facilities.test(folder)
-        table = RouteTable(facilities: facilities, uploads: Uploads(facilities: facilities), isDraining: { false })
+        try self.init(folder: folder)
+    }
+
+    /// In a folder that is the caller's to remove.
+    init(
+        folder: String, authentication: Authentication = .auto, metricsScope: Scopes? = nil,
+        limits: OwnerLimits = OwnerLimits()
+    ) throws {
+        facilities = try Facilities.test(
+            folder, authentication: authentication, metricsScope: metricsScope, ownerLimits: limits)
+        table = facilities.routes
     }
 }
 

@@ -19,11 +19,14 @@ package struct KeyCommand {
     package func add(
         name: String, scopes: String, maximumBytes: Int?, maximumWork: Int?
     ) throws(ServiceError) -> (key: String, id: String) {
-        guard (1...Self.maximumNameLength).contains(name.count), !name.unicodeScalars.contains(where: \.isControl) else {
+        guard (1...Self.maximumNameLength).contains(name.count), !name.unicodeScalars.contains(where: \.isControl)
+        else {
             throw .failed("a name has 1 to \(Self.maximumNameLength) characters, none of them a control character")
         }
         guard let granted = Scopes(scopes) else { throw .failed("scopes are read, write and admin, not '\(scopes)'") }
-        guard [maximumBytes, maximumWork].allSatisfy({ ($0 ?? 0) >= 0 }) else { throw .failed("limits are not negative") }
+        guard [maximumBytes, maximumWork].allSatisfy({ ($0 ?? 0) >= 0 }) else {
+            throw .failed("limits are not negative")
+        }
         do {
             let key = try AccessKey()
             let record = KeyRecord(

@@ -23,8 +23,12 @@ struct QuantizeHandler: Sendable {
     func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
         let principal = try facilities.access.principal(request)
         let wanted = try QuantizeRequest(request.head)
+        let permit = try facilities.quotas.permit(principal)
+        defer { permit.end() }
+        // An owner without room for a single byte is refused before it sends any.
+        try permit.check(1)
         if let budget = wanted.budget {
-            return try within(budget.limit, budget.candidates, &request, wanted, principal)
+            return try within(budget.limit, budget.candidates, &request, wanted, principal, permit)
         }
         var makings: [Making] = []
         do throws(StoreError) {
@@ -36,7 +40,7 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw Problem(error)
         }
-        let outcome = try pump(&request, wanted, makings)
+        let outcome = try pump(&request, wanted, makings, facilities.reservation(permit))
         return try conclude(outcome, wanted, makings, principal)
     }
 
@@ -56,9 +60,8 @@ struct QuantizeHandler: Sendable {
     }
 
     private func pump(
-        _ request: inout Request, _ wanted: QuantizeRequest, _ makings: [Making]
+        _ request: inout Request, _ wanted: QuantizeRequest, _ makings: [Making], _ reservation: DiskReservation
     ) throws(Problem) -> InputPump.Outcome {
-        let reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
         var sessions: [QuantizingSession] = []
         do {
             for making in makings {
@@ -73,7 +76,7 @@ struct QuantizeHandler: Sendable {
                         }))
             }
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
         let pump: InputPump
         do throws(OpenSSLError) {
@@ -86,7 +89,7 @@ struct QuantizeHandler: Sendable {
         do throws(TransferError<Problem>) {
             return try pump.run { (span) throws(Problem) in try request.body.read(into: &span) }
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
     }
 
@@ -115,7 +118,8 @@ struct QuantizeHandler: Sendable {
             finished.append(
                 try publisher.describe(
                     making.staged, result, recipe: making.recipe, name: wanted.name,
-                    input: (outcome.inputDigest, outcome.inputBytes), budget: budget))
+                    input: (outcome.inputDigest, outcome.inputBytes), declaration: wanted.declaration,
+                    budget: budget))
         }
         return try publisher.publish(finished)
     }

@@ -25,7 +25,7 @@ struct UploadHandlers: Sendable {
     /// `POST /v1/uploads`, with or without the first bytes.
     func create(_ request: inout Request) throws(Problem) -> Response {
         try speaking(&request) { (request) throws(Problem) in
-            let owner = try facilities.access.principal(request).owner
+            let principal = try facilities.access.principal(request)
             let fields = request.head.fields
             let length = try UploadFields.length(fields)
             if let length, length > facilities.limits.maximumInputBytes {
@@ -37,9 +37,9 @@ struct UploadHandlers: Sendable {
             let delivery = try UploadDelivery(request, offset: 0, length: nil)
             if let bytes = delivery.bytes, let length, bytes > length { throw UploadDelivery.tooLong(length) }
             var record = try uploads.begin(
-                owner: owner, length: length, metadata: metadata, query: UploadQuestion.recorded(request.head))
+                principal, length: length, metadata: metadata, query: UploadQuestion.recorded(request.head))
             if hasBody || length == 0 {
-                record = try uploads.fill(record, delivery, from: &request)
+                record = try uploads.fill(record, delivery, of: principal, from: &request)
             }
             var response = Self.answer(record, status: .created)
             response.fields[.location] = Self.location(record)
@@ -73,10 +73,10 @@ struct UploadHandlers: Sendable {
             }
             let length = try UploadFields.bytes(.uploadLength, fields)
             let delivery = try UploadDelivery(request, offset: offset, length: length)
-            let owner = try facilities.access.principal(request).owner
+            let principal = try facilities.access.principal(request)
             let id = request.parameters["id"] ?? ""
             return Self.answer(
-                try uploads.append(delivery, to: id, owner: owner, from: &request), status: .noContent)
+                try uploads.append(delivery, to: id, of: principal, from: &request), status: .noContent)
         }
     }
 

@@ -14,8 +14,10 @@ final class InputSink: UploadSink {
     private let receiver: InputReceiver
 
     init(
-        _ facilities: Facilities, _ record: UploadRecord, _ question: InputQuestion, state: [UInt8]?
+        _ facilities: Facilities, _ record: UploadRecord, _ question: InputQuestion, state: [UInt8]?,
+        permit: WorkPermit
     ) throws(Problem) {
+        let reservation = facilities.reservation(permit)
         self.facilities = facilities
         self.record = record
         self.question = question
@@ -32,16 +34,19 @@ final class InputSink: UploadSink {
                 hash = try InputHash(state: state.hash)
                 try Self.resume(&inspection, record, work, state.finding)
             }
+            let held = try facilities.store.allocatedBytes(of: .work, record.id)
             receiver = try InputReceiver(
                 facilities, file: work.content, offset: record.offset, length: record.length,
-                held: facilities.store.allocatedBytes(of: .work, record.id), inspection: inspection, hash: hash)
+                before: (held, record.reserved), inspection: inspection, hash: hash, reservation: reservation)
+        } catch let error as QuantizationError {
+            throw reservation.problem(error)
         } catch {
             throw Problem(sink: error)
         }
     }
 
     var offset: Int { receiver.offset }
-    var reservedBytes: Int { receiver.reserved }
+    var reservedBytes: Int { max(receiver.reserved, record.length ?? 0) }
 
     func take(
         _ receive: (inout MutableRawSpan) throws(Problem) -> Int

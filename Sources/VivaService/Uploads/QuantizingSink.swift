@@ -26,9 +26,11 @@ final class QuantizingSink: UploadSink {
 
     /// The sink of `record`, whose work is as it was left, perhaps by a crash; it goes on from `state`, or begins.
     init(
-        _ facilities: Facilities, _ record: UploadRecord, _ wanted: QuantizeRequest, state: [UInt8]?
+        _ facilities: Facilities, _ record: UploadRecord, _ wanted: QuantizeRequest, state: [UInt8]?,
+        permit: WorkPermit
     ) throws(Problem) {
         try wanted.requireStreaming()
+        let reservation = facilities.reservation(permit)
         self.facilities = facilities
         self.record = record
         self.wanted = wanted
@@ -37,7 +39,7 @@ final class QuantizingSink: UploadSink {
             work = try facilities.store.work(of: record)
             let scratch = try work.scratch()
             head = try work.head()
-            let room = WorkRoom(work.content, scratch, isTaken: state != nil, facilities)
+            let room = WorkRoom(work.content, scratch, isTaken: state != nil, reservation)
             self.room = room
             let session = try QuantizingSession(
                 recipe: wanted.recipes[0], declaration: wanted.declaration, declaredBytes: record.length,
@@ -63,6 +65,8 @@ final class QuantizingSink: UploadSink {
             pump = InputPump(
                 sessions: [session], inputBytes: record.length.map { $0 - record.offset }, pool: facilities.pool,
                 hash: hash)
+        } catch let error as QuantizationError {
+            throw reservation.problem(error)
         } catch {
             throw Problem(sink: error)
         }
@@ -95,7 +99,7 @@ final class QuantizingSink: UploadSink {
                 return count
             }
         } catch {
-            guard let lost else { throw error }
+            guard let lost else { throw room.reservation.transferred(error) }
             throw .session(.storage(StagedStorage.failure("write", lost)))
         }
         offset += count
@@ -103,7 +107,7 @@ final class QuantizingSink: UploadSink {
         do throws(QuantizationError) {
             headBytes = try pump.settled { (sessions) throws(QuantizationError) in sessions[0].headBytes }
         } catch {
-            throw .session(error)
+            throw room.reservation.transferred(.session(error))
         }
         isInHead = headBytes == offset
         return count
@@ -130,7 +134,7 @@ final class QuantizingSink: UploadSink {
             try work.content.truncate(to: outcome.results[0].artifactBytes)
             let finished = try publisher.describe(
                 try facilities.store.stage(work), outcome.results[0], recipe: wanted.recipes[0], name: wanted.name,
-                input: (outcome.inputDigest, outcome.inputBytes))
+                input: (outcome.inputDigest, outcome.inputBytes), declaration: wanted.declaration)
             let location = try publisher.publish(
                 finished, sealing: record.id, length: outcome.inputBytes, expiresAt: expiresAt)
             // The result stands; a folder that stays behind is swept at the next start.
@@ -161,14 +165,14 @@ final class QuantizingSink: UploadSink {
 private final class WorkRoom: Sendable {
     private let content: StagedFile
     private let scratch: StagedFile
-    private let facilities: Facilities
+    let reservation: DiskReservation
     private let state: Mutex<(isTaken: Bool, bytes: Int?)>
 
     /// Room for `content` and `scratch`; `isTaken` where both have it already.
-    init(_ content: StagedFile, _ scratch: StagedFile, isTaken: Bool, _ facilities: Facilities) {
+    init(_ content: StagedFile, _ scratch: StagedFile, isTaken: Bool, _ reservation: DiskReservation) {
         self.content = content
         self.scratch = scratch
-        self.facilities = facilities
+        self.reservation = reservation
         state = Mutex((isTaken, nil))
     }
 
@@ -183,9 +187,7 @@ private final class WorkRoom: Sendable {
 
     func take(_ layout: ArtifactLayout) throws(QuantizationError) {
         let wanted = layout.fileBytes + layout.scratchBytes
-        if !isTaken {
-            try DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor).add(wanted)
-        }
+        if !isTaken { try reservation.add(wanted) }
         do throws(StoreError) {
             try content.reserve(layout.fileBytes)
             try scratch.reserve(layout.scratchBytes)

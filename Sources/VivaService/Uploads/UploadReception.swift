@@ -82,6 +82,7 @@ struct UploadReception {
     let sink: any UploadSink
     let checksum: UploadChecksum?
     let isWhole: Bool
+    let permit: WorkPermit
     let uploads: Uploads
 
     /// Takes the body to its end; answers the upload as it stands then.
@@ -147,10 +148,10 @@ struct UploadReception {
         guard sink.offset > record.offset else { return }
         do throws(Problem) {
             let state = try sink.checkpoint()
-            let reserved = max(sink.reservedBytes, record.length ?? 0)
             record.expiresAt = try uploads.acknowledge(
-                record, offset: sink.offset, reserved: reserved, state: state)
+                record, offset: sink.offset, reserved: sink.reservedBytes, state: state)
             record.offset = sink.offset
+            permit.keep()
         } catch {
             throw UploadRefusal(request: error)
         }

@@ -40,10 +40,14 @@ struct UploadSinks: Sendable {
     let facilities: Facilities
 
     /// The sink of `record`, which goes on at its offset with the `state` that was recorded with it.
-    func open(_ record: UploadRecord, state: [UInt8]?) throws(Problem) -> any UploadSink {
+    ///
+    /// What it takes of its owner's room is reserved with `permit`, until a row counts it.
+    func open(
+        _ record: UploadRecord, state: [UInt8]?, permit: WorkPermit
+    ) throws(Problem) -> any UploadSink {
         switch try UploadQuestion(record.query) {
-        case .input(let wanted): try InputSink(facilities, record, wanted, state: state)
-        case .quantization(let wanted): try QuantizingSink(facilities, record, wanted, state: state)
+        case .input(let wanted): try InputSink(facilities, record, wanted, state: state, permit: permit)
+        case .quantization(let wanted): try QuantizingSink(facilities, record, wanted, state: state, permit: permit)
         }
     }
 }

@@ -25,15 +25,20 @@ final class Uploads: Sendable {
     private var catalogue: Catalogue { facilities.catalogue }
 
     /// Begins an upload: what can be refused before its bytes come is refused here.
-    func begin(owner: String, length: Int?, metadata: String, query: String?) throws(Problem) -> UploadRecord {
+    func begin(
+        _ principal: Principal, length: Int?, metadata: String, query: String?
+    ) throws(Problem) -> UploadRecord {
         var random = SystemRandomNumberGenerator()
         // 128 bits that nobody guesses.
         let id = [random.next(), random.next()].map { Self.hexadecimal($0) }.joined()
         let now = Clock.milliseconds()
         var record = UploadRecord(
-            id: id, owner: owner, length: length, metadata: metadata, query: query, createdAt: now,
+            id: id, owner: principal.owner, length: length, metadata: metadata, query: query, createdAt: now,
             expiresAt: now + facilities.intake.uploadTimeToLive.milliseconds)
-        record.reserved = length ?? 0
+        if case .input = try UploadQuestion(query) { record.reserved = length ?? 0 }
+        let permit = try facilities.quotas.permit(principal)
+        defer { permit.end() }
+        try permit.reserve(max(1, record.reserved))
         let limit = facilities.intake.maximumUploads
         let isBegun = try recording { () throws(CatalogueError) in try catalogue.insert(record, atMost: limit) }
         guard isBegun else {
@@ -44,7 +49,7 @@ final class Uploads: Sendable {
         }
         do throws(Problem) {
             // Takes the room on the disk.
-            _ = try sinks.open(record, state: nil)
+            _ = try sinks.open(record, state: nil, permit: permit)
         } catch {
             try end(record)
             throw error
@@ -67,8 +72,9 @@ final class Uploads: Sendable {
 
     /// Continues an upload with the body of a request; answers how it stands then.
     func append(
-        _ delivery: UploadDelivery, to id: String, owner: String, from request: inout Request
+        _ delivery: UploadDelivery, to id: String, of principal: Principal, from request: inout Request
     ) throws(Problem) -> UploadRecord {
+        let owner = principal.owner
         // Its owner is asked before anybody learns that it is busy.
         _ = try find(id, owner: owner)
         try take(id)
@@ -76,11 +82,13 @@ final class Uploads: Sendable {
         var record = try find(id, owner: owner)
         try delivery.check(record)
         if record.location != nil { return record }
+        let permit = try facilities.quotas.permit(principal)
+        defer { permit.end() }
         try setLength(&record, delivery.length)
         let state = try recording { () throws(CatalogueError) in try catalogue.uploadState(id) }
         var reception = UploadReception(
-            record: record, sink: try open(record, state), checksum: delivery.checksum,
-            isWhole: delivery.isWhole, uploads: self)
+            record: record, sink: try open(record, state, permit), checksum: delivery.checksum,
+            isWhole: delivery.isWhole, permit: permit, uploads: self)
         do throws(UploadRefusal) {
             return try reception.run(&request)
         } catch {
@@ -91,10 +99,10 @@ final class Uploads: Sendable {
 
     /// Gives a new upload its first bytes; one that nobody was told of goes when that fails.
     func fill(
-        _ record: UploadRecord, _ delivery: UploadDelivery, from request: inout Request
+        _ record: UploadRecord, _ delivery: UploadDelivery, of principal: Principal, from request: inout Request
     ) throws(Problem) -> UploadRecord {
         do throws(Problem) {
-            return try append(delivery, to: record.id, owner: record.owner, from: &request)
+            return try append(delivery, to: record.id, of: principal, from: &request)
         } catch {
             try end(record)
             throw error
@@ -150,12 +158,14 @@ final class Uploads: Sendable {
         }
     }
 
-    private func open(_ record: UploadRecord, _ state: [UInt8]?) throws(Problem) -> any UploadSink {
+    private func open(
+        _ record: UploadRecord, _ state: [UInt8]?, _ permit: WorkPermit
+    ) throws(Problem) -> any UploadSink {
         do throws(Problem) {
-            return try sinks.open(record, state: state)
+            return try sinks.open(record, state: state, permit: permit)
         } catch {
             // What the client only says now, the length for one, may contradict what it sent before.
-            if error.status.kind == .clientError { try end(record) }
+            if error.status.kind == .clientError, error.status != .forbidden { try end(record) }
             throw error
         }
     }
@@ -164,7 +174,6 @@ final class Uploads: Sendable {
     private func setLength(_ record: inout UploadRecord, _ length: Int?) throws(Problem) {
         guard let length, record.length == nil else { return }
         record.length = length
-        record.reserved = max(record.reserved, length)
         guard length > record.offset else { return }
         let (id, reserved) = (record.id, record.reserved)
         _ = try recording { () throws(CatalogueError) in
