@@ -3,6 +3,7 @@ import Catalogue
 import Foundation
 import Glibc
 import HTTPServer
+import Jobs
 import Logging
 import Quantization
 import Sockets
@@ -82,7 +83,11 @@ final class TestLife {
         facilities = try Facilities.test(
             folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor)
         uploads = Uploads(facilities: facilities)
-        let table = RouteTable(facilities: facilities, uploads: uploads, isDraining: { false })
+        let table = RouteTable(
+            facilities: facilities, uploads: uploads,
+            jobs: JobService(
+                facilities, limits: JobLimits(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
+            isDraining: { false })
         let access = facilities.access
         server = try Server(
             configuration: ServerConfiguration(port: 0),
@@ -143,7 +148,7 @@ struct TestAnswer {
         status = Int(lines[0].split(separator: " ")[1]) ?? 0
         fields = Dictionary(
             lines.dropFirst().map { line in
-                let parts = line.split(separator: ":", maxSplits: 1)
+                let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
                 return (parts[0].lowercased(), parts[1].trimmingCharacters(in: .whitespaces))
             }, uniquingKeysWith: { $1 })
         body = rest
@@ -187,7 +192,7 @@ final class TestConnection {
         var sent = 0
         while sent < bytes.count {
             let count = unsafe bytes[sent...].withUnsafeBytes {
-                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
             // The server may refuse and close before it has read all.
             guard count > 0 else { return }
@@ -196,7 +201,14 @@ final class TestConnection {
     }
 
     /// Ends the client's half, as a broken client does.
-    func finishWriting() { shutdown(descriptor, Int32(SHUT_WR)) }
+    func finishWriting() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// The first bytes of what comes.
+    func interim() throws -> String {
+        var buffer = [UInt8](repeating: 0, count: 1024)
+        let count = unsafe recv(descriptor, &buffer, buffer.count, 0)
+        return String(decoding: buffer[..<max(0, count)], as: UTF8.self)
+    }
 
     /// All that comes until the server closes.
     func answer() throws -> TestAnswer {
