@@ -180,6 +180,11 @@ extension Problem {
             .internalServerError, code: "report.unreadable", detail: "The stored report cannot be read: \(error).")
     }
 
+    /// The answer to an error that no module is known to throw here.
+    init(unexpected error: any Error) {
+        self.init(.internalServerError, code: "server.failed", detail: "The server failed: \(error).")
+    }
+
     static let diskFull = Problem(
         HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage"), code: "storage.full",
         title: "The disk is full", detail: "There is no room for the artifact; nothing was kept.")

@@ -14,6 +14,7 @@ package final class Service: Sendable {
     private let logger: Logger
     private let lines: LineWriter
     private let configuration: ServiceConfiguration
+    private let retention: Retention
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
@@ -35,7 +36,10 @@ package final class Service: Sendable {
             let metrics = ServiceMetrics(logger: logger)
             metrics.observe(store, catalogue)
             let draining = DrainingFlag()
-            let table = Self.table(configuration, store, catalogue, access, metrics, draining)
+            let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
+            let uploads = Uploads(facilities: facilities)
+            retention = try Retention(uploads: uploads, logger: logger)
+            let table = RouteTable(facilities: facilities, uploads: uploads, isDraining: { draining.isSet })
             let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
@@ -57,6 +61,7 @@ package final class Service: Sendable {
                 logger.notice("draining", metadata: ["signal": "\(signal)"])
                 server.drain()
             }
+            try retention.start()
             let address = server.address
             if let path = configuration.portFile {
                 try Data("\(address.port)\n".utf8).write(to: URL(filePath: path), options: .atomic)
@@ -73,18 +78,16 @@ package final class Service: Sendable {
             throw .failed("\(error)")
         }
         server.run()
+        retention.stop()
         logger.notice("stopped")
         lines.finish(by: .now + .seconds(1))
     }
 
-    /// Drops published files that no row names: the process was killed between the rename and the row.
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
-        let swept = try store.exclusively {
-            let orphans = try store.identifiers(of: .artifact).filter { try !catalogue.contains($0) }
-            for id in orphans { try store.remove(.artifact, id) }
-            return orphans.count
-        }
-        if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
+        let swept = try Recovery(store: store, catalogue: catalogue).run().filter { $0.count > 0 }
+        guard !swept.isEmpty else { return }
+        logger.notice(
+            "swept", metadata: Dictionary(uniqueKeysWithValues: swept.map { ($0.kind, "\($0.count)") }))
     }
 
     private static func access(_ configuration: ServiceConfiguration, _ catalogue: Catalogue) -> Access {
@@ -112,15 +115,15 @@ package final class Service: Sendable {
         }
     }
 
-    private static func table(
+    private static func facilities(
         _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue, _ access: Access,
-        _ metrics: ServiceMetrics, _ draining: DrainingFlag
-    ) -> RouteTable {
-        let facilities = Facilities(
+        _ metrics: ServiceMetrics
+    ) -> Facilities {
+        Facilities(
             store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
-            limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
-        return RouteTable(facilities: facilities, isDraining: { draining.isSet })
+            limits: configuration.sessionLimits, intake: configuration.intake,
+            freeBytesFloor: configuration.freeBytesFloor)
     }
 
     private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {

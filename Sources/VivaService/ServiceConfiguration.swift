@@ -27,6 +27,8 @@ package struct ServiceConfiguration: Sendable {
     package var serverLimits = ServerLimits()
     /// Limits of a quantizing session.
     package var sessionLimits = SessionLimits.ofThisMachine
+    /// How long what clients send is kept, and how much of it.
+    package var intake = IntakeLimits()
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
 

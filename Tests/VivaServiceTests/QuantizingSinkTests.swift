@@ -23,10 +23,7 @@ import Testing
     private func life(_ name: String = "a") throws -> Facilities {
         let path = folder.appending(path: name).path
         try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-        return Facilities(
-            store: try ArtifactStore(folder: path), catalogue: try Catalogue(path: "\(path)/catalogue.sqlite"),
-            access: Access(), metrics: ServiceMetrics(logger: Logger(label: "test")), pool: BufferPool(),
-            memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), freeBytesFloor: 0)
+        return try Facilities.test(path)
     }
 
     private func sink(

@@ -10,7 +10,7 @@ import Tensors
 /// The quantization that an upload's bytes feed while they arrive: of the input only its head is kept.
 ///
 /// On disk lie the artifact and the session's scratch, both of lengths that the header decides, and the head.
-final class QuantizingSink {
+final class QuantizingSink: UploadSink {
     private(set) var offset: Int
     private let wanted: QuantizeRequest
     private let record: UploadRecord
@@ -34,7 +34,7 @@ final class QuantizingSink {
         self.wanted = wanted
         offset = record.offset
         do {
-            work = try Self.work(of: record, facilities.store)
+            work = try facilities.store.work(of: record)
             let scratch = try work.scratch()
             head = try work.head()
             let room = WorkRoom(work.content, scratch, isTaken: state != nil, facilities)
@@ -64,7 +64,7 @@ final class QuantizingSink {
                 sessions: [session], inputBytes: record.length.map { $0 - record.offset }, pool: facilities.pool,
                 hash: hash)
         } catch {
-            throw Self.problem(error)
+            throw Problem(sink: error)
         }
     }
 
@@ -117,7 +117,7 @@ final class QuantizingSink {
             try work.synchronize()
             return try QuantizationCheckpoint(headBytes: headBytes, hash: hash, session: session).bytes()
         } catch {
-            throw Self.problem(error)
+            throw Problem(sink: error)
         }
     }
 
@@ -137,19 +137,7 @@ final class QuantizingSink {
             try? facilities.store.removeWork(record.id)
             return location
         } catch {
-            throw Self.problem(error)
-        }
-    }
-
-    /// The work of an upload, made if nothing of it was acknowledged.
-    private static func work(of record: UploadRecord, _ store: ArtifactStore) throws(StoreError) -> WorkFolder {
-        do {
-            return try store.work(record.id)
-        } catch {
-            guard case .notFound = error, record.offset == 0 else { throw error }
-            // A folder without content is what a crash in the middle of its making leaves.
-            try store.removeWork(record.id)
-            return try store.createWork(record.id)
+            throw Problem(sink: error)
         }
     }
 
@@ -166,17 +154,6 @@ final class QuantizingSink {
                 try session.consume(bytes)
                 return true
             })
-    }
-
-    private static func problem(_ error: any Error) -> Problem {
-        switch error {
-        case let error as Problem: error
-        case let error as QuantizationError: Problem(error)
-        case let error as StoreError: Problem(error)
-        case let error as OpenSSLError: Problem(error)
-        case is SHA256StateError: .unfit(.contradiction)
-        default: .unfit(.damaged)
-        }
     }
 }
 
@@ -231,6 +208,19 @@ extension QuantizeRequest {
 }
 
 extension Problem {
+    /// The answer to whatever a sink throws.
+    init(sink error: any Error) {
+        self =
+            switch error {
+            case let error as Problem: error
+            case let error as QuantizationError: Problem(error)
+            case let error as StoreError: Problem(error)
+            case let error as OpenSSLError: Problem(error)
+            case is SHA256StateError: .unfit(.contradiction)
+            default: Problem(unexpected: error)
+            }
+    }
+
     /// The answer where what was recorded does not fit what lies on the disk, or this version of the service.
     static func unfit(_ flaw: SnapshotFlaw) -> Problem { Problem(QuantizationError.snapshot(flaw)) }
 
