@@ -11,30 +11,21 @@ import Sockets
 /// The running service: opens the data folder, makes it consistent, and serves until it is told to drain.
 package final class Service: Sendable {
     private let server: Server
-    private let logger: Logger
-    private let lines: LineWriter
+    private let log: ServiceLog
     private let configuration: ServiceConfiguration
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
-        guard configuration.isLoopback || configuration.allowsAnybody else {
-            throw .openAddress(configuration.host)
-        }
+        try configuration.checkAddress()
         self.configuration = configuration
         do {
-            let lines = try LineWriter { lost in
-                Array("{\"level\":\"warning\",\"logger\":\"viva\",\"message\":\"lines lost\",\"lines\":\(lost)}\n".utf8)
-            }
-            self.lines = lines
-            let logger = Logger(label: "viva") {
-                JSONLogHandler(label: $0, now: Clock.milliseconds, write: lines.write)
-            }
-            self.logger = logger
+            log = try ServiceLog()
+            let logger = log.logger
             let store = try ArtifactStore(folder: configuration.dataFolder)
             let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
             try Self.recover(store, catalogue, logger)
             let metrics = ServiceMetrics(logger: logger)
-            metrics.observe(store, catalogue)
+            metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
             let draining = DrainingFlag()
             let table = Self.table(configuration, store, catalogue, metrics, draining)
             let admission = Admission(isLoopback: configuration.isLoopback)
@@ -52,12 +43,11 @@ package final class Service: Sendable {
 
     /// Serves on the calling thread until drained. SIGTERM or SIGINT drains, a second one stops at once.
     package func run() throws(ServiceError) {
-        let server = server
-        let logger = logger
+        let requests = DrainRequests(server)
+        let logger = log.logger
         do {
             try Signals.listen { signal in
-                logger.notice("draining", metadata: ["signal": "\(signal)"])
-                server.drain()
+                if requests.hear(.signal) { logger.notice("draining", metadata: ["signal": "\(signal)"]) }
             }
             let address = server.address
             if let path = configuration.portFile {
@@ -69,14 +59,19 @@ package final class Service: Sendable {
                 "listening",
                 metadata: [
                     "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
-                    "version": "\(Engine.version)",
+                    "version": "\(Engine.version)", "pid": "\(ProcessFigures.identifier)",
                 ])
+            if configuration.supervisedRestarts != nil {
+                try SupervisorLink().listen {
+                    if requests.hear(.supervisor) { logger.notice("draining") }
+                }
+            }
         } catch {
             throw .failed("\(error)")
         }
         server.run()
         logger.notice("stopped")
-        lines.finish(by: .now + .seconds(1))
+        log.finish()
     }
 
     /// Drops published files that no row names: the process was killed between the rename and the row.
@@ -108,6 +103,7 @@ package final class Service: Sendable {
         default: throw ServiceError.incompleteTLS
         }
         return ServerConfiguration(
-            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits)
+            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits,
+            inheritedListener: configuration.supervisedRestarts.map { _ in Supervision.listener })
     }
 }

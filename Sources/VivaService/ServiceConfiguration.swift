@@ -24,6 +24,10 @@ package struct ServiceConfiguration: Sendable {
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
 
+    /// How often a supervisor has started the server anew, in a process of a supervisor: it has the listening socket and
+    /// a channel from there. Nil: the server binds the address itself.
+    package var supervisedRestarts: Int?
+
     /// The defaults: loopback, port 8080, `./viva-data`.
     package init() {}
 
@@ -41,6 +45,11 @@ package struct ServiceConfiguration: Sendable {
 
     /// Whether only this machine can reach the address.
     package var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+
+    /// Refuses an address that is reachable from elsewhere unless the operator has agreed.
+    func checkAddress() throws(ServiceError) {
+        guard isLoopback || allowsAnybody else { throw .openAddress(host) }
+    }
 
     /// Splits `HOST:PORT`, `[::1]:8080` included; nil when it is neither.
     package static func parseListen(_ text: String) -> (host: String, port: UInt16)? {
