@@ -1,8 +1,9 @@
 # What a person types. Every target sets up what it needs by itself (scripts/setup.sh); the work is in scripts/.
 VIVA := .build/release/viva
-FORMATTED := Sources Tests Benchmarks/Kernels Package.swift
+FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Package.swift
 
-.PHONY: help setup build run demo test lint bench bench-kernels check-arm64 conformance conformance-vllm quality
+.PHONY: help setup build run demo test lint bench bench-kernels bench-catalogue check-arm64 conformance
+.PHONY: conformance-vllm crash quality
 .PHONY: scoreboard image-replay clean
 .NOTPARALLEL:
 
@@ -13,8 +14,10 @@ help:
 	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make crash         kill the service 200 times under load, fail its system calls, fill its disk; check it all"
 	@echo "make quality       measure docs/QUALITY.md anew: every method, format and mode beside the limits"
 	@echo "make bench-kernels the kernels and sessions in memory beside the libraries, written into docs/PERFORMANCE.md"
+	@echo "make bench-catalogue  10,000 jobs and 100,000 artifacts in the catalogue beside the disk's own commits"
 	@echo "make check-arm64   compile the C kernels for 64-bit ARM"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
@@ -46,8 +49,14 @@ bench: build
 bench-kernels: setup
 	scripts/bench-kernels.sh
 
+bench-catalogue: setup
+	scripts/bench-catalogue.sh
+
 check-arm64: setup
 	scripts/check-arm64.sh
+
+crash: build
+	python3 tools/crash/crash.py $(VIVA) --write docs/DURABILITY.md
 
 conformance: build
 	tools/conformance/run.sh

@@ -83,6 +83,10 @@ let package = Package(
         .executableTarget(
             name: "kernel-bench", dependencies: ["Quantization", "Tensors", "CKernels"], path: "Benchmarks/Kernels",
             swiftSettings: benchRules),
+        // Times the catalogue (`make bench-catalogue`).
+        .executableTarget(
+            name: "catalogue-bench", dependencies: ["Catalogue", "Jobs"], path: "Benchmarks/Catalogue",
+            swiftSettings: benchRules),
     ],
     cLanguageStandard: .c17
 )

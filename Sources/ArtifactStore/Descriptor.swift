@@ -1,4 +1,5 @@
 import Glibc
+import OpenSSL
 
 /// An open file descriptor that is closed exactly once: here, or by whoever took it.
 ///
@@ -98,7 +99,7 @@ func readAll(_ count: Int, from descriptor: Int32, path: String) throws(StoreErr
 }
 
 /// Reads a file from start to end through one buffer of `size` bytes.
-func readInChunks(
+private func readInChunks(
     of size: Int, from descriptor: Int32, path: String, _ body: (RawSpan) -> Void
 ) throws(StoreError) {
     var buffer = [UInt8](repeating: 0, count: size)
@@ -113,19 +114,34 @@ func readInChunks(
     }
 }
 
+/// The SHA-256 of a whole file, in one pass through a buffer of 1 MiB.
+func digestOfFile(_ descriptor: Int32, path: String) throws(StoreError) -> Digest {
+    let hash: SHA256
+    do {
+        hash = try SHA256()
+    } catch {
+        throw .digest(path: path, error)
+    }
+    try readInChunks(of: digestChunkBytes, from: descriptor, path: path) { hash.update($0) }
+    return hash.finish()
+}
+
+/// The piece in which files are read for their digest.
+private let digestChunkBytes = 1 << 20
+
 /// Forces a file, or the names in a folder, to the disk (fsync(2)).
 func synchronizeToDisk(_ descriptor: Int32, path: String) throws(StoreError) {
     _ = try retrying("fsync", path: path) { fsync(descriptor) }
 }
 
-/// The length of an open regular file in bytes; anything else is refused.
-func regularFileLength(_ descriptor: Int32, path: String) throws(StoreError) -> Int {
+/// The length in bytes of an open regular file, and how many names it has; anything else is refused.
+func regularFile(_ descriptor: Int32, path: String) throws(StoreError) -> (length: Int, names: Int) {
     var status = stat()
     _ = try retrying("fstat", path: path) { unsafe fstat(descriptor, &status) }
     guard status.st_mode & S_IFMT == S_IFREG else {
         throw .system(operation: "open", path: path, code: EISDIR)
     }
-    return status.st_size
+    return (status.st_size, Int(clamping: status.st_nlink))
 }
 
 /// Where an open file or folder is, every link followed: what the kernel opened, not what the name says now.

@@ -75,6 +75,14 @@ struct Folder: ~Copyable, Sendable {
         }
     }
 
+    /// Gives a file a second name in a folder of the same file system; EEXIST when the name is taken.
+    func link(_ name: String, into target: borrowing Folder, as newName: String) throws(StoreError) {
+        let (source, destination) = (descriptor.raw, target.descriptor.raw)
+        _ = try retrying("link", path: target.pathOf(newName)) {
+            unsafe linkat(source, name, destination, newName, 0)
+        }
+    }
+
     /// Opens an entry for reading wherever its links lead; to open a pipe does not wait for its writer.
     func linkedFile(_ name: String) throws(StoreError) -> Descriptor {
         Descriptor(
@@ -85,16 +93,32 @@ struct Folder: ~Copyable, Sendable {
 
     /// Whether the name is taken, by a link that leads nowhere too.
     func holds(_ name: String) throws(StoreError) -> Bool {
-        var status = stat()
         do {
-            _ = try retrying("stat", path: pathOf(name)) {
-                unsafe fstatat(descriptor.raw, name, &status, AT_SYMLINK_NOFOLLOW)
-            }
+            _ = try status(name)
             return true
         } catch {
             if error.isAbsence { return false }
             throw error
         }
+    }
+
+    /// Bytes of the disk that the file system gave to an entry and all that is in it; links are not followed.
+    func allocatedBytes(_ name: String) throws(StoreError) -> Int {
+        let status = try status(name)
+        // st_blocks counts pieces of 512 bytes whatever the block size (stat(3type)).
+        var bytes = status.st_blocks * 512
+        guard status.st_mode & S_IFMT == S_IFDIR else { return bytes }
+        let inner = try folder(name)
+        for entry in try inner.entries() { bytes += try inner.allocatedBytes(entry) }
+        return bytes
+    }
+
+    private func status(_ name: String) throws(StoreError) -> stat {
+        var status = stat()
+        _ = try retrying("stat", path: pathOf(name)) {
+            unsafe fstatat(descriptor.raw, name, &status, AT_SYMLINK_NOFOLLOW)
+        }
+        return status
     }
 
     /// The path of this folder without links.
@@ -106,15 +130,22 @@ struct Folder: ~Copyable, Sendable {
     }
 
     /// Removes a file, or a folder with everything in it; links are removed, not followed.
+    ///
+    /// What another process removed meanwhile is no error: it is gone.
     func removeTree(_ name: String) throws(StoreError) {
         do {
             return try unlink(name)
         } catch {
+            if error.isAbsence { return }
             guard case .system(_, _, EISDIR) = error else { throw error }
         }
-        let inner = try folder(name)
-        for entry in try inner.entries() { try inner.removeTree(entry) }
-        _ = try retrying("rmdir", path: pathOf(name)) { unsafe unlinkat(descriptor.raw, name, AT_REMOVEDIR) }
+        do {
+            let inner = try folder(name)
+            for entry in try inner.entries() { try inner.removeTree(entry) }
+            _ = try retrying("rmdir", path: pathOf(name)) { unsafe unlinkat(descriptor.raw, name, AT_REMOVEDIR) }
+        } catch {
+            guard error.isAbsence else { throw error }
+        }
     }
 
     /// The names in this folder, in no particular order, without `.` and `..`.

@@ -28,7 +28,7 @@ package struct InputFile: ~Copyable {
     }
 
     init(_ file: consuming Descriptor, path: String) throws(StoreError) {
-        length = try regularFileLength(file.raw, path: path)
+        length = try regularFile(file.raw, path: path).length
         self.file = file
         self.path = path
     }

@@ -1,4 +1,6 @@
-/// A part of a published artifact, open for reading: it stays readable to the end after the artifact is removed.
+package import OpenSSL
+
+/// A part of a published artifact, or an input, open for reading: it stays readable to the end after it is removed.
 package struct OpenedFile: ~Copyable, Sendable {
     /// The length in bytes.
     package let length: Int
@@ -6,7 +8,7 @@ package struct OpenedFile: ~Copyable, Sendable {
     private let path: String
 
     init(_ file: consuming Descriptor, path: String) throws(StoreError) {
-        self.length = try regularFileLength(file.raw, path: path)
+        self.length = try regularFile(file.raw, path: path).length
         self.file = file
         self.path = path
     }
@@ -27,5 +29,10 @@ package struct OpenedFile: ~Copyable, Sendable {
     /// The whole part in memory, or its beginning: meant for reports, not for contents.
     package borrowing func bytes(atMost limit: Int = .max) throws(StoreError) -> [UInt8] {
         try readAll(min(length, limit), from: file.raw, path: path)
+    }
+
+    /// The SHA-256 of the whole part, in pieces of 1 MiB: what a check compares with the one that was recorded.
+    package borrowing func digest() throws(StoreError) -> Digest {
+        try digestOfFile(file.raw, path: path)
     }
 }

@@ -7,9 +7,6 @@ import Synchronization
 ///
 /// One open description serves writer and reader, so several threads may use disjoint ranges at once.
 package final class StagedFile: Sendable {
-    /// The piece in which `digest()` reads the file.
-    package static let digestChunkBytes = 1 << 20
-
     private struct State {
         /// The name in `folder` to remove when this object goes; nil when the file has none, or when it was published.
         var name: String?
@@ -17,6 +14,8 @@ package final class StagedFile: Sendable {
         var lost: StoreError?
         /// Bytes written since the disk was last set to work.
         var unwritten = 0
+        /// Bytes from the start for which room was taken.
+        var reserved = 0
     }
 
     /// After so many bytes the disk begins to write, while the rest is still being made: the fsync at the end would
@@ -99,19 +98,45 @@ package final class StagedFile: Sendable {
 
     /// The SHA-256 of the whole content, in one pass through a 1 MiB buffer.
     package func digest() throws(StoreError) -> Digest {
-        let hash: SHA256
-        do {
-            hash = try SHA256()
-        } catch {
-            throw .digest(path: path, error)
-        }
-        try readInChunks(of: Self.digestChunkBytes, from: file.raw, path: path) { hash.update($0) }
-        return hash.finish()
+        try digestOfFile(file.raw, path: path)
     }
 
     /// The length in bytes.
     package func length() throws(StoreError) -> Int {
-        try regularFileLength(file.raw, path: path)
+        try regularFile(file.raw, path: path).length
+    }
+
+    /// Takes room on the disk for the first `count` bytes, so that writing them does not fail for want of it.
+    ///
+    /// The length stays what it is (fallocate(2) with FALLOC_FL_KEEP_SIZE): a file that was cut short is never taken
+    /// for a whole one. Throws `full`, and holds nothing then. Where the file system has no reservation (EOPNOTSUPP,
+    /// ENOSYS) this does nothing, and a full disk shows when it is written to.
+    package func reserve(_ count: Int) throws(StoreError) {
+        guard count > 0 else { return }
+        switch -viva_reserve(file.raw, Int64(count)) {
+        case 0: state.withLock { $0.reserved = max($0.reserved, count) }
+        case EOPNOTSUPP, ENOSYS: break
+        case let code:
+            // What was taken until the room ran out is given back; the first error is the evidence.
+            try? truncate(to: length())
+            throw StoreError("fallocate", path: path, code: code)
+        }
+    }
+
+    /// Gives back the room that was reserved behind the end of the file.
+    func giveBackSurplus() throws(StoreError) {
+        let length = try length()
+        if state.withLock({ $0.reserved }) > length { try truncate(to: length) }
+    }
+
+    /// Drops what lies behind the first `count` bytes, reserved room too.
+    ///
+    /// Throws `truncated` when the file has fewer: what was acknowledged is gone.
+    package func truncate(to count: Int) throws(StoreError) {
+        let length = try length()
+        guard count <= length else { throw .truncated(path: path, offset: length, missing: count - length) }
+        _ = try retrying("ftruncate", path: path) { ftruncate(file.raw, count) }
+        state.withLock { $0.reserved = 0 }
     }
 
     /// The open descriptor, lent: valid while this object lives, and not the borrower's to close.

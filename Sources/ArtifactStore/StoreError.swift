@@ -9,10 +9,14 @@ package enum StoreError: Error, Sendable, Equatable {
     case locked(path: String)
     /// The file system has no room left, or the quota is used up (ENOSPC, EDQUOT).
     case full(path: String)
-    /// No artifact has this identifier.
+    /// Nothing of the kind that was asked for has this identifier.
     case notFound(String)
-    /// The identifier is not 1...80 characters of `a-z 0-9 _ -`.
+    /// The identifier is not one of its kind: 1...80 characters of `a-z 0-9 _ -`, for an input 64 of `0-9 a-f`.
     case invalidIdentifier(String)
+    /// The folder is no data folder, or there is none.
+    case noStore(path: String)
+    /// A file that was to be written to is part of an artifact or an input already.
+    case published(path: String)
     /// A file ended before the bytes that were asked for.
     case truncated(path: String, offset: Int, missing: Int)
     /// A link leads to a file that is not part of the folder.
@@ -60,8 +64,10 @@ extension StoreError: CustomStringConvertible {
         case .system(let operation, let path, let code): "\(operation) \(path): \(errorText(code))"
         case .locked(let path): "\(path) is in use by another process"
         case .full(let path): "\(path): no room is left on its file system"
-        case .notFound(let id): "there is no artifact \(id)"
-        case .invalidIdentifier(let id): "'\(id)' is no identifier of an artifact"
+        case .notFound(let id): "nothing is stored as \(id)"
+        case .invalidIdentifier(let id): "'\(id)' is no identifier of what is stored"
+        case .noStore(let path): "\(path) is no data folder"
+        case .published(let path): "\(path) is published already"
         case .truncated(let path, let offset, let missing): "\(path) ends \(missing) bytes early, read from \(offset)"
         case .escapes(let path, let target): "\(path) leads out of the folder, to \(target)"
         case .exists(let path): "\(path) is there already"

@@ -240,6 +240,10 @@ void viva_start_writeback(int file) {
     (void)sync_file_range(file, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
+int viva_reserve(int file, int64_t count) {
+    RETRIED(int, fallocate(file, FALLOC_FL_KEEP_SIZE, 0, count));
+}
+
 int64_t viva_file_length(int descriptor) {
     struct stat status;
     return fstat(descriptor, &status) < 0 ? -errno : status.st_size;

@@ -45,7 +45,7 @@ extension Catalogue {
 
     /// The key of this identifier, revoked or not, or nil.
     package func key(_ id: String) throws(CatalogueError) -> KeyRecord? {
-        try reading { (connection) throws(CatalogueError) in
+        try lookingUpKeys { (connection) throws(CatalogueError) in
             try connection.first(KeySQL.one, [.text(id)]) { (row) throws(CatalogueError) in try KeyRecord(row) }
         }
     }

@@ -3,13 +3,15 @@ import Synchronization
 /// The durable record of artifacts in one SQLite file: a row is the moment at which an artifact exists for its owner.
 ///
 /// Write-ahead log with `synchronous=FULL`: what a call acknowledged survives a crash of the process and a power cut.
-/// One connection writes and one reads, each behind a mutex, so a list never waits for a commit's fsync.
+/// One connection writes, one reads and one looks up keys, each behind a mutex, so a list never waits for a commit's
+/// fsync, and a request's key never for a list.
 package final class Catalogue: Sendable {
     /// The most rows that one page of a list can have.
     package static let maximumPageSize = 1_000
 
     private let writer: Mutex<Connection>
     private let reader: Mutex<Connection>
+    private let keyReader: Mutex<Connection>
 
     /// Opens the catalogue, creating it or bringing an older one up to date.
     ///
@@ -20,11 +22,16 @@ package final class Catalogue: Sendable {
         try Schema.refuseNewer(&writing)
         try Self.configure(&writing)
         try Schema.migrate(&writing)
-        var reading = try Connection(path: path)
-        try Self.configure(&reading)
-        try reading.execute("PRAGMA query_only = ON")
+        reader = Mutex(try Self.readingConnection(path))
+        keyReader = Mutex(try Self.readingConnection(path))
         writer = Mutex(writing)
-        reader = Mutex(reading)
+    }
+
+    private static func readingConnection(_ path: String) throws(CatalogueError) -> Connection {
+        var reading = try Connection(path: path)
+        try configure(&reading)
+        try reading.execute("PRAGMA query_only = ON")
+        return reading
     }
 
     /// Sets what holds for every connection; throws `unsupportedJournal` where the log cannot be had.
@@ -52,6 +59,13 @@ package final class Catalogue: Sendable {
         _ body: (inout Connection) throws(CatalogueError) -> Outcome
     ) throws(CatalogueError) -> Outcome {
         try reader.withLock { (connection) throws(CatalogueError) in try body(&connection) }
+    }
+
+    /// Runs `body` on the connection that looks up keys: for the loops of the server, which must not wait.
+    func lookingUpKeys<Outcome: Sendable>(
+        _ body: (inout Connection) throws(CatalogueError) -> Outcome
+    ) throws(CatalogueError) -> Outcome {
+        try keyReader.withLock { (connection) throws(CatalogueError) in try body(&connection) }
     }
 
     /// One page of a list: `rows` reads at most so many behind a position, `cursor` says where a row stands.

@@ -75,8 +75,8 @@ package final class ChildProcess: Sendable {
         }
     }
 
-    /// Reaps processes that lost their parent and came to this one, as to the first process of a container. To be called
-    /// only where this process has no child besides `kept`.
+    /// Reaps processes that lost their parent and came to this one, as to the first process of a container. To be
+    /// called only where this process has no child besides `kept`.
     package static func reapStrangers(besides kept: ChildProcess) {
         viva_reap_strangers(kept.identifier)
     }

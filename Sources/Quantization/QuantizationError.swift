@@ -30,6 +30,8 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case scales(code: String, tensor: String, detail: String)
     /// An artifact that is to be restored is of no known format, or contradicts itself.
     case artifact(code: String, detail: String, tensor: String?)
+    /// The recorded state of a session cannot be taken up again.
+    case snapshot(SnapshotFlaw)
     /// Storage under the session failed.
     case storage(StorageFailure)
 }

@@ -16,7 +16,7 @@ struct ArtifactPublisher: Sendable {
 
     /// An artifact that is made and nobody can see yet.
     struct Finished {
-        let staged: StagedArtifact
+        let staged: StagedContent
         let description: ArtifactDescription
     }
 

@@ -67,6 +67,10 @@ extension Problem {
             self.init(
                 .unprocessableContent, code: code, title: "The artifact cannot be restored", detail: detail,
                 members: [("tensor", tensor.map { .string($0) } ?? .null)])
+        case .snapshot(let flaw):
+            self.init(
+                .internalServerError, code: "snapshot.\(flaw)", title: "What was begun cannot go on",
+                detail: "The recorded state does not fit: \(flaw). Send the input again from its start.")
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }

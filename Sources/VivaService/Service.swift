@@ -16,20 +16,20 @@ package final class Service: Sendable {
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
-        try configuration.checkAddress()
         self.configuration = configuration
         do {
             log = try ServiceLog()
             let logger = log.logger
             let store = try ArtifactStore(folder: configuration.dataFolder)
             let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
+            let access = Self.access(configuration, catalogue)
+            try Self.checkKeys(configuration, access.policy, catalogue, logger)
             try Self.recover(store, catalogue, logger)
             let metrics = ServiceMetrics(logger: logger)
             metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
             let draining = DrainingFlag()
-            let table = Self.table(configuration, store, catalogue, metrics, draining)
-            let admission = Admission(isLoopback: configuration.isLoopback)
-            let router = Router(table.routes) { (request) throws(Problem) in try admission(request) }
+            let table = Self.table(configuration, store, catalogue, access, metrics, draining)
+            let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
                 observer: metrics)
@@ -76,20 +76,45 @@ package final class Service: Sendable {
 
     /// Drops published files that no row names: the process was killed between the rename and the row.
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
-        var swept = 0
-        for id in try store.identifiers() where try !catalogue.contains(id) {
-            try store.remove(id)
-            swept += 1
+        let swept = try store.exclusively {
+            let orphans = try store.identifiers(of: .artifact).filter { try !catalogue.contains($0) }
+            for id in orphans { try store.remove(.artifact, id) }
+            return orphans.count
         }
         if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
     }
 
+    private static func access(_ configuration: ServiceConfiguration, _ catalogue: Catalogue) -> Access {
+        Access(
+            policy: AccessPolicy(
+                configuration.authentication, isLoopback: configuration.isLoopback,
+                metrics: configuration.metricsScope, health: configuration.healthScope),
+            admission: Admission(isLoopback: configuration.isLoopback),
+            keys: KeyRing(catalogue, defaults: configuration.ownerLimits), limits: configuration.ownerLimits)
+    }
+
+    /// An address that others reach is not opened before there is a key for it, unless the operator insists.
+    private static func checkKeys(
+        _ configuration: ServiceConfiguration, _ policy: AccessPolicy, _ catalogue: Catalogue, _ logger: Logger
+    ) throws {
+        guard policy.keys == .required else { return }
+        if try !catalogue.hasKeys() {
+            guard configuration.authentication == .required else {
+                throw ServiceError.openAddress(host: configuration.host, dataFolder: configuration.dataFolder)
+            }
+            logger.warning("no keys", metadata: ["remedy": "viva key add NAME --data \(configuration.dataFolder)"])
+        }
+        if !configuration.isLoopback, configuration.tlsCertificate == nil {
+            logger.warning("keys travel in the clear", metadata: ["remedy": "--tls-cert and --tls-key, or a TLS proxy"])
+        }
+    }
+
     private static func table(
-        _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue,
+        _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue, _ access: Access,
         _ metrics: ServiceMetrics, _ draining: DrainingFlag
     ) -> RouteTable {
         let facilities = Facilities(
-            store: store, catalogue: catalogue, access: Access(), metrics: metrics, pool: BufferPool(),
+            store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
             limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
         return RouteTable(facilities: facilities, isDraining: { draining.isSet })

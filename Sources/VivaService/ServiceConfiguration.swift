@@ -13,8 +13,14 @@ package struct ServiceConfiguration: Sendable {
     package var tlsCertificate: String?
     /// The private key's file.
     package var tlsKey: String?
-    /// Whether the operator has said that anybody who reaches the address may use it.
-    package var allowsAnybody = false
+    /// Whether requests need a key.
+    package var authentication = Authentication.auto
+    /// What metrics ask of a key, none of it for everybody; nil: `admin` where keys are needed.
+    package var metricsScope: Scopes?
+    /// What health asks of a key; nil: nothing.
+    package var healthScope: Scopes?
+    /// What one owner may have, unless the key says otherwise.
+    package var ownerLimits = OwnerLimits()
     /// Where the bound port is written once the service listens; for scripts that asked for port 0.
     package var portFile: String?
     /// Limits of the HTTP server.
@@ -24,8 +30,8 @@ package struct ServiceConfiguration: Sendable {
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
 
-    /// How often a supervisor has started the server anew, in a process of a supervisor: it has the listening socket and
-    /// a channel from there. Nil: the server binds the address itself.
+    /// How often a supervisor has started the server anew, in a server process: it was given the listening socket and
+    /// a channel. Nil: the server binds the address itself.
     package var supervisedRestarts: Int?
 
     /// The defaults: loopback, port 8080, `./viva-data`.
@@ -46,11 +52,6 @@ package struct ServiceConfiguration: Sendable {
     /// Whether only this machine can reach the address.
     package var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
 
-    /// Refuses an address that is reachable from elsewhere unless the operator has agreed.
-    func checkAddress() throws(ServiceError) {
-        guard isLoopback || allowsAnybody else { throw .openAddress(host) }
-    }
-
     /// Splits `HOST:PORT`, `[::1]:8080` included; nil when it is neither.
     package static func parseListen(_ text: String) -> (host: String, port: UInt16)? {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
@@ -64,8 +65,8 @@ package struct ServiceConfiguration: Sendable {
 
 /// Why a service does not start.
 package enum ServiceError: Error, CustomStringConvertible {
-    /// The address is reachable from elsewhere, and keys do not exist yet.
-    case openAddress(String)
+    /// The address is reachable from elsewhere, and there is no key.
+    case openAddress(host: String, dataFolder: String)
     /// Only one of certificate and key was given.
     case incompleteTLS
     /// Somebody pressed Ctrl-C; nothing was left behind.
@@ -76,9 +77,9 @@ package enum ServiceError: Error, CustomStringConvertible {
     /// One sentence for the terminal.
     package var description: String {
         switch self {
-        case .openAddress(let host):
-            "refusing to listen on \(host): anybody who reaches it could use this service, for it has no keys yet. "
-                + "Say --auth none if the network is trusted."
+        case .openAddress(let host, let folder):
+            "refusing to listen on \(host): others reach it, and there is no key yet. Make one with "
+                + "'viva key add NAME --data \(folder)', or say --auth none if the network is trusted."
         case .incompleteTLS: "--tls-cert and --tls-key belong together"
         case .interrupted: "interrupted; nothing was written"
         case .failed(let text): text

@@ -23,8 +23,20 @@ struct Serve: ParsableCommand {
     @Option(help: "TLS private key in PEM.")
     var tlsKey: String?
 
-    @Option(help: "none: serve anybody who reaches the address. Needed off loopback until keys exist.")
-    var auth: String?
+    @Option(help: "Keys: auto (required off loopback), required, or none (serve anybody who reaches the address).")
+    var auth = Environment.text("AUTH") ?? "auto"
+
+    @Option(help: "The scope that metrics need: none, read, write or admin. Without keys none, else admin.")
+    var metricsScope: String?
+
+    @Option(help: "The scope that health needs: none, read, write or admin.")
+    var healthScope: String?
+
+    @Option(help: "The most bytes of one owner, unless its key says otherwise.")
+    var maxBytesPerOwner: Int?
+
+    @Option(help: "The most requests that quantize and jobs of one owner at once, unless its key says otherwise.")
+    var maxConcurrentPerOwner: Int?
 
     @Option(help: "Write the bound port to this file once the service listens.")
     var portFile: String?
@@ -41,16 +53,33 @@ struct Serve: ParsableCommand {
     @Option(help: .hidden)
     var supervised: Int?
 
-    private var authentication: String? { auth ?? Environment.text("AUTH") }
+    private var ownerLimits: OwnerLimits {
+        OwnerLimits(
+            bytes: maxBytesPerOwner ?? Environment.number("MAX_BYTES_PER_OWNER"),
+            work: maxConcurrentPerOwner ?? Environment.number("MAX_CONCURRENT_PER_OWNER"))
+    }
+
+    /// The scope that a flag, or its variable, says; nil when neither does.
+    private func asked(_ flag: String?, or variable: String) throws -> Scopes? {
+        guard let text = flag ?? Environment.text(variable) else { return nil }
+        guard let scopes = Scopes.asked(text) else {
+            throw ValidationError("a route's scope is none, read, write or admin, not '\(text)'")
+        }
+        return scopes
+    }
 
     func validate() throws {
         guard ServiceConfiguration.parseListen(listen) != nil else {
             throw ValidationError("--listen '\(listen)' is not HOST:PORT")
         }
-        guard authentication == nil || authentication == "none" else {
-            throw ValidationError("--auth knows only 'none'")
+        guard Authentication(rawValue: auth) != nil else {
+            throw ValidationError("--auth is auto, required or none, not '\(auth)'")
         }
-        guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0 else {
+        _ = try asked(metricsScope, or: "METRICS_SCOPE")
+        _ = try asked(healthScope, or: "HEALTH_SCOPE")
+        guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, ownerLimits.bytes ?? 0 >= 0,
+            ownerLimits.work ?? 0 >= 0
+        else {
             throw ValidationError("limits are not negative")
         }
     }
@@ -65,7 +94,10 @@ struct Serve: ParsableCommand {
         configuration.dataFolder = data
         configuration.tlsCertificate = tlsCert ?? Environment.text("TLS_CERT")
         configuration.tlsKey = tlsKey ?? Environment.text("TLS_KEY")
-        configuration.allowsAnybody = authentication == "none"
+        configuration.authentication = Authentication(rawValue: auth) ?? .auto
+        configuration.metricsScope = try asked(metricsScope, or: "METRICS_SCOPE")
+        configuration.healthScope = try asked(healthScope, or: "HEALTH_SCOPE")
+        configuration.ownerLimits = ownerLimits
         configuration.portFile = portFile ?? Environment.text("PORT_FILE")
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections

@@ -27,11 +27,12 @@ import Testing
         #expect(file.length == 3)
         #expect(try file.bytes() == [1, 2, 3])
         #expect(try store.open("nf4-0_a", .report).bytes() == [UInt8](#"{"ok":true}"#.utf8))
-        #expect(try store.identifiers() == ["nf4-0_a"])
+        #expect(try store.identifiers(of: .artifact) == ["nf4-0_a"])
         #expect(
             folder.contents() == [
                 "a", "a/b", "a/b/artifacts", "a/b/artifacts/nf4-0_a", "a/b/artifacts/nf4-0_a/content",
-                "a/b/artifacts/nf4-0_a/report.json", "a/b/lock", "a/b/staging",
+                "a/b/artifacts/nf4-0_a/report.json", "a/b/inputs", "a/b/lock", "a/b/quarantine", "a/b/staging",
+                "a/b/turns", "a/b/turns.gate", "a/b/work",
             ])
     }
 
@@ -59,7 +60,7 @@ import Testing
             #expect(folder.contents().contains { $0.hasPrefix("a/b/staging/") })
         }
         #expect(!folder.contents().contains { $0.hasPrefix("a/b/staging/") })
-        #expect(try store.identifiers() == [])
+        #expect(try store.identifiers(of: .artifact) == [])
     }
 
     @Test func theOlderArtifactStays() throws {
@@ -82,7 +83,7 @@ import Testing
             }
             try await group.waitForAll()
         }
-        #expect(try store.identifiers() == ["contested"])
+        #expect(try store.identifiers(of: .artifact) == ["contested"])
         let report = try store.open("contested", .report).bytes()
         #expect(try content("contested") == [UInt8](repeating: report[0], count: 4096))
         #expect(!folder.contents().contains { $0.hasPrefix("a/b/staging/") })
@@ -92,7 +93,7 @@ import Testing
         let staged = try store.stage()
         try store.publish(staged, report: [], as: "first")
         #expect(throws: StoreError.self) { try store.publish(staged, report: [], as: "second") }
-        #expect(try store.identifiers() == ["first"])
+        #expect(try store.identifiers(of: .artifact) == ["first"])
     }
 
     @Test(arguments: ["", "..", ".", "a/b", "/etc", "A", "é", "a b", "a\0b", String(repeating: "a", count: 81)])
@@ -101,7 +102,7 @@ import Testing
         let expected = StoreError.invalidIdentifier(id)
         #expect(throws: expected) { try store.publish(staged, report: [], as: id) }
         #expect(throws: expected) { _ = try store.open(id, .content).length }
-        #expect(throws: expected) { try store.remove(id) }
+        #expect(throws: expected) { try store.remove(.artifact, id) }
     }
 
     @Test func theLongestIdentifierWorks() throws {
@@ -112,7 +113,7 @@ import Testing
 
     @Test func unknownIdentifiersAreNotFound() {
         #expect(throws: StoreError.notFound("absent")) { _ = try store.open("absent", .report).length }
-        #expect(throws: StoreError.notFound("absent")) { try store.remove("absent") }
+        #expect(throws: StoreError.notFound("absent")) { try store.remove(.artifact, "absent") }
     }
 
     @Test func aLinkInPlaceOfTheContentIsRefused() throws {
@@ -126,30 +127,13 @@ import Testing
     @Test func anOpenArtifactStaysReadableAfterRemoval() throws {
         try publish("x", [1, 2, 3])
         let opened = try store.open("x", .content)
-        try store.remove("x")
-        #expect(try store.identifiers() == [])
+        try store.remove(.artifact, "x")
+        #expect(try store.identifiers(of: .artifact) == [])
         #expect(throws: StoreError.notFound("x")) { _ = try store.open("x", .content).length }
         #expect(try opened.bytes() == [1, 2, 3])
         #expect(!folder.contents().contains { $0.hasPrefix("a/b/staging/") })
         try publish("x", [9])
         #expect(try content("x") == [9])
-    }
-
-    @Test func sweepRemovesWhatIsNotKept() throws {
-        for id in ["a", "b", "c"] { try publish(id, [1]) }
-        #expect(try store.sweep { $0 == "b" } == 2)
-        #expect(try store.identifiers() == ["b"])
-        #expect(try store.sweep { $0 == "b" } == 0)
-    }
-
-    @Test func aSecondStoreIsRefusedWhileTheFirstLives() throws {
-        let path = folder.path + "/only"
-        do {
-            let first = try ArtifactStore(folder: path)
-            #expect(throws: StoreError.locked(path: path)) { _ = try ArtifactStore(folder: path) }
-            #expect(try first.identifiers() == [])
-        }
-        _ = try reopen(path)
     }
 
     @Test func leftoversAreSweptAtTheStartAndArtifactsKept() throws {
@@ -165,10 +149,10 @@ import Testing
         let outside = folder.path + "/outside"
         try Data([1]).write(to: URL(fileURLWithPath: outside))
         try FileManager.default.createSymbolicLink(atPath: leftover + "/link", withDestinationPath: folder.path)
-        let second = try reopen(path)
+        let second = try ArtifactStore(folder: path)
         #expect(try FileManager.default.contentsOfDirectory(atPath: path + "/staging") == [])
         #expect(FileManager.default.fileExists(atPath: outside))
-        #expect(try second.identifiers() == ["kept"])
+        #expect(try second.identifiers(of: .artifact) == ["kept"])
     }
 
     @Test func scratchHasNoName() throws {

@@ -36,7 +36,7 @@ import Testing
             }
             #expect(atReport.isDiskFull)
         }
-        #expect(try store.identifiers() == [])
+        #expect(try store.identifiers(of: .artifact) == [])
         #expect(try store.space().free == before)
         let staged = try store.stage()
         try staged.content.write([1], at: 0)

@@ -28,9 +28,11 @@ final class TinyFileSystem: Sendable {
     private let folder: TemporaryFolder
     var path: String { folder.path }
 
-    init(kibibytes: Int) throws {
+    /// A tmpfs, or another kind, which then has no size.
+    init(kibibytes: Int, kind: String = "tmpfs") throws {
         folder = try TemporaryFolder()
-        guard unsafe mount("tmpfs", folder.path, "tmpfs", 0, "size=\(kibibytes)k") == 0 else {
+        let options = kind == "tmpfs" ? "size=\(kibibytes)k" : ""
+        guard unsafe mount(kind, folder.path, kind, 0, options) == 0 else {
             throw Refused(code: errno)
         }
     }
@@ -47,17 +49,4 @@ final class TinyFileSystem: Sendable {
     private struct Refused: Error {
         let code: Int32
     }
-}
-
-/// Opens a store that was just closed. A process that another test is spawning at this moment shares its lock until
-/// that process has become another program, so the first tries may find it taken.
-func reopen(_ path: String) throws -> ArtifactStore {
-    for _ in 0..<500 {
-        do {
-            return try ArtifactStore(folder: path)
-        } catch StoreError.locked {
-            usleep(10_000)
-        }
-    }
-    return try ArtifactStore(folder: path)
 }

@@ -41,6 +41,55 @@ private func sha256(_ bytes: [UInt8]) throws -> Digest {
             #expect(running.finish() == whole)
         }
     }
+
+    /// The state is taken out after any number of bytes and put into another object; it does not disturb its own.
+    @Test func theStateGoesOnElsewhere() throws {
+        let message = (0..<300).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ 7) }
+        let whole = try sha256(message)
+        for cut in 0...300 {
+            let first = try SHA256()
+            unsafe first.update(Array(message[..<cut]).span.bytes)
+            let state = first.state()
+            #expect(state.count == 41 + cut % 64)
+            let second = try SHA256(state: state)
+            #expect(second.state() == state)
+            for running in [first, second] {
+                unsafe running.update(Array(message[cut...]).span.bytes)
+                #expect(running.finish() == whole)
+                // It starts over, whatever it began with.
+                #expect(running.state() == (try SHA256()).state())
+            }
+        }
+    }
+
+    /// The hash value before the first block as FIPS 180-4 prints it (5.3.3), and a count of bytes beyond 32 bits.
+    @Test func theStateIsPortable() throws {
+        let start: [UInt8] =
+            [1]
+            + [0x6A09_E667, 0xBB67_AE85, 0x3C6E_F372, 0xA54F_F53A, 0x510E_527F, 0x9B05_688C, 0x1F83_D9AB, 0x5BE0_CD19]
+            .flatMap { (word: UInt32) in (0..<4).map { UInt8(truncatingIfNeeded: word >> (24 - 8 * $0)) } }
+        #expect(try SHA256().state() == start + [UInt8](repeating: 0, count: 8))
+        let far = start + [0, 0, 0x10, 0, 0, 0, 0, 2] + Array("ab".utf8)
+        #expect(try SHA256(state: far).state() == far)
+    }
+
+    @Test func aStateThatIsNoneIsRefused() throws {
+        let running = try SHA256()
+        unsafe running.update(Array("abc".utf8).span.bytes)
+        let state = running.state()
+        for count in 1..<state.count {
+            #expect(throws: SHA256StateError.length(count)) { try SHA256(state: Array(state[..<count])) }
+        }
+        #expect(throws: SHA256StateError.length(45)) { try SHA256(state: state + [0]) }
+        #expect(throws: SHA256StateError.version(nil)) { try SHA256(state: []) }
+        #expect(throws: SHA256StateError.version(2)) { try SHA256(state: [2] + state.dropFirst()) }
+        // More bytes than SHA-256 is defined for, and a count that the held bytes contradict.
+        for (place, value) in [(33, UInt8(0x20)), (40, 4), (40, 2), (40, 64)] {
+            var other = state
+            other[place] = value
+            #expect(throws: SHA256StateError.length(state.count)) { try SHA256(state: other) }
+        }
+    }
 }
 
 @Suite struct DigestTests {

@@ -41,6 +41,7 @@ enum Rules {
         "Sources/Compression/ZlibStream.swift",
         "Sources/OpenSSL/OpenSSLError.swift",
         "Sources/OpenSSL/SHA256.swift",
+        "Sources/OpenSSL/Secrets.swift",
         "Sources/OpenSSL/TLSContext.swift",
         "Sources/OpenSSL/TLSSession.swift",
         "Sources/Processes/Channel.swift",

@@ -54,6 +54,10 @@ int64_t viva_file_length(int descriptor);
 // Begins to write what is dirty of a file (sync_file_range(2)) and does not wait: a hint, no promise.
 void viva_start_writeback(int file);
 
+// Takes room on the disk for the first bytes of a file, whose length stays what it is (fallocate(2), which never
+// writes zeros itself as posix_fallocate(3) does).
+int viva_reserve(int file, int64_t count);
+
 // Raises the soft limit of open descriptors to the hard one; answers the limit.
 int64_t viva_raise_descriptor_limit(void);
 void viva_ignore_broken_pipe(void);

@@ -180,7 +180,7 @@ extension QuantizationError {
         switch self {
         case .recipe, .outOfRange, .limit, .nothingToQuantize, .calibration, .gate, .budget: true
         case .container(let error): error.code == "tensor.name_conflict"
-        case .truncated, .trailingBytes, .nonFinite, .busy, .scales, .artifact, .storage: false
+        case .truncated, .trailingBytes, .nonFinite, .busy, .scales, .artifact, .snapshot, .storage: false
         }
     }
 }

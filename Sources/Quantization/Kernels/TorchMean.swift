@@ -43,6 +43,23 @@ struct TorchMean: Sendable {
         }
     }
 
+    /// Adds the sums and the row that is not full.
+    func save(to state: inout StateWriter) {
+        for level in levels {
+            for lane in level.indices { state.add(level[lane]) }
+        }
+        for lane in 0..<filled { state.add(pending[lane]) }
+    }
+
+    /// Takes up the sums of the first `added` elements.
+    mutating func restore(from state: inout StateReader, added: Int) throws(QuantizationError) {
+        (rows, filled) = added.quotientAndRemainder(dividingBy: 32)
+        for level in levels.indices {
+            for lane in 0..<32 { levels[level][lane] = try state.float() }
+        }
+        for lane in 0..<filled { pending[lane] = try state.float() }
+    }
+
     /// The mean; NaN of no elements.
     func finish() -> Float {
         let total = levels[0] + levels[1] + levels[2] + levels[3]

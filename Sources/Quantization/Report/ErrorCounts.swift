@@ -36,7 +36,7 @@ struct ErrorCounts: Sendable {
     }
 
     /// All that was counted.
-    private var counts: [UInt64] {
+    var counts: [UInt64] {
         var counts = flushed
         for bin in 0..<ErrorHistogram.bins { counts[bin] += UInt64(recent[bin]) }
         return counts

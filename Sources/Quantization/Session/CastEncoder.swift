@@ -33,4 +33,12 @@ struct CastEncoder: TensorEncoder {
         try workplace.write(halves.span, at: place.offset)
         return EncodedTensor()
     }
+
+    func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) { state.add(held) }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        held = try state.raw(taken)
+    }
 }

@@ -42,6 +42,9 @@ struct CoderCrew<Coder: AnyObject & Sendable> {
         return coders[..<shares]
     }
 
+    /// The coder that goes on with what another crew's coders have counted.
+    var first: Coder { coders[0] }
+
     /// Every coder, for what they have counted.
     func forEach(_ body: (Coder) -> Void) { coders.forEach(body) }
 }

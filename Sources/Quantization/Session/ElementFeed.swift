@@ -82,6 +82,15 @@ final class ElementFeed {
         let elements = carried.count / (type.bitWidth / 8)
         try widened.read(unsafe rest.span.bytes, kernels) { (x) throws(QuantizationError) in try body(x, elements) }
     }
+
+    /// Adds the unfinished unit.
+    func save(to state: inout StateWriter) { state.add(carried) }
+
+    /// Takes up the unfinished unit behind the first `taken` bytes, and returns how many whole units lie before it.
+    func restore(from state: inout StateReader, taken: Int) throws(QuantizationError) -> Int {
+        carried = try state.raw(taken % unitBytes)
+        return taken / unitBytes
+    }
 }
 
 /// Stored elements as float32: where they lie, or widened into a buffer that grows to the most that is asked for.

@@ -38,6 +38,17 @@ struct FP8Encoder: TensorEncoder {
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
         try next.finish(workplace)
     }
+
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        try next.save(to: &state, workplace)
+    }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        position = taken
+        try next.restore(from: &state, taken: 2 * taken, workplace)
+    }
 }
 
 /// The scales of one weight's blocks, read from scratch storage as the weight goes by.
@@ -118,4 +129,14 @@ struct ScaleEncoder: TensorEncoder {
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
+
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        feed.save(to: &state)
+    }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        done = try feed.restore(from: &state, taken: taken)
+    }
 }

@@ -60,6 +60,9 @@ final class GroupCoder: @unchecked Sendable {
         }
     }
 
+    /// Goes on with the errors that other coders have counted.
+    func take(_ counted: ErrorCounts) { histogram = counted }
+
     /// The reference's scales, which hold until the search finds better ones.
     private func choose(_ x: RawSpan, _ groups: Int, _ first: Int, _ kernels: Kernels) throws(QuantizationError) {
         kernels.ranges(x, groups: groups, elements: elements, into: &ranges)

@@ -65,12 +65,34 @@ struct GroupEncoder: TensorEncoder {
             let extents = entry.shape.map { Int64($0) }
             try workplace.write(extents.span, at: shape.offset)
         }
+        let histogram = gather()
+        return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
+    }
+
+    /// The errors that all coders have counted; the largest weight that they have seen goes to `sums`.
+    private mutating func gather() -> ErrorCounts {
         var histogram = ErrorCounts()
         crew.forEach { coder in
             histogram.add(coder.histogram)
             sums.maximumSignal = max(sums.maximumSignal, coder.maximumSignal)
         }
-        return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
+        return histogram
+    }
+
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        try flushScales(workplace)
+        feed.save(to: &state)
+        let histogram = gather()
+        sums.save(to: &state)
+        histogram.save(to: &state)
+    }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        groupsDone = try feed.restore(from: &state, taken: taken)
+        sums = try QualitySums(from: &state, count: groupsDone * elements)
+        crew.first.take(try ErrorCounts(from: &state, count: sums.count))
     }
 
     private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {

@@ -40,6 +40,9 @@ package struct HeaderCollector: ~Copyable {
         return (input, overshoot)
     }
 
+    /// Bytes taken of a header that is not whole.
+    var heldBytes: Int { held.count }
+
     /// What an end of the input before the end of its header means.
     package var endedEarly: QuantizationError {
         .truncated(expected: max(wanted, held.count + 1), received: held.count)

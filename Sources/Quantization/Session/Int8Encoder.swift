@@ -69,6 +69,21 @@ struct Int8Encoder: TensorEncoder {
         }
     }
 
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        try flushScales(workplace)
+        feed.save(to: &state)
+        sums.save(to: &state)
+        histogram.save(to: &state)
+    }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        rowsDone = try feed.restore(from: &state, taken: taken)
+        sums = try QualitySums(from: &state, count: rowsDone * columns)
+        histogram = try ErrorCounts(from: &state, count: sums.count)
+    }
+
     private func refusal(_ row: RawSpan, _ rowInBatch: Int, _ kernels: Kernels) -> QuantizationError {
         let first = (rowsDone + rowInBatch) * columns
         if let index = kernels.firstNonFinite(row, count: columns) {

@@ -141,6 +141,29 @@ struct NF4BestEncoder: TensorEncoder {
             nestedOffset: nested?.offset)
     }
 
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        if let opening { return state.add(opening) }
+        try flushPending(workplace)
+        try nested?.flush(workplace)
+        if let offset = nested?.offset { state.add(offset) }
+        feed.save(to: &state)
+        sums.save(to: &state)
+        histogram.save(to: &state)
+    }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        if opening != nil, taken < openingBytes { return opening = try state.raw(taken) }
+        opening = nil
+        let offset = try nested.map { (_) throws(QuantizationError) in try state.finiteFloat() }
+        let groups = try feed.restore(from: &state, taken: taken)
+        blocksDone = groups * (groupElements / blockSize)
+        if let offset { nested?.restore(offset: offset, blocks: blocksDone) }
+        sums = try QualitySums(from: &state, count: groups * groupElements)
+        histogram = try ErrorCounts(from: &state, count: sums.count)
+    }
+
     /// One group, which may be short at the tensor's end.
     private mutating func encode(
         _ x: RawSpan, elements: Int, _ workplace: Workplace

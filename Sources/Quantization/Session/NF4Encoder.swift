@@ -76,6 +76,23 @@ struct NF4Encoder: TensorEncoder {
         return EncodedTensor(quality: quality, counts: histogram, nestedOffset: offset)
     }
 
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        try flushPending(workplace)
+        feed.save(to: &state)
+        sums.save(to: &state)
+        histogram.save(to: &state)
+        try nested?.save(to: &state, workplace)
+    }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        blocksDone = try feed.restore(from: &state, taken: taken)
+        sums = try QualitySums(from: &state, count: blocksDone * blockSize)
+        histogram = try ErrorCounts(from: &state, count: sums.count)
+        try nested?.restore(from: &state, blocks: blocksDone, workplace)
+    }
+
     /// Checks, writes and counts what the kernel has left in the buffers.
     private mutating func take(
         _ x: RawSpan, blocks: Int, elements: Int, _ workplace: Workplace

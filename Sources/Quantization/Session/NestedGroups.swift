@@ -83,4 +83,11 @@ struct NestedGroups {
         pendingCodes.removeAll(keepingCapacity: true)
         pendingAbsmax.removeAll(keepingCapacity: true)
     }
+
+    /// Goes on behind `blocks`, all of whose codes are written.
+    mutating func restore(offset: Float, blocks: Int) {
+        self.offset = offset
+        written = blocks
+        writtenGroups = blocks / NestedQuantizer.blockSize
+    }
 }

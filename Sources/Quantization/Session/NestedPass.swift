@@ -58,6 +58,22 @@ struct NestedPass {
         records.removeAll(keepingCapacity: true)
     }
 
+    /// Hands the records in memory to scratch, where `stage` writes them again with those that follow.
+    func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        mean.save(to: &state)
+        try workplace.stage(records.span, at: scratchBase + staged * Self.recordBytes)
+    }
+
+    /// Takes up the records of the first `count` blocks.
+    mutating func restore(
+        from state: inout StateReader, blocks count: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        try mean.restore(from: &state, added: count)
+        staged = count / Self.batch * Self.batch
+        records = [Float](repeating: 0, count: (count - staged) * Self.recordFields)
+        try workplace.unstage(into: &records, count: records.count, at: scratchBase + staged * Self.recordBytes)
+    }
+
     /// Writes codes and nested absmax, corrects `quality` for the reconstructed scales, and returns the mean.
     mutating func run(_ quality: inout TensorQuality, _ workplace: Workplace) throws(QuantizationError) -> Float {
         let offset = mean.finish()

@@ -66,6 +66,8 @@ package final class QuantizingSession {
     private let onPlan: (ArtifactLayout) throws(QuantizationError) -> Void
     private var header: HeaderCollector
     private var stage: TensorStage?
+    /// Whether an error or the end of the input has ended the session.
+    private var isOver = false
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
     /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize. `level` is an instruction
@@ -91,6 +93,15 @@ package final class QuantizingSession {
 
     /// Takes the next bytes of the input.
     package func consume(_ bytes: RawSpan) throws(QuantizationError) {
+        do throws(QuantizationError) {
+            try take(bytes)
+        } catch {
+            isOver = true
+            throw error
+        }
+    }
+
+    private func take(_ bytes: RawSpan) throws(QuantizationError) {
         guard stage == nil else {
             try stage?.consume(bytes, workplace)
             return
@@ -107,6 +118,7 @@ package final class QuantizingSession {
     package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
         guard var finished = stage else { throw header.endedEarly }
         stage = nil
+        isOver = true
         return try finished.finish(digest: inputDigest, memory: memory, workplace)
     }
 
@@ -116,5 +128,65 @@ package final class QuantizingSession {
         try memory?.add(layout.workingBytes(of: input))
         try onPlan(layout)
         stage = TensorStage(input: layout.input, layout: layout, recipe: recipe, threads: limits.maximumThreads)
+    }
+}
+
+// A session that outlives its process: what it has done so far, and the way back to it.
+extension QuantizingSession {
+    /// Bytes from the start of the input that a later session must be given before it can `resume`: all that were
+    /// consumed while the header is not whole, else those in front of the first tensor's data.
+    package var headBytes: Int { stage?.headBytes ?? header.heldBytes }
+
+    /// Bytes of the input consumed so far.
+    package var consumedBytes: Int { stage?.consumedBytes ?? header.heldBytes }
+
+    /// Everything that a later session of the same recipe, input and engine needs to go on behind the bytes consumed
+    /// so far, on the same output and scratch storage.
+    ///
+    /// What the state promises has been handed to both: the caller makes them durable, then records the state, then
+    /// goes on. From then on earlier states are worthless. This session may go on too, and what it writes beyond the
+    /// state, whole or in part, does not disturb one that resumes: it is written again, the same bytes at the same
+    /// place. Threads and instruction set may differ between the two.
+    ///
+    /// Usually some KiB: sums, error counts, the unfinished block or row, 150 bytes for each finished weight; NF4 with
+    /// double quantization holds the first MiB of a tensor until it has chosen its offset.
+    package func snapshot() throws(QuantizationError) -> [UInt8] {
+        guard !isOver else { throw .snapshot(.over) }
+        var state = StateWriter(identity: identity)
+        state.add(consumedBytes)
+        do throws(QuantizationError) {
+            try stage?.save(to: &state, workplace)
+        } catch {
+            isOver = true
+            throw error
+        }
+        return state.sealed()
+    }
+
+    /// Goes on where the session stood whose `snapshot` this is: a new one that has consumed that one's `headBytes`.
+    ///
+    /// Throws `QuantizationError.snapshot` for a state that does not fit; this session is over then.
+    package func resume(_ state: [UInt8]) throws(QuantizationError) {
+        guard !isOver else { throw .snapshot(.over) }
+        do throws(QuantizationError) {
+            var reader = try StateReader(state, identity: identity)
+            let position = try reader.integer(atMost: .max)
+            guard consumedBytes == headBytes, headBytes <= position else { throw .snapshot(.contradiction) }
+            try stage?.restore(from: &reader, workplace)
+            try reader.end()
+            guard position == consumedBytes else { throw .snapshot(.contradiction) }
+        } catch {
+            isOver = true
+            throw error
+        }
+    }
+
+    /// What must not differ between a session and the one that goes on in its place.
+    private var identity: Fingerprint {
+        var identity = Fingerprint()
+        identity.add(recipe.canonical)
+        identity.add(engine)
+        if let stage { stage.describe(to: &identity) }
+        return identity
     }
 }

@@ -11,6 +11,9 @@ struct ScratchPlan: Sendable {
     let restaged: [Int?]
     /// The first byte behind everything staged.
     let base: Int
+    /// Bytes of one nested pass's place behind `base`. There are two where several tensors need one: the records of
+    /// the tensor in which a snapshot was taken must outlast the passes of those that follow it.
+    private let passBytes: Int
     /// All of the scratch that the session may touch.
     let bytes: Int
 
@@ -20,16 +23,23 @@ struct ScratchPlan: Sendable {
     ) {
         var position = 0
         var needed = 0
+        var (passes, passBytes) = (0, 0)
         // Aligned, so that a page of scratch never belongs to two tensors.
+        func pages(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 }
         func place(_ bytes: Int) -> Int {
-            defer { position += (bytes + 4095) / 4096 * 4096 }
+            defer { position += pages(bytes) }
             return position
         }
         let usesActivations = tensors.indices.contains { recipe($0).needsActivations }
         var (staged, restaged): ([Int?], [Int?]) = ([], [])
         var isDeferred: [Bool] = []
         for (index, entry) in input.entries.enumerated() {
-            needed = max(needed, Self.workingBytes(entry.widened, tensors[index], recipe(index)))
+            let working = Self.workingBytes(entry.widened, tensors[index], recipe(index))
+            needed = max(needed, working)
+            if case .nf4 = tensors[index], working > 0 {
+                passes += 1
+                passBytes = max(passBytes, pages(working))
+            }
             let needsAll: Bool
             switch tensors[index] {
             case .awq: needsAll = true
@@ -52,8 +62,12 @@ struct ScratchPlan: Sendable {
         self.restaged = restaged
         self.isDeferred = isDeferred
         base = position
-        bytes = position + needed
+        self.passBytes = passes > 1 ? passBytes : 0
+        bytes = position + max(needed, 2 * self.passBytes)
     }
+
+    /// Where the nested pass of a tensor lies; `isSecond` for the place that a snapshot does not hold.
+    func passBase(isSecond: Bool) -> Int { base + (isSecond ? passBytes : 0) }
 
     /// Bytes that the passes of one tensor use from `base` on.
     private static func workingBytes(_ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe) -> Int {

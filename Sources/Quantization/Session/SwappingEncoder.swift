@@ -23,6 +23,18 @@ struct SwappingEncoder: TensorEncoder {
         try next.finish(workplace)
     }
 
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        state.add(carried)
+        try next.save(to: &state, workplace)
+    }
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        carried = try state.raw(taken % width)
+        try next.restore(from: &state, taken: taken - carried.count, workplace)
+    }
+
     /// The whole elements of what was carried over and `bytes`, each reversed.
     private mutating func swapped(_ bytes: RawSpan) -> [UInt8] {
         var whole = carried

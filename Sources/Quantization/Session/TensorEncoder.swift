@@ -49,6 +49,31 @@ protocol TensorEncoder {
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError)
     /// Writes what is still held back, after the last byte.
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor
+    /// Hands to the storage what can be handed over and adds the rest to `state`. What the encoder writes later it may
+    /// have written now: the same bytes at the same place.
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError)
+    /// Takes up what `save` left of an encoder that had taken the first `taken` bytes of the tensor.
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError)
+}
+
+/// An encoder whose place in the tensor is all that it holds.
+protocol PositionedEncoder: TensorEncoder {
+    /// Bytes taken.
+    var position: Int { get set }
+}
+
+extension PositionedEncoder {
+    func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {}
+
+    mutating func restore(
+        from state: inout StateReader, taken: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        position = taken
+    }
+
+    func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
 }
 
 /// What an encoder knows when its tensor is written.
@@ -65,41 +90,32 @@ struct EncodedTensor {
 }
 
 /// Copies a tensor as it is.
-struct CopyEncoder: TensorEncoder {
+struct CopyEncoder: PositionedEncoder {
     let place: Place
-    private var position = 0
-
-    init(place: Place) {
-        self.place = place
-    }
+    var position = 0
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try workplace.write(bytes, at: place.offset + position)
         position += bytes.byteCount
     }
-
-    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
 }
 
 /// Keeps a tensor on scratch storage for a later pass.
-struct StagingEncoder: TensorEncoder {
+struct StagingEncoder: PositionedEncoder {
     let offset: Int
-    private var position = 0
-
-    init(offset: Int) {
-        self.offset = offset
-    }
+    var position = 0
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try workplace.stage(bytes, at: offset + position)
         position += bytes.byteCount
     }
-
-    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
 }
 
 /// Reads past calibration data that the recipe does not use.
-struct DiscardingEncoder: TensorEncoder {
-    mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {}
-    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }
+struct DiscardingEncoder: PositionedEncoder {
+    var position = 0
+
+    mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
+        position += bytes.byteCount
+    }
 }

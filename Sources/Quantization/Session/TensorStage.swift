@@ -15,6 +15,9 @@ struct TensorStage {
     private var encoded: [EncodedTensor]
     /// The errors of all tensors so far.
     private var errors = ErrorCounts()
+    /// Which place on scratch the current tensor's nested pass has, and which one the last snapshot relies on.
+    private var usesSecondPlace = false
+    private var heldPlace: Bool?
 
     init(input: InputDescription, layout: ArtifactLayout, recipe: Recipe, threads: Int) {
         self.input = input
@@ -35,7 +38,7 @@ struct TensorStage {
             }
             let missing = input.entries[current].bytes.count - taken
             let piece = min(missing, rest.byteCount)
-            if encoder == nil { encoder = makeEncoder(current) }
+            if encoder == nil { encoder = makeEncoderInOrder() }
             try encoder?.consume(rest.extracting(first: piece), workplace)
             taken += piece
             rest = rest.extracting(droppingFirst: piece)
@@ -46,12 +49,18 @@ struct TensorStage {
     /// Finishes the tensors whose last byte has come, empty ones included.
     private mutating func skipFinished(_ workplace: Workplace) throws(QuantizationError) {
         while current < input.entries.count, taken == input.entries[current].bytes.count {
-            var finished = encoder ?? makeEncoder(current)
+            var finished = encoder ?? makeEncoderInOrder()
             try keep(finished.finish(workplace), at: current)
             encoder = nil
             current += 1
             taken = 0
         }
+    }
+
+    /// The current tensor's encoder, which leaves alone what the last snapshot relies on.
+    private mutating func makeEncoderInOrder() -> any TensorEncoder {
+        usesSecondPlace = heldPlace == false
+        return makeEncoder(current)
     }
 
     /// The encoder for a tensor as its bytes arrive: its own, or a staging one when a later pass needs all of it.
@@ -84,7 +93,9 @@ struct TensorStage {
         case .castToF16(let place): return CastEncoder(entry: entry, place: place)
         case .nf4(let placement):
             if recipe.mode == .best { return NF4BestEncoder(entry: entry, recipe: recipe, placement: placement) }
-            return NF4Encoder(entry: entry, recipe: recipe, placement: placement, scratchBase: scratch.base)
+            return NF4Encoder(
+                entry: entry, recipe: recipe, placement: placement,
+                scratchBase: scratch.passBase(isSecond: usesSecondPlace))
         case .int8(let codes, let scales, let format):
             return Int8Encoder(entry: entry, places: (codes, scales, format))
         case .grouped(let placement):
@@ -102,6 +113,7 @@ struct TensorStage {
             let received = input.dataOffset + (input.entries[current].bytes.lowerBound) + taken
             throw .truncated(expected: input.totalBytes, received: received)
         }
+        usesSecondPlace = heldPlace == false
         for index in input.entries.indices where scratch.isDeferred[index] { try encodeDeferred(index, workplace) }
         let activations = positionsOfActivations
         for index in input.entries.indices {
@@ -189,5 +201,63 @@ struct TensorStage {
         return SessionResult(
             input: input, artifactBytes: layout.fileBytes, report: builder.report(),
             skippedModules: builder.skippedModules, variedModules: builder.variedModules, memory: memory)
+    }
+}
+
+// A stage that goes on elsewhere: its position, the figures of the finished tensors, the encoder of the current one.
+extension TensorStage {
+    /// Bytes of the input in front of the first tensor's data.
+    var headBytes: Int { input.dataOffset }
+
+    /// Bytes of the input that have been taken, the header included.
+    var consumedBytes: Int {
+        guard current < input.entries.count else { return input.totalBytes }
+        return input.dataOffset + input.entries[current].bytes.lowerBound + taken
+    }
+
+    /// Adds what the stage works on.
+    func describe(to identity: inout Fingerprint) { identity.add(input) }
+
+    mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
+        state.add(current)
+        state.add(taken)
+        state.add(usesSecondPlace ? 1 : 0)
+        for index in 0..<current { encoded[index].save(to: &state) }
+        errors.save(to: &state)
+        try encoder?.save(to: &state, workplace)
+        heldPlace = encoder == nil ? nil : usesSecondPlace
+    }
+
+    /// Takes up what `save` left of a stage of the same layout; nothing has been consumed yet.
+    mutating func restore(from state: inout StateReader, _ workplace: Workplace) throws(QuantizationError) {
+        current = try state.integer(atMost: input.entries.count)
+        let bytes = current < input.entries.count ? input.entries[current].bytes.count : 0
+        taken = try state.integer(atMost: max(0, bytes - 1))
+        usesSecondPlace = try state.integer(atMost: 1) > 0
+        var counted = 0
+        for index in 0..<current {
+            encoded[index] = try EncodedTensor(
+                from: &state, of: hasFigures(index) ? input.entries[index].elementCount : nil,
+                isNested: isNested(index))
+            counted += encoded[index].quality?.sums.count ?? 0
+        }
+        errors = try ErrorCounts(from: &state, count: counted)
+        guard taken > 0 else { return }
+        encoder = makeEncoder(current)
+        try encoder?.restore(from: &state, taken: taken, workplace)
+        heldPlace = usesSecondPlace
+    }
+
+    /// Whether the tensor at `index` is measured as its bytes go by.
+    private func hasFigures(_ index: Int) -> Bool {
+        switch layout.tensors[index] {
+        case .nf4, .int8, .grouped: !scratch.isDeferred[index]
+        case .copy, .castToF16, .calibration, .awq: false
+        }
+    }
+
+    private func isNested(_ index: Int) -> Bool {
+        guard case .nf4(let placement) = layout.tensors[index] else { return false }
+        return placement.nestedAbsmax != nil && !scratch.isDeferred[index]
     }
 }

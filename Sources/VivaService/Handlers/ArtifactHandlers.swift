@@ -49,7 +49,7 @@ struct ArtifactHandlers: Sendable {
             }
             guard isRemoved else { throw Problem.notFound(id) }
             do throws(StoreError) {
-                try store.remove(id)
+                try store.remove(.artifact, id)
             } catch {
                 throw Problem(error)
             }

@@ -10,7 +10,7 @@ extension QuantizeHandler {
         _ budget: Budget, _ candidates: [BudgetCandidate], _ request: inout Request, _ wanted: QuantizeRequest,
         _ principal: Principal
     ) throws(Problem) -> Response {
-        let staged: StagedArtifact
+        let staged: StagedContent
         let input: StagedFile
         do throws(StoreError) {
             staged = try facilities.store.stage()

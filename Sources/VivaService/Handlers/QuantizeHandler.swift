@@ -16,7 +16,7 @@ struct QuantizeHandler: Sendable {
     /// One artifact under construction.
     struct Making {
         let recipe: Recipe
-        let staged: StagedArtifact
+        let staged: StagedContent
         let scratch: StagedFile
     }
 

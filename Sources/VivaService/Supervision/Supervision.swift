@@ -65,7 +65,7 @@ final class SupervisorLink: Sendable {
     func listen(_ drain: @escaping @Sendable () -> Void) throws {
         try channel.send(Supervision.Message.listening.frame)
         try Thread.start(name: "viva-parent") { [self] in
-            // The end of the channel, whatever the form, is the end of the supervisor: the kernel ends this process too.
+            // The channel ends, whatever the form, with the supervisor, and then the kernel ends this process too.
             while let frame = try? channel.receive(atMost: 0) {
                 if frame.kind == Supervision.Message.drain.rawValue { drain() }
             }

@@ -47,7 +47,6 @@ package final class Supervisor: Sendable {
     ///
     /// - Parameter arguments: the program's own, its name first; they start the same server again.
     package init(_ configuration: ServiceConfiguration, arguments: [String]) throws(ServiceError) {
-        try configuration.checkAddress()
         self.arguments = arguments
         do {
             log = try ServiceLog()

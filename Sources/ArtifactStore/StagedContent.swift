@@ -1,8 +1,8 @@
 import Synchronization
 
-/// An artifact under construction in a folder of its own: removed with everything in it unless it is published.
-package final class StagedArtifact: Sendable {
-    /// The artifact's bytes, to be filled at positions.
+/// An artifact or an input under construction in a folder of its own: removed with it unless it is published.
+package final class StagedContent: Sendable {
+    /// The bytes, to be filled at positions.
     package let content: StagedFile
 
     /// The name of the folder below `staging/`.

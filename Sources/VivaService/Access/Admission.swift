@@ -2,7 +2,7 @@ import HTTPServer
 import HTTPTypes
 import HTTPWire
 
-/// Who may write while there are no keys: only requests that a browser on a foreign page could not have made.
+/// Who may write without a key: only requests that a browser on a foreign page could not have made.
 ///
 /// A page from elsewhere can make a browser send requests to loopback, by its own name for 127.0.0.1 (DNS rebinding)
 /// or straight across origins. Both show in `Host` and `Origin`.
