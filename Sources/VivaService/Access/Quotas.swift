@@ -36,6 +36,9 @@ final class Quotas: Sendable {
         return permit
     }
 
+    /// A permit for bytes alone: to receive is no work.
+    func allowance(_ principal: Principal) -> WorkPermit { WorkPermit(self, principal) }
+
     /// Jobs that are not finished, and bytes kept, as the catalogue has them.
     fileprivate func usage(_ owner: String) throws(Problem) -> (bytes: Int, jobs: Int) {
         do throws(CatalogueError) {

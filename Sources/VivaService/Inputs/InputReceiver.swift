@@ -23,13 +23,14 @@ final class InputReceiver {
     /// A receiver that writes behind the first `offset` bytes of `file`, which `hash` and `inspection` have seen.
     init(
         _ facilities: Facilities, file: StagedFile, offset: Int = 0, length: Int?,
-        inspection: consuming InputInspection, hash: InputHash
+        inspection: consuming InputInspection, hash: InputHash, reservation: DiskReservation? = nil
     ) throws(QuantizationError) {
         self.offset = offset
         self.file = file
         self.inspection = inspection
         self.hash = hash
-        reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
+        self.reservation =
+            reservation ?? DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
         queue = QuantizingQueue(
             sessions: [], inputBytes: length.map { $0 - offset }, pool: facilities.pool,
             alongside: { hash.update($0) })
@@ -91,7 +92,7 @@ final class InputReceiver {
     }
 
     private func reserve(_ count: Int) throws(QuantizationError) {
-        try reservation.check(count - reserved)
+        try reservation.grow(by: count - reserved)
         do throws(StoreError) {
             try file.reserve(count)
         } catch {

@@ -15,6 +15,7 @@ struct JobPlanner {
     /// What was found out before a job is recorded.
     struct Planned {
         let job: JobRecord
+        let principal: Principal
         /// What tells requests apart that use the same idempotency key.
         let fingerprint: String
     }
@@ -41,7 +42,7 @@ struct JobPlanner {
         } else {
             job.reserved = reserved
         }
-        return Planned(job: job, fingerprint: try fingerprint(request, artifact))
+        return Planned(job: job, principal: principal, fingerprint: try fingerprint(request, artifact))
     }
 
     private func fingerprint(_ request: JobRequest, _ artifact: String) throws(Problem) -> String {
@@ -88,7 +89,8 @@ struct JobPlanner {
             let layout = try ArtifactLayout(
                 input: input, recipe: recipe, engine: Engine.name, limits: facilities.limits)
             let header = input.dataOffset.multipliedReportingOverflow(by: MemoryBudget.bytesForHeaderByte)
-            let memory = ProcessWorker.residentBytes + layout.workingBytes(of: layout.input)
+            let memory =
+                ProcessWorker.residentBytes + layout.workingBytes(of: layout.input)
                 + (header.overflow ? .max / 2 : header.partialValue)
             let disk = layout.fileBytes + layout.scratchBytes + (input.container == .npz ? record.bytes : 0)
             try DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor).check(disk)

@@ -17,6 +17,7 @@ final class JobService: Sendable {
     /// What happens to jobs, for those who watch.
     let board = JobBoard()
     private let catalogue: Catalogue
+    private let quotas: Quotas
     private let runner: JobRunner
     private let worker: ProcessWorker
     /// The idempotency keys of requests that are worked on now.
@@ -25,6 +26,7 @@ final class JobService: Sendable {
     /// The jobs of `facilities`' catalogue; nothing runs before `start`.
     init(_ facilities: Facilities, limits: JobLimits, logger: Logger, program: ChildPlan = .worker) {
         catalogue = facilities.catalogue
+        quotas = facilities.quotas
         worker = ProcessWorker(facilities, board: board, logger: logger, program: program)
         runner = JobRunner(
             queue: CatalogueQueue(catalogue: catalogue), worker: worker, board: board, limits: limits,
@@ -55,15 +57,16 @@ final class JobService: Sendable {
             guard keysInWork.withLock({ $0.insert(mark).inserted }) else { throw .keyInWork }
         }
         defer { if let mark { keysInWork.withLock { _ = $0.remove(mark) } } }
+        let key = key.map {
+            IdempotencyKey(
+                key: $0, fingerprint: planned.fingerprint,
+                expiresAt: planned.job.createdAt + Self.keyTimeToLive.milliseconds)
+        }
         let enqueued: Enqueued
+        let permit = try permit(planned, key)
+        defer { permit?.end() }
         do throws(CatalogueError) {
-            enqueued = try catalogue.enqueue(
-                planned.job,
-                key: key.map {
-                    IdempotencyKey(
-                        key: $0, fingerprint: planned.fingerprint,
-                        expiresAt: planned.job.createdAt + Self.keyTimeToLive.milliseconds)
-                })
+            enqueued = try catalogue.enqueue(planned.job, key: key)
         } catch {
             throw Problem(error)
         }
@@ -72,6 +75,18 @@ final class JobService: Sendable {
             if job.state == .queued { runner.wake() }
         }
         return enqueued
+    }
+
+    /// What a new job may take of its owner's limits; nil for one that is known or finished, which takes nothing.
+    private func permit(_ planned: JobPlanner.Planned, _ key: IdempotencyKey?) throws(Problem) -> WorkPermit? {
+        do throws(CatalogueError) {
+            guard !planned.job.state.isFinal, try catalogue.recalled(planned.job, key: key) == nil else { return nil }
+        } catch {
+            throw Problem(error)
+        }
+        let permit = try quotas.permit(planned.principal)
+        try permit.reserve(planned.job.reserved)
+        return permit
     }
 
     /// Ends a job that is not finished: the job as it is then, or nil when its owner has none of this identifier.
