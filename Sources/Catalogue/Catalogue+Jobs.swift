@@ -54,10 +54,11 @@ extension Catalogue {
         }
     }
 
-    /// What `enqueue` would answer without recording anything; nil for a job that would be new.
-    package func recalled(_ job: JobRecord, key: IdempotencyKey?) throws(CatalogueError) -> Enqueued? {
+    /// What `enqueue` would find recorded already; nil for a job that would be new. Changes nothing.
+    package func recorded(_ job: JobRecord, key: IdempotencyKey?) throws(CatalogueError) -> Enqueued? {
         try reading { (connection) throws(CatalogueError) in
             if let key, let before = try Self.repeated(job, key, &connection) { return before }
+            if job.state.isFinal { return nil }
             return try connection.job(JobSQL.liveOfArtifact, [.text(job.artifact), .text(job.owner)])
                 .map(Enqueued.alike)
         }

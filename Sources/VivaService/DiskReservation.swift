@@ -7,13 +7,13 @@ import Synchronization
 final class DiskReservation: Sendable {
     private let store: ArtifactStore
     private let floor: Int
-    private let permit: WorkPermit?
+    private let permit: WorkPermit
     private let wanted = Mutex(0)
     /// Why the quota has no room: a session carries errors of its own kind only.
     private let refused = Mutex<Problem?>(nil)
 
-    /// A reservation that leaves `floor` bytes of the disk free; without a permit the quota is somebody else's care.
-    init(store: ArtifactStore, floor: Int, permit: WorkPermit? = nil) {
+    /// A reservation that leaves `floor` bytes of the disk free.
+    init(store: ArtifactStore, floor: Int, permit: WorkPermit) {
         self.store = store
         self.floor = floor
         self.permit = permit
@@ -25,9 +25,20 @@ final class DiskReservation: Sendable {
     /// The same for one that was being fed.
     func problem(_ error: TransferError<Problem>) -> Problem { refused.withLock { $0 } ?? Problem(error) }
 
+    /// The same for one whose caller goes on: a quota without room is no fault of the bytes.
+    func transferred(_ error: TransferError<Problem>) -> TransferError<Problem> {
+        refused.withLock { $0 }.map { .receive($0) } ?? error
+    }
+
+    /// Adds `quota` bytes to what the owner has, of which `disk` bytes are not on the disk yet.
+    func extend(quota: Int, disk: Int) throws(QuantizationError) {
+        try asking { () throws(Problem) in try permit.reserve(quota) }
+        try checkDisk(disk)
+    }
+
     /// Adds `bytes`; throws `storage` when the disk has no room for all that was added.
     func add(_ bytes: Int) throws(QuantizationError) {
-        try asking { () throws(Problem) in try permit?.reserve(bytes) }
+        try asking { () throws(Problem) in try permit.reserve(bytes) }
         try checkDisk(
             wanted.withLock { wanted in
                 wanted += bytes
@@ -37,13 +48,7 @@ final class DiskReservation: Sendable {
 
     /// Throws `storage` when the disk has no room for `bytes`: for what is written before anything else is asked for.
     func check(_ bytes: Int) throws(QuantizationError) {
-        try asking { () throws(Problem) in try permit?.check(bytes) }
-        try checkDisk(bytes)
-    }
-
-    /// Adds `bytes` where room on the disk was taken for all that was added before.
-    func grow(by bytes: Int) throws(QuantizationError) {
-        try asking { () throws(Problem) in try permit?.reserve(bytes) }
+        try asking { () throws(Problem) in try permit.check(bytes) }
         try checkDisk(bytes)
     }
 

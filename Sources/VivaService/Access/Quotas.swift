@@ -36,9 +36,6 @@ final class Quotas: Sendable {
         return permit
     }
 
-    /// A permit for bytes alone: to receive is no work.
-    func allowance(_ principal: Principal) -> WorkPermit { WorkPermit(self, principal) }
-
     /// Jobs that are not finished, and bytes kept, as the catalogue has them.
     fileprivate func usage(_ owner: String) throws(Problem) -> (bytes: Int, jobs: Int) {
         do throws(CatalogueError) {
@@ -99,6 +96,15 @@ final class WorkPermit: Sendable {
         guard let limit = principal.limits.bytes else { return }
         let used = try quotas.usage(principal.owner).bytes + quotas.change(principal.owner) { _ in }.bytes
         guard bytes <= limit - used else { throw .tooManyBytes(limit: limit, used: used, wanted: bytes) }
+    }
+
+    /// Gives the bytes back that were reserved: a row says so by now, and more of them may be asked for.
+    func keep() {
+        let bytes = held.withLock { held in
+            defer { held.bytes = 0 }
+            return held.bytes
+        }
+        if bytes > 0 { quotas.change(principal.owner) { $0.bytes -= bytes } }
     }
 
     /// Gives everything back; what was kept stands in rows by now.

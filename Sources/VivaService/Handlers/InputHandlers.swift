@@ -93,15 +93,17 @@ extension InputHandlers {
         _ request: inout Request, _ question: InputQuestion, _ principal: Principal, expected: Digest?
     ) throws(Problem) -> Response {
         let owner = principal.owner
-        let permit = facilities.quotas.allowance(principal)
+        let permit = try facilities.quotas.permit(principal)
         defer { permit.end() }
+        // An owner without room for a single byte is refused before it sends any.
+        try permit.check(1)
         let staged: StagedContent
         do throws(StoreError) {
             staged = try facilities.store.stage()
         } catch {
             throw Problem(error)
         }
-        let (finding, digest, bytes) = try fill(staged.content, question, facilities.reservation(permit), &request)
+        let (finding, digest, bytes) = try fill(staged.content, question, &request, facilities.reservation(permit))
         if let expected, digest != expected {
             throw Problem(
                 .badRequest, code: "digest.mismatch", title: "The bytes are not those of the name",
@@ -124,7 +126,7 @@ extension InputHandlers {
     }
 
     private func fill(
-        _ file: StagedFile, _ question: InputQuestion, _ reservation: DiskReservation, _ request: inout Request
+        _ file: StagedFile, _ question: InputQuestion, _ request: inout Request, _ reservation: DiskReservation
     ) throws(Problem) -> (finding: InputInspection.Finding, digest: Digest, bytes: Int) {
         let declared = request.body.declaredLength
         do {
@@ -132,19 +134,18 @@ extension InputHandlers {
                 facilities, file: file, length: declared,
                 inspection: InputInspection(
                     declaration: question.declaration, declaredBytes: declared, limits: facilities.limits,
-                    memory: facilities.memory), hash: InputHash(),
-                reservation: reservation)
+                    memory: facilities.memory), hash: InputHash(), reservation: reservation)
             while try receiver.take({ (span) throws(Problem) in try request.body.read(into: &span) }) > 0 {}
             let (finding, digest) = try receiver.finish()
             return (finding, digest, receiver.offset)
         } catch let error as TransferError<Problem> {
-            throw reservation.problem(error)
+            throw Problem(error)
         } catch let error as QuantizationError {
             throw reservation.problem(error)
         } catch let error as OpenSSLError {
             throw Problem(error)
         } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            throw Problem(unexpected: error)
         }
     }
 
@@ -253,5 +254,18 @@ final class StagedSource: ArtifactSource {
 
     func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
         try storage.read(into: &bytes, at: offset)
+    }
+
+    /// Gives all bytes to `body`, in pieces.
+    func readAll(_ body: (RawSpan) throws(QuantizationError) -> Void) throws(QuantizationError) {
+        var (buffer, position) = ([UInt8](repeating: 0, count: min(byteCount, 64 << 10)), 0)
+        while position < byteCount {
+            var span = buffer.mutableSpan
+            var all = unsafe span.mutableBytes
+            var piece = all._mutatingExtracting(first: min(all.byteCount, byteCount - position))
+            do { try read(into: &piece, at: position) } catch { throw .storage(error) }
+            position += piece.byteCount
+            try body(piece.bytes)
+        }
     }
 }

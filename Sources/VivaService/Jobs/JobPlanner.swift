@@ -11,11 +11,13 @@ import Tensors
 /// that was accepted fails for its weights or for the machine only.
 struct JobPlanner {
     let facilities: Facilities
+    let limits: JobLimits
 
     /// What was found out before a job is recorded.
     struct Planned {
         let job: JobRecord
-        let principal: Principal
+        /// Bytes of disk that it will take.
+        let disk: Int
         /// What tells requests apart that use the same idempotency key.
         let fingerprint: String
     }
@@ -27,7 +29,10 @@ struct JobPlanner {
         var request = request
         if request.dtype == nil, request.shape == nil { (request.dtype, request.shape) = (record.dtype, record.shape) }
         let declaration = try request.declaration()
-        let (memory, reserved) = try needs(record, recipe, declaration)
+        let (memory, disk) = try needs(record, recipe, declaration)
+        guard memory <= limits.memoryBytes else {
+            throw Problem(.memory(needed: memory, limit: limits.memoryBytes))
+        }
         let publisher = ArtifactPublisher(
             store: facilities.store, catalogue: facilities.catalogue, owner: principal.owner)
         let artifact = try publisher.identifier(input: name, declaration: declaration, recipe: recipe)
@@ -40,9 +45,9 @@ struct JobPlanner {
             job.state = .succeeded
             job.finishedAt = job.createdAt
         } else {
-            job.reserved = reserved
+            job.reserved = disk
         }
-        return Planned(job: job, principal: principal, fingerprint: try fingerprint(request, artifact))
+        return Planned(job: job, disk: job.reserved, fingerprint: try fingerprint(request, artifact))
     }
 
     private func fingerprint(_ request: JobRequest, _ artifact: String) throws(Problem) -> String {
@@ -93,7 +98,6 @@ struct JobPlanner {
                 ProcessWorker.residentBytes + layout.workingBytes(of: layout.input)
                 + (header.overflow ? .max / 2 : header.partialValue)
             let disk = layout.fileBytes + layout.scratchBytes + (input.container == .npz ? record.bytes : 0)
-            try DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor).check(disk)
             return (memory, disk)
         } catch {
             throw Problem(error)
