@@ -15,6 +15,8 @@ struct Facilities: Sendable {
     /// The memory that all sessions and headers share.
     let memory: MemoryBudget
     let limits: SessionLimits
+    /// How long what clients send is kept, and how much of it.
+    let intake: IntakeLimits
     /// Bytes of the disk that stay free.
     let freeBytesFloor: Int
 

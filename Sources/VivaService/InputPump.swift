@@ -60,7 +60,7 @@ struct InputPump {
 }
 
 /// The running digest of an input.
-private final class InputHash: @unchecked Sendable {
+final class InputHash: @unchecked Sendable {
     // Invariant: the queue's side calls `update` one at a time; `finish` follows when the queue has settled.
     private let hash: SHA256
 

@@ -5,14 +5,18 @@ import HTTPTypes
 struct RouteTable: Sendable {
     let quantize: QuantizeHandler
     let artifacts: ArtifactHandlers
+    let inputs: InputHandlers
+    let jobs: JobHandlers
     let plan: FilePlanHandler
     let compare: CompareHandler
     let operations: OperationsHandlers
     let audit: AuditTrail
 
-    init(facilities: Facilities, isDraining: @escaping @Sendable () -> Bool) {
+    init(facilities: Facilities, jobs: JobService, isDraining: @escaping @Sendable () -> Bool) {
         quantize = QuantizeHandler(facilities: facilities)
         artifacts = ArtifactHandlers(facilities: facilities)
+        inputs = InputHandlers(facilities: facilities)
+        self.jobs = JobHandlers(facilities: facilities, jobs: jobs)
         plan = FilePlanHandler(memory: facilities.memory, limits: facilities.limits)
         compare = CompareHandler(facilities: facilities)
         audit = AuditTrail(catalogue: facilities.catalogue, access: facilities.access, metrics: facilities.metrics)
@@ -26,6 +30,11 @@ struct RouteTable: Sendable {
         [
             Route(.post, "/v1/quantize", .worker, handler: quantizing),
             Route(.put, "/v1/quantize", .worker, handler: quantizing),
+            Route(.post, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.create(&request) },
+            Route(.get, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.list(&request) },
+            Route(.put, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.put(&request) },
+            Route(.get, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.describe(&request) },
+            Route(.delete, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.remove(&request) },
             Route(.get, "/v1/artifacts", .worker) { (request) throws(Problem) in try artifacts.list(&request) },
             Route(.get, "/v1/artifacts/{id}", .worker) { (request) throws(Problem) in
                 try artifacts.describe(&request)
@@ -45,6 +54,13 @@ struct RouteTable: Sendable {
             Route(.get, "/v1/artifacts/{id}/config.json", .worker) { (request) throws(Problem) in
                 try artifacts.config(&request)
             },
+            Route(.post, "/v1/jobs", .worker, maxBodyBytes: JobHandlers.maximumBodyBytes) { (request) throws(Problem) in
+                try jobs.create(&request)
+            },
+            Route(.get, "/v1/jobs", .worker) { (request) throws(Problem) in try jobs.list(&request) },
+            Route(.get, "/v1/jobs/{id}", .worker) { (request) throws(Problem) in try jobs.describe(&request) },
+            Route(.delete, "/v1/jobs/{id}", .worker) { (request) throws(Problem) in try jobs.remove(&request) },
+            Route(.get, "/v1/jobs/{id}/events", .worker) { (request) throws(Problem) in try jobs.events(&request) },
             Route(.get, "/v1/plan", .inline, handler: PlanHandlers.plan),
             Route(.post, "/v1/plan", .worker) { (request) throws(Problem) in try plan(&request) },
             Route(.put, "/v1/plan", .worker) { (request) throws(Problem) in try plan(&request) },

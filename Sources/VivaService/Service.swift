@@ -14,6 +14,7 @@ package final class Service: Sendable {
     private let logger: Logger
     private let lines: LineWriter
     private let configuration: ServiceConfiguration
+    private let jobs: JobService
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
@@ -35,7 +36,9 @@ package final class Service: Sendable {
             let metrics = ServiceMetrics(logger: logger)
             metrics.observe(store, catalogue)
             let draining = DrainingFlag()
-            let table = Self.table(configuration, store, catalogue, access, metrics, draining)
+            let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
+            jobs = JobService(facilities, limits: configuration.jobLimits, logger: logger)
+            let table = RouteTable(facilities: facilities, jobs: jobs, isDraining: { draining.isSet })
             let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
@@ -69,10 +72,12 @@ package final class Service: Sendable {
                     "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
                     "version": "\(Engine.version)",
                 ])
+            try jobs.start()
         } catch {
             throw .failed("\(error)")
         }
         server.run()
+        jobs.stop()
         logger.notice("stopped")
         lines.finish(by: .now + .seconds(1))
     }
@@ -112,16 +117,16 @@ package final class Service: Sendable {
         }
     }
 
-    private static func table(
+    private static func facilities(
         _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue, _ access: Access,
-        _ metrics: ServiceMetrics, _ draining: DrainingFlag
-    ) -> RouteTable {
-        let facilities = Facilities(
+        _ metrics: ServiceMetrics
+    ) -> Facilities {
+        Facilities(
             store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue), metrics: metrics,
             pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
-            limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
-        return RouteTable(facilities: facilities, isDraining: { draining.isSet })
+            limits: configuration.sessionLimits, intake: configuration.intake,
+            freeBytesFloor: configuration.freeBytesFloor)
     }
 
     private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {

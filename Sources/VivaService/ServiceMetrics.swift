@@ -2,6 +2,7 @@ import ArtifactStore
 import Catalogue
 import HTTPServer
 import HTTPTypes
+import Jobs
 import Logging
 import Observability
 import Quantization
@@ -21,6 +22,8 @@ final class ServiceMetrics: ServerObserver {
     private let weights: Counter
     private let quantizing: Histogram
     private let unnotedChanges: Counter
+    private let jobArtifacts: Counter
+    private let workerFailures: Counter
 
     init(logger: Logger) {
         self.logger = logger
@@ -42,6 +45,10 @@ final class ServiceMetrics: ServerObserver {
         quantizing = registry.histogram(
             "viva_quantize_duration_seconds", help: "Time from the first byte of an input to the end of its passes.",
             labels: ["method"], buckets: requestDurationBuckets + [30, 60, 300, 1800])
+        jobArtifacts = registry.counter(
+            "viva_job_artifacts_total", help: "Artifacts that jobs have made.", labels: ["method"])
+        workerFailures = registry.counter(
+            "viva_worker_failures_total", help: "Attempts at a job that failed for a reason outside of it.")
     }
 
     /// A change that is done, and that the audit log could not take.
@@ -70,6 +77,19 @@ final class ServiceMetrics: ServerObserver {
             ProcessFigures.residentBytes ?? .nan
         }
     }
+
+    /// Adds the figures of jobs.
+    func observe(_ runner: JobRunner, _ catalogue: Catalogue) {
+        for state in JobState.allCases {
+            registry.observedGauge("viva_jobs_\(state.rawValue)", help: "Jobs in the state \(state.rawValue).") {
+                ((try? catalogue.jobTotals())?[state]).map(Double.init) ?? .nan
+            }
+        }
+        registry.observedGauge("viva_job_workers", help: "Worker processes at work.") { Double(runner.running) }
+    }
+
+    func jobMade(_ artifact: ArtifactRecord) { jobArtifacts.add(1, [artifact.method]) }
+    func workerFailed() { workerFailures.add(1) }
 
     func connectionOpened() { connections.add(1) }
     func connectionClosed() { connections.add(-1) }

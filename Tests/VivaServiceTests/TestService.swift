@@ -31,7 +31,8 @@ struct TestService {
         facilities = Facilities(
             store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue),
             metrics: ServiceMetrics(logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
-            pool: BufferPool(), memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(), freeBytesFloor: 0)
+            pool: BufferPool(), memory: MemoryBudget(bytes: 1 << 30), limits: SessionLimits(),
+            intake: IntakeLimits(), freeBytesFloor: 0)
         table = RouteTable(facilities: facilities, isDraining: { false })
     }
 }

@@ -116,7 +116,8 @@ struct QuantizeHandler: Sendable {
             store: facilities.store, catalogue: facilities.catalogue, owner: principal.owner)
         var finished: [ArtifactPublisher.Finished] = []
         for (making, result) in zip(makings, outcome.results) {
-            let id = try publisher.identifier(input: input, recipe: making.recipe, budget: budget?.budget)
+            let id = try publisher.identifier(
+                input: input, declaration: wanted.declaration, recipe: making.recipe, budget: budget?.budget)
             let description = ArtifactDescription(
                 id: id, name: wanted.name, recipe: making.recipe, inputDigest: input, inputBytes: outcome.inputBytes,
                 result: result, budget: budget)
