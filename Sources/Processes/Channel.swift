@@ -73,7 +73,9 @@ package struct Channel: ~Copyable, Sendable {
     }
 
     /// Whether something can be received within so long: a frame, or the end.
-    package borrowing func hasInput(milliseconds: Int = 0) -> Bool { viva_wait(number, 0, Self.timeout(milliseconds)) == 1 }
+    package borrowing func hasInput(milliseconds: Int = 0) -> Bool {
+        viva_wait(number, 0, Self.timeout(milliseconds)) == 1
+    }
 
     private borrowing func send(_ bytes: [UInt8], _ milliseconds: Int?) throws(ProcessError) {
         let (number, timeout) = (number, Self.timeout(milliseconds))

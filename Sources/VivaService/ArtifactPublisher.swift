@@ -34,6 +34,39 @@ struct ArtifactPublisher: Sendable {
         }
     }
 
+    /// Publishes an artifact that an upload became, and ends the upload in the same step; returns where it is.
+    func publish(
+        _ finished: Finished, sealing upload: String, length: Int, expiresAt: Int64
+    ) throws(Problem) -> String {
+        let id = finished.description.id
+        let location = "/v1/artifacts/\(id)"
+        try store.inTurn([id]) { () throws(Problem) in
+            let record = try place(finished).record
+            do throws(CatalogueError) {
+                // Where the artifact was there before, its row stays as it is.
+                _ = try catalogue.sealUpload(
+                    upload, length: length, as: record, location: location, expiresAt: expiresAt)
+            } catch {
+                throw Problem(error)
+            }
+        }
+        return location
+    }
+
+    /// What a session made, described; nil of `name` is none.
+    func describe(
+        _ staged: StagedContent, _ result: SessionResult, recipe: Recipe, name: String?,
+        input: (digest: Digest, bytes: Int), declaration: InputDeclaration, budget: BudgetOutcome? = nil
+    ) throws(Problem) -> Finished {
+        let digest = "sha256:\(input.digest.hex)"
+        let id = try identifier(input: digest, declaration: declaration, recipe: recipe, budget: budget?.budget)
+        return Finished(
+            staged: staged,
+            description: ArtifactDescription(
+                id: id, name: name, recipe: recipe, inputDigest: digest, inputBytes: input.bytes, result: result,
+                budget: budget))
+    }
+
     /// Publishes what a job has made and ends the job, in one commit; false, and nothing published, when the job is not
     /// running any more.
     func publish(
@@ -51,7 +84,7 @@ struct ArtifactPublisher: Sendable {
             } catch let error as CatalogueError {
                 throw Problem(error)
             } catch {
-                throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+                throw Problem(unexpected: error)
             }
         }
     }

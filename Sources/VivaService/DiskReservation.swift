@@ -25,6 +25,17 @@ final class DiskReservation: Sendable {
     /// The same for one that was being fed.
     func problem(_ error: TransferError<Problem>) -> Problem { refused.withLock { $0 } ?? Problem(error) }
 
+    /// The same for one whose caller goes on: a quota without room is no fault of the bytes.
+    func transferred(_ error: TransferError<Problem>) -> TransferError<Problem> {
+        refused.withLock { $0 }.map { .receive($0) } ?? error
+    }
+
+    /// Adds `quota` bytes to what the owner has, of which `disk` bytes are not on the disk yet.
+    func extend(quota: Int, disk: Int) throws(QuantizationError) {
+        try asking { () throws(Problem) in try permit.reserve(quota) }
+        try checkDisk(disk)
+    }
+
     /// Adds `bytes`; throws `storage` when the disk has no room for all that was added.
     func add(_ bytes: Int) throws(QuantizationError) {
         try asking { () throws(Problem) in try permit.reserve(bytes) }

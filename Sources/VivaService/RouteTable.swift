@@ -6,16 +6,20 @@ struct RouteTable: Sendable {
     let quantize: QuantizeHandler
     let artifacts: ArtifactHandlers
     let inputs: InputHandlers
+    let uploads: UploadHandlers
     let jobs: JobHandlers
     let plan: FilePlanHandler
     let compare: CompareHandler
     let operations: OperationsHandlers
     let audit: AuditTrail
 
-    init(facilities: Facilities, jobs: JobService, isDraining: @escaping @Sendable () -> Bool) {
+    init(
+        facilities: Facilities, uploads: Uploads, jobs: JobService, isDraining: @escaping @Sendable () -> Bool
+    ) {
         quantize = QuantizeHandler(facilities: facilities)
         artifacts = ArtifactHandlers(facilities: facilities)
         inputs = InputHandlers(facilities: facilities)
+        self.uploads = UploadHandlers(uploads: uploads)
         self.jobs = JobHandlers(facilities: facilities, jobs: jobs)
         plan = FilePlanHandler(memory: facilities.memory, limits: facilities.limits)
         compare = CompareHandler(facilities: facilities)
@@ -35,6 +39,11 @@ struct RouteTable: Sendable {
             Route(.put, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.put(&request) },
             Route(.get, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.describe(&request) },
             Route(.delete, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.remove(&request) },
+            Route(.options, "/v1/uploads", .inline) { (request) throws(Problem) in try uploads.options(&request) },
+            Route(.post, "/v1/uploads", .worker) { (request) throws(Problem) in try uploads.create(&request) },
+            Route(.get, "/v1/uploads/{id}", .worker) { (request) throws(Problem) in try uploads.describe(&request) },
+            Route(.patch, "/v1/uploads/{id}", .worker) { (request) throws(Problem) in try uploads.append(&request) },
+            Route(.delete, "/v1/uploads/{id}", .worker) { (request) throws(Problem) in try uploads.remove(&request) },
             Route(.get, "/v1/artifacts", .worker) { (request) throws(Problem) in try artifacts.list(&request) },
             Route(.get, "/v1/artifacts/{id}", .worker) { (request) throws(Problem) in
                 try artifacts.describe(&request)

@@ -14,6 +14,7 @@ package final class Service: Sendable {
     private let logger: Logger
     private let lines: LineWriter
     private let configuration: ServiceConfiguration
+    private let retention: Retention
     private let jobs: JobService
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
@@ -37,8 +38,11 @@ package final class Service: Sendable {
             metrics.observe(store, catalogue)
             let draining = DrainingFlag()
             let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
+            let uploads = Uploads(facilities: facilities)
+            retention = try Retention(uploads: uploads, logger: logger)
             jobs = JobService(facilities, limits: configuration.jobLimits, logger: logger)
-            let table = RouteTable(facilities: facilities, jobs: jobs, isDraining: { draining.isSet })
+            let table = RouteTable(
+                facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { draining.isSet })
             let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
@@ -60,6 +64,7 @@ package final class Service: Sendable {
                 logger.notice("draining", metadata: ["signal": "\(signal)"])
                 server.drain()
             }
+            try retention.start()
             let address = server.address
             if let path = configuration.portFile {
                 try Data("\(address.port)\n".utf8).write(to: URL(filePath: path), options: .atomic)
@@ -77,19 +82,17 @@ package final class Service: Sendable {
             throw .failed("\(error)")
         }
         server.run()
+        retention.stop()
         jobs.stop()
         logger.notice("stopped")
         lines.finish(by: .now + .seconds(1))
     }
 
-    /// Drops published files that no row names: the process was killed between the rename and the row.
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
-        let swept = try store.exclusively {
-            let orphans = try store.identifiers(of: .artifact).filter { try !catalogue.contains($0) }
-            for id in orphans { try store.remove(.artifact, id) }
-            return orphans.count
-        }
-        if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
+        let swept = try Recovery(store: store, catalogue: catalogue).run().filter { $0.count > 0 }
+        guard !swept.isEmpty else { return }
+        logger.notice(
+            "swept", metadata: Dictionary(uniqueKeysWithValues: swept.map { ($0.kind, "\($0.count)") }))
     }
 
     private static func access(_ configuration: ServiceConfiguration, _ catalogue: Catalogue) -> Access {

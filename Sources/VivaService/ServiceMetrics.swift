@@ -80,10 +80,9 @@ final class ServiceMetrics: ServerObserver {
 
     /// Adds the figures of jobs.
     func observe(_ runner: JobRunner, _ catalogue: Catalogue) {
-        for state in JobState.allCases {
-            registry.observedGauge("viva_jobs_\(state.rawValue)", help: "Jobs in the state \(state.rawValue).") {
-                ((try? catalogue.jobTotals())?[state]).map(Double.init) ?? .nan
-            }
+        registry.observedGauge("viva_jobs", help: "Jobs by state; queued is the depth of the queue.", label: "state") {
+            let totals = (try? catalogue.jobTotals()) ?? [:]
+            return JobState.allCases.map { ($0.rawValue, totals[$0].map(Double.init) ?? .nan) }
         }
         registry.observedGauge("viva_job_workers", help: "Worker processes at work.") { Double(runner.running) }
     }

@@ -98,6 +98,15 @@ final class WorkPermit: Sendable {
         guard bytes <= limit - used else { throw .tooManyBytes(limit: limit, used: used, wanted: bytes) }
     }
 
+    /// Gives the bytes back that were reserved: a row says so by now, and more of them may be asked for.
+    func keep() {
+        let bytes = held.withLock { held in
+            defer { held.bytes = 0 }
+            return held.bytes
+        }
+        if bytes > 0 { quotas.change(principal.owner) { $0.bytes -= bytes } }
+    }
+
     /// Gives everything back; what was kept stands in rows by now.
     func end() {
         let given = held.withLock { held in

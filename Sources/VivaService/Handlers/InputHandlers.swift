@@ -18,13 +18,13 @@ struct InputHandlers: Sendable {
 
     /// `POST /v1/inputs`.
     func create(_ request: inout Request) throws(Problem) -> Response {
-        let owner = try facilities.access.principal(request).owner
-        return try receive(&request, InputQuestion(request.head), owner: owner, expected: nil)
+        let principal = try facilities.access.principal(request)
+        return try receive(&request, InputQuestion(request.head), principal, expected: nil)
     }
 
     /// `PUT /v1/inputs/sha256:<hex>`: who has it need not send it again; nobody learns whether others have it.
     func put(_ request: inout Request) throws(Problem) -> Response {
-        let owner = try facilities.access.principal(request).owner
+        let principal = try facilities.access.principal(request)
         let question = try InputQuestion(request.head)
         let name = request.parameters["id"] ?? ""
         guard let expected = InputName.digest(name) else {
@@ -32,12 +32,12 @@ struct InputHandlers: Sendable {
                 .badRequest, code: "input.invalid_digest", title: "The name is no digest",
                 detail: "An input is called sha256: and 64 hexadecimal digits in small letters, not '\(name)'.")
         }
-        if let known = try refresh(name, question, owner: owner) {
+        if let known = try refresh(name, question, owner: principal.owner) {
             var response = try answer(known)
             response.fields[.location] = InputName.location(name)
             return response
         }
-        return try receive(&request, question, owner: owner, expected: expected)
+        return try receive(&request, question, principal, expected: expected)
     }
 
     func list(_ request: inout Request) throws(Problem) -> Response {
@@ -90,15 +90,20 @@ struct InputHandlers: Sendable {
 // Receiving.
 extension InputHandlers {
     private func receive(
-        _ request: inout Request, _ question: InputQuestion, owner: String, expected: Digest?
+        _ request: inout Request, _ question: InputQuestion, _ principal: Principal, expected: Digest?
     ) throws(Problem) -> Response {
+        let owner = principal.owner
+        let permit = try facilities.quotas.permit(principal)
+        defer { permit.end() }
+        // An owner without room for a single byte is refused before it sends any.
+        try permit.check(1)
         let staged: StagedContent
         do throws(StoreError) {
             staged = try facilities.store.stage()
         } catch {
             throw Problem(error)
         }
-        let (finding, digest, bytes) = try fill(staged.content, question, &request)
+        let (finding, digest, bytes) = try fill(staged.content, question, &request, facilities.reservation(permit))
         if let expected, digest != expected {
             throw Problem(
                 .badRequest, code: "digest.mismatch", title: "The bytes are not those of the name",
@@ -121,7 +126,7 @@ extension InputHandlers {
     }
 
     private func fill(
-        _ file: StagedFile, _ question: InputQuestion, _ request: inout Request
+        _ file: StagedFile, _ question: InputQuestion, _ request: inout Request, _ reservation: DiskReservation
     ) throws(Problem) -> (finding: InputInspection.Finding, digest: Digest, bytes: Int) {
         let declared = request.body.declaredLength
         do {
@@ -129,18 +134,18 @@ extension InputHandlers {
                 facilities, file: file, length: declared,
                 inspection: InputInspection(
                     declaration: question.declaration, declaredBytes: declared, limits: facilities.limits,
-                    memory: facilities.memory), hash: InputHash())
+                    memory: facilities.memory), hash: InputHash(), reservation: reservation)
             while try receiver.take({ (span) throws(Problem) in try request.body.read(into: &span) }) > 0 {}
             let (finding, digest) = try receiver.finish()
             return (finding, digest, receiver.offset)
         } catch let error as TransferError<Problem> {
             throw Problem(error)
         } catch let error as QuantizationError {
-            throw Problem(error)
+            throw reservation.problem(error)
         } catch let error as OpenSSLError {
             throw Problem(error)
         } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            throw Problem(unexpected: error)
         }
     }
 
@@ -249,5 +254,18 @@ final class StagedSource: ArtifactSource {
 
     func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
         try storage.read(into: &bytes, at: offset)
+    }
+
+    /// Gives all bytes to `body`, in pieces.
+    func readAll(_ body: (RawSpan) throws(QuantizationError) -> Void) throws(QuantizationError) {
+        var (buffer, position) = ([UInt8](repeating: 0, count: min(byteCount, 64 << 10)), 0)
+        while position < byteCount {
+            var span = buffer.mutableSpan
+            var all = unsafe span.mutableBytes
+            var piece = all._mutatingExtracting(first: min(all.byteCount, byteCount - position))
+            do { try read(into: &piece, at: position) } catch { throw .storage(error) }
+            position += piece.byteCount
+            try body(piece.bytes)
+        }
     }
 }

@@ -31,8 +31,25 @@ struct JobHandlers: Sendable {
         _ = try Query(request.head, known: [])
         let key = try Self.idempotencyKey(request.head)
         let order = try JobOrder(&request)
-        let planned = try JobPlanner(facilities: facilities).plan(order.request, input: order.input, principal)
-        return try respond(jobs.enqueue(planned, key: key))
+        return try respond(enqueue(order.request, input: order.input, principal, key: key))
+    }
+
+    /// Plans a job and records it.
+    func enqueue(
+        _ request: JobRequest, input: String, _ principal: Principal, key: String?
+    ) throws(Problem) -> Enqueued {
+        let planner = JobPlanner(facilities: facilities, limits: jobs.limits)
+        let planned = try planner.plan(request, input: input, principal)
+        return try jobs.enqueue(planned, key: key) { () throws(Problem) in
+            let permit = try facilities.quotas.permit(principal)
+            let reservation = facilities.reservation(permit)
+            do throws(QuantizationError) {
+                try reservation.check(planned.disk)
+            } catch {
+                throw reservation.problem(error)
+            }
+            return permit
+        }
     }
 
     /// The answer to the wish for a job, wherever it came from.
@@ -92,10 +109,10 @@ struct JobHandlers: Sendable {
         let owner = try facilities.access.principal(request).owner
         _ = try Query(request.head, known: [])
         let id = request.parameters["id"] ?? ""
-        guard let job = try jobs.cancel(id, owner: owner) else { throw Self.notFound(id) }
-        // Ended by this request, or soon: its row tells.
-        guard job.state.isFinal, job.state != .cancelled || job.isCancelWanted == false else {
-            return .json(body(job), status: .accepted, fields: [.location: "/v1/jobs/\(id)"])
+        switch try jobs.cancel(id, owner: owner) {
+        case .absent: throw Self.notFound(id)
+        case .ended(let job): return .json(body(job), status: .accepted, fields: [.location: "/v1/jobs/\(id)"])
+        case .over: break
         }
         do throws(CatalogueError) {
             _ = try facilities.catalogue.removeJob(id, owner: owner)

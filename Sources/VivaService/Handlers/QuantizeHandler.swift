@@ -80,9 +80,9 @@ struct QuantizeHandler: Sendable {
         }
         let pump: InputPump
         do throws(OpenSSLError) {
-            pump = try InputPump(
+            pump = InputPump(
                 sessions: sessions, intake: intake(wanted, request.body.declaredLength, reservation),
-                inputBytes: request.body.declaredLength, pool: facilities.pool)
+                inputBytes: request.body.declaredLength, pool: facilities.pool, hash: try InputHash())
         } catch {
             throw Problem(error)
         }
@@ -111,17 +111,15 @@ struct QuantizeHandler: Sendable {
         _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making], _ budget: BudgetOutcome?,
         _ principal: Principal
     ) throws(Problem) -> [ArtifactPublisher.Published] {
-        let input = "sha256:\(outcome.inputDigest.hex)"
         let publisher = ArtifactPublisher(
             store: facilities.store, catalogue: facilities.catalogue, owner: principal.owner)
         var finished: [ArtifactPublisher.Finished] = []
         for (making, result) in zip(makings, outcome.results) {
-            let id = try publisher.identifier(
-                input: input, declaration: wanted.declaration, recipe: making.recipe, budget: budget?.budget)
-            let description = ArtifactDescription(
-                id: id, name: wanted.name, recipe: making.recipe, inputDigest: input, inputBytes: outcome.inputBytes,
-                result: result, budget: budget)
-            finished.append(ArtifactPublisher.Finished(staged: making.staged, description: description))
+            finished.append(
+                try publisher.describe(
+                    making.staged, result, recipe: making.recipe, name: wanted.name,
+                    input: (outcome.inputDigest, outcome.inputBytes), declaration: wanted.declaration,
+                    budget: budget))
         }
         return try publisher.publish(finished)
     }

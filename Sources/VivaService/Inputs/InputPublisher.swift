@@ -60,7 +60,7 @@ struct InputPublisher: Sendable {
             if case .notFound = error { return }
             throw Problem(error)
         } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            throw Problem(unexpected: error)
         }
     }
 }

@@ -17,19 +17,24 @@ final class InputReceiver {
     private let file: StagedFile
     private var inspection: InputInspection
     private let reservation: DiskReservation
+    /// What was there before: bytes of the disk that the file has, and bytes that a row counts against its owner.
+    private let before: (held: Int, counted: Int)
     private let hash: InputHash
     private let queue: QuantizingQueue
 
-    /// A receiver that writes behind the first `offset` bytes of `file`, which `hash` and `inspection` have seen.
+    /// A receiver that writes behind the first `offset` bytes of `file`, which `hash` and `inspection` have seen. The
+    /// file may hold bytes of the disk already, and a row count bytes for it.
     init(
         _ facilities: Facilities, file: StagedFile, offset: Int = 0, length: Int?,
-        inspection: consuming InputInspection, hash: InputHash
+        before: (held: Int, counted: Int) = (0, 0), inspection: consuming InputInspection, hash: InputHash,
+        reservation: DiskReservation
     ) throws(QuantizationError) {
         self.offset = offset
         self.file = file
         self.inspection = inspection
         self.hash = hash
-        reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
+        self.before = before
+        self.reservation = reservation
         queue = QuantizingQueue(
             sessions: [], inputBytes: length.map { $0 - offset }, pool: facilities.pool,
             alongside: { hash.update($0) })
@@ -55,7 +60,7 @@ final class InputReceiver {
                 do throws(QuantizationError) {
                     try keep(span.bytes.extracting(first: count))
                 } catch {
-                    throw .session(error)
+                    throw reservation.transferred(.session(error))
                 }
                 return count
             }
@@ -69,6 +74,9 @@ final class InputReceiver {
 
     /// Waits until everything taken is hashed.
     func settle() { queue.settle() }
+
+    /// The state of the hash, to be asked for when all is settled.
+    var hashState: [UInt8] { hash.state }
 
     /// Ends the input: refuses one that is not whole.
     func finish() throws(QuantizationError) -> (finding: InputInspection.Finding, digest: Digest) {
@@ -91,7 +99,8 @@ final class InputReceiver {
     }
 
     private func reserve(_ count: Int) throws(QuantizationError) {
-        try reservation.check(count - reserved)
+        func missing(_ before: Int) -> Int { count - max(reserved, min(before, count)) }
+        try reservation.extend(quota: missing(before.counted), disk: missing(before.held))
         do throws(StoreError) {
             try file.reserve(count)
         } catch {

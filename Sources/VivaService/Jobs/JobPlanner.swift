@@ -11,10 +11,13 @@ import Tensors
 /// that was accepted fails for its weights or for the machine only.
 struct JobPlanner {
     let facilities: Facilities
+    let limits: JobLimits
 
     /// What was found out before a job is recorded.
     struct Planned {
         let job: JobRecord
+        /// Bytes of disk that it will take.
+        let disk: Int
         /// What tells requests apart that use the same idempotency key.
         let fingerprint: String
     }
@@ -26,7 +29,10 @@ struct JobPlanner {
         var request = request
         if request.dtype == nil, request.shape == nil { (request.dtype, request.shape) = (record.dtype, record.shape) }
         let declaration = try request.declaration()
-        let (memory, reserved) = try needs(record, recipe, declaration)
+        let (memory, disk) = try needs(record, recipe, declaration)
+        guard memory <= limits.memoryBytes else {
+            throw Problem(.memory(needed: memory, limit: limits.memoryBytes))
+        }
         let publisher = ArtifactPublisher(
             store: facilities.store, catalogue: facilities.catalogue, owner: principal.owner)
         let artifact = try publisher.identifier(input: name, declaration: declaration, recipe: recipe)
@@ -39,9 +45,9 @@ struct JobPlanner {
             job.state = .succeeded
             job.finishedAt = job.createdAt
         } else {
-            job.reserved = reserved
+            job.reserved = disk
         }
-        return Planned(job: job, fingerprint: try fingerprint(request, artifact))
+        return Planned(job: job, disk: job.reserved, fingerprint: try fingerprint(request, artifact))
     }
 
     private func fingerprint(_ request: JobRequest, _ artifact: String) throws(Problem) -> String {
@@ -88,10 +94,10 @@ struct JobPlanner {
             let layout = try ArtifactLayout(
                 input: input, recipe: recipe, engine: Engine.name, limits: facilities.limits)
             let header = input.dataOffset.multipliedReportingOverflow(by: MemoryBudget.bytesForHeaderByte)
-            let memory = ProcessWorker.residentBytes + layout.workingBytes(of: layout.input)
+            let memory =
+                ProcessWorker.residentBytes + layout.workingBytes(of: layout.input)
                 + (header.overflow ? .max / 2 : header.partialValue)
             let disk = layout.fileBytes + layout.scratchBytes + (input.container == .npz ? record.bytes : 0)
-            try DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor).check(disk)
             return (memory, disk)
         } catch {
             throw Problem(error)

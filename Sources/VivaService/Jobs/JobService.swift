@@ -16,6 +16,8 @@ final class JobService: Sendable {
 
     /// What happens to jobs, for those who watch.
     let board = JobBoard()
+    /// What they may take of the machine.
+    let limits: JobLimits
     private let catalogue: Catalogue
     private let runner: JobRunner
     private let worker: ProcessWorker
@@ -25,6 +27,7 @@ final class JobService: Sendable {
     /// The jobs of `facilities`' catalogue; nothing runs before `start`.
     init(_ facilities: Facilities, limits: JobLimits, logger: Logger, program: ChildPlan = .worker) {
         catalogue = facilities.catalogue
+        self.limits = limits
         worker = ProcessWorker(facilities, board: board, logger: logger, program: program)
         runner = JobRunner(
             queue: CatalogueQueue(catalogue: catalogue), worker: worker, board: board, limits: limits,
@@ -48,25 +51,39 @@ final class JobService: Sendable {
         _ = runner.stop(within: Self.stopMilliseconds)
     }
 
-    /// Records a job, unless its key or its like in flight says that it is recorded already.
-    func enqueue(_ planned: JobPlanner.Planned, key: String?) throws(Problem) -> Enqueued {
+    /// What became of the wish to end a job.
+    enum Ending {
+        /// It ended by this, or is about to.
+        case ended(JobRecord)
+        /// It had ended before.
+        case over
+        /// Its owner has none of this identifier.
+        case absent
+    }
+
+    /// Records a job, unless its key or its like in flight says that it is recorded already. `admit` refuses a new one
+    /// that its owner or the disk has no room for; what it answers is held until the row counts.
+    func enqueue(
+        _ planned: JobPlanner.Planned, key: String?, admit: () throws(Problem) -> WorkPermit
+    ) throws(Problem) -> Enqueued {
         let mark = key.map { "\(planned.job.owner)\n\($0)" }
         if let mark {
             guard keysInWork.withLock({ $0.insert(mark).inserted }) else { throw .keyInWork }
         }
         defer { if let mark { keysInWork.withLock { _ = $0.remove(mark) } } }
-        let enqueued: Enqueued
-        do throws(CatalogueError) {
-            enqueued = try catalogue.enqueue(
-                planned.job,
-                key: key.map {
-                    IdempotencyKey(
-                        key: $0, fingerprint: planned.fingerprint,
-                        expiresAt: planned.job.createdAt + Self.keyTimeToLive.milliseconds)
-                })
-        } catch {
-            throw Problem(error)
+        let key = key.map {
+            IdempotencyKey(
+                key: $0, fingerprint: planned.fingerprint,
+                expiresAt: planned.job.createdAt + Self.keyTimeToLive.milliseconds)
         }
+        if let known = try asking({ () throws(CatalogueError) in try catalogue.recorded(planned.job, key: key) }) {
+            // A key that came with a job in flight is to be remembered as well.
+            guard case .alike = known, key != nil else { return known }
+            return try asking { () throws(CatalogueError) in try catalogue.enqueue(planned.job, key: key) }
+        }
+        let permit = try admit()
+        defer { permit.end() }
+        let enqueued = try asking { () throws(CatalogueError) in try catalogue.enqueue(planned.job, key: key) }
         if case .new(let job) = enqueued {
             board.note(job)
             if job.state == .queued { runner.wake() }
@@ -74,20 +91,27 @@ final class JobService: Sendable {
         return enqueued
     }
 
-    /// Ends a job that is not finished: the job as it is then, or nil when its owner has none of this identifier.
-    func cancel(_ id: String, owner: String) throws(Problem) -> JobRecord? {
+    /// Ends a job that is not finished.
+    func cancel(_ id: String, owner: String) throws(Problem) -> Ending {
+        guard let job = try asking({ () throws(CatalogueError) in try catalogue.wantCancel(id, owner: owner) }) else {
+            return .absent
+        }
+        if job.state == .queued, let cancelled = job.after(.cancelled, at: Clock.milliseconds()),
+            try asking({ () throws(CatalogueError) in try catalogue.moveJob(cancelled, from: .queued) })
+        {
+            worker.discard(cancelled)
+            board.note(cancelled)
+            return .ended(cancelled)
+        }
+        guard !job.state.isFinal else { return .over }
+        // It runs, or was taken just now; the runner finds the wish in its row when it takes the job anew.
+        _ = runner.cancel(id)
+        return .ended(job)
+    }
+
+    private func asking<Answer>(_ ask: () throws(CatalogueError) -> Answer) throws(Problem) -> Answer {
         do throws(CatalogueError) {
-            guard let job = try catalogue.wantCancel(id, owner: owner) else { return nil }
-            if job.state == .queued, let cancelled = job.after(.cancelled, at: Clock.milliseconds()),
-                try catalogue.moveJob(cancelled, from: .queued)
-            {
-                worker.discard(cancelled)
-                board.note(cancelled)
-                return cancelled
-            }
-            // It runs, or was taken just now; the runner finds the wish in its row where it was taken by a start.
-            if !job.state.isFinal { _ = runner.cancel(id) }
-            return job
+            return try ask()
         } catch {
             throw Problem(error)
         }

@@ -11,7 +11,8 @@ struct JobJSON {
     var json: JSON {
         let path = "/v1/jobs/\(job.id)"
         var links: [(String, JSON)] = [
-            ("self", .string(path)), ("events", .string("\(path)/events")), ("input", .string("/v1/inputs/\(job.input)")),
+            ("self", .string(path)), ("events", .string("\(path)/events")),
+            ("input", .string("/v1/inputs/\(job.input)")),
         ]
         if job.state == .succeeded { links.append(("artifact", .string("/v1/artifacts/\(job.artifact)"))) }
         var members: [(String, JSON)] = [
