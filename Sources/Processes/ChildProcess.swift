@@ -75,6 +75,12 @@ package final class ChildProcess: Sendable {
         }
     }
 
+    /// Reaps processes that lost their parent and came to this one, as to the first process of a container. To be
+    /// called only where this process has no child besides `kept`.
+    package static func reapStrangers(besides kept: ChildProcess) {
+        viva_reap_strangers(kept.identifier)
+    }
+
     /// Sends a signal; a child that has ended gets none.
     package func signal(_ number: Int32) {
         // ESRCH: it has ended, which is what signals are for.

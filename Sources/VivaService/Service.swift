@@ -11,8 +11,7 @@ import Sockets
 /// The running service: opens the data folder, makes it consistent, and serves until it is told to drain.
 package final class Service: Sendable {
     private let server: Server
-    private let logger: Logger
-    private let lines: LineWriter
+    private let log: ServiceLog
     private let configuration: ServiceConfiguration
     private let retention: Retention
     private let jobs: JobService
@@ -21,21 +20,15 @@ package final class Service: Sendable {
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
         self.configuration = configuration
         do {
-            let lines = try LineWriter { lost in
-                Array("{\"level\":\"warning\",\"logger\":\"viva\",\"message\":\"lines lost\",\"lines\":\(lost)}\n".utf8)
-            }
-            self.lines = lines
-            let logger = Logger(label: "viva") {
-                JSONLogHandler(label: $0, now: Clock.milliseconds, write: lines.write)
-            }
-            self.logger = logger
+            log = try ServiceLog()
+            let logger = log.logger
             let store = try ArtifactStore(folder: configuration.dataFolder)
             let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
             let access = Self.access(configuration, catalogue)
             try Self.checkKeys(configuration, access.policy, catalogue, logger)
             try Self.recover(store, catalogue, logger)
             let metrics = ServiceMetrics(logger: logger)
-            metrics.observe(store, catalogue)
+            metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
             let draining = DrainingFlag()
             let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
             let uploads = Uploads(facilities: facilities)
@@ -57,12 +50,11 @@ package final class Service: Sendable {
 
     /// Serves on the calling thread until drained. SIGTERM or SIGINT drains, a second one stops at once.
     package func run() throws(ServiceError) {
-        let server = server
-        let logger = logger
+        let requests = DrainRequests(server)
+        let logger = log.logger
         do {
             try Signals.listen { signal in
-                logger.notice("draining", metadata: ["signal": "\(signal)"])
-                server.drain()
+                if requests.hear(.signal) { logger.notice("draining", metadata: ["signal": "\(signal)"]) }
             }
             try retention.start()
             let address = server.address
@@ -75,9 +67,14 @@ package final class Service: Sendable {
                 "listening",
                 metadata: [
                     "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
-                    "version": "\(Engine.version)",
+                    "version": "\(Engine.version)", "pid": "\(ProcessFigures.identifier)",
                 ])
             try jobs.start()
+            if configuration.supervisedRestarts != nil {
+                try SupervisorLink().listen {
+                    if requests.hear(.supervisor) { logger.notice("draining") }
+                }
+            }
         } catch {
             throw .failed("\(error)")
         }
@@ -85,7 +82,7 @@ package final class Service: Sendable {
         retention.stop()
         jobs.stop()
         logger.notice("stopped")
-        lines.finish(by: .now + .seconds(1))
+        log.finish()
     }
 
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
@@ -140,6 +137,7 @@ package final class Service: Sendable {
         default: throw ServiceError.incompleteTLS
         }
         return ServerConfiguration(
-            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits)
+            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits,
+            inheritedListener: configuration.supervisedRestarts.map { _ in Supervision.listener })
     }
 }

@@ -35,6 +35,10 @@ package struct ServiceConfiguration: Sendable {
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
 
+    /// How often a supervisor has started the server anew, in a server process: it was given the listening socket and
+    /// a channel. Nil: the server binds the address itself.
+    package var supervisedRestarts: Int?
+
     /// The defaults: loopback, port 8080, `./viva-data`.
     package init() {}
 

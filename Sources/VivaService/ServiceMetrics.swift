@@ -63,7 +63,10 @@ final class ServiceMetrics: ServerObserver {
     }
 
     /// Adds what is read when somebody looks: the store's contents, the disk, the process.
-    func observe(_ store: ArtifactStore, _ catalogue: Catalogue) {
+    func observe(_ store: ArtifactStore, _ catalogue: Catalogue, restarts: Int) {
+        registry.observedGauge("viva_server_restarts", help: "Times the server was started anew after a crash.") {
+            Double(restarts)
+        }
         registry.observedGauge("viva_artifacts", help: "Artifacts in the catalogue.") {
             ((try? catalogue.totals())?.count).map(Double.init) ?? .nan
         }

@@ -50,6 +50,9 @@ struct Serve: ParsableCommand {
     @Option(help: "Bytes that the disk must keep free; below, uploads get 507.")
     var freeBytesFloor = Environment.number("FREE_BYTES_FLOOR") ?? 256 << 20
 
+    @Option(help: .hidden)
+    var supervised: Int?
+
     private var ownerLimits: OwnerLimits {
         OwnerLimits(
             bytes: maxBytesPerOwner ?? Environment.number("MAX_BYTES_PER_OWNER"),
@@ -99,7 +102,12 @@ struct Serve: ParsableCommand {
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
         configuration.freeBytesFloor = freeBytesFloor
-        try Service(configuration).run()
+        if let supervised {
+            configuration.supervisedRestarts = supervised
+            return try Service(configuration).run()
+        }
+        let code = try Supervisor(configuration, arguments: CommandLine.arguments).run()
+        if code != 0 { throw ExitCode(code) }
     }
 }
 

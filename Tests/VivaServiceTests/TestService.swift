@@ -155,7 +155,7 @@ struct TestAnswer {
         status = Int(lines[0].split(separator: " ")[1]) ?? 0
         fields = Dictionary(
             lines.dropFirst().map { line in
-                let parts = line.split(separator: ":", maxSplits: 1)
+                let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
                 return (parts[0].lowercased(), parts[1].trimmingCharacters(in: .whitespaces))
             }, uniquingKeysWith: { $1 })
         body = rest
@@ -199,7 +199,7 @@ final class TestConnection {
         var sent = 0
         while sent < bytes.count {
             let count = unsafe bytes[sent...].withUnsafeBytes {
-                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
             // The server may refuse and close before it has read all.
             guard count > 0 else { return }
@@ -208,7 +208,14 @@ final class TestConnection {
     }
 
     /// Ends the client's half, as a broken client does.
-    func finishWriting() { shutdown(descriptor, Int32(SHUT_WR)) }
+    func finishWriting() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// The first bytes of what comes.
+    func interim() throws -> String {
+        var buffer = [UInt8](repeating: 0, count: 1024)
+        let count = unsafe recv(descriptor, &buffer, buffer.count, 0)
+        return String(decoding: buffer[..<max(0, count)], as: UTF8.self)
+    }
 
     /// All that comes until the server closes.
     func answer() throws -> TestAnswer {

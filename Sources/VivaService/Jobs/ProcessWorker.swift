@@ -78,6 +78,8 @@ final class ProcessWorker: JobWorker {
         let (work, place) = try open(job)
         let archive = record.container == "npz" ? try store.scratch() : nil
         let descriptors = [input.descriptor, work.content.descriptor, try work.scratch().descriptor]
+        // The worker makes durable what it writes; that the files have names is the store's to make so.
+        try work.synchronize()
         let link = try WorkerLink(
             program, memoryBytes: Self.baseBytes + 2 * job.memory,
             descriptors: descriptors + (archive.map { [$0.descriptor] } ?? []))
