@@ -54,6 +54,16 @@ extension Catalogue {
         }
     }
 
+    /// What `enqueue` would find recorded already; nil for a job that would be new. Changes nothing.
+    package func recorded(_ job: JobRecord, key: IdempotencyKey?) throws(CatalogueError) -> Enqueued? {
+        try reading { (connection) throws(CatalogueError) in
+            if let key, let before = try Self.repeated(job, key, &connection) { return before }
+            if job.state.isFinal { return nil }
+            return try connection.job(JobSQL.liveOfArtifact, [.text(job.artifact), .text(job.owner)])
+                .map(Enqueued.alike)
+        }
+    }
+
     private static func repeated(
         _ job: JobRecord, _ key: IdempotencyKey, _ connection: inout Connection
     ) throws(CatalogueError) -> Enqueued? {

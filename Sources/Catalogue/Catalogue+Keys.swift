@@ -69,9 +69,9 @@ extension Catalogue {
         }
     }
 
-    /// Adds a line to the audit log.
+    /// Adds a line to the audit log; it outlives the process at once, and a power cut from the next durable step on.
     package func note(_ record: AuditRecord) throws(CatalogueError) {
-        try writing { (connection) throws(CatalogueError) in
+        try writingSoon { (connection) throws(CatalogueError) in
             _ = try connection.run(
                 KeySQL.note,
                 [

@@ -13,6 +13,8 @@ package final class Service: Sendable {
     private let server: Server
     private let log: ServiceLog
     private let configuration: ServiceConfiguration
+    private let retention: Retention
+    private let jobs: JobService
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
@@ -28,7 +30,12 @@ package final class Service: Sendable {
             let metrics = ServiceMetrics(logger: logger)
             metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
             let draining = DrainingFlag()
-            let table = Self.table(configuration, store, catalogue, access, metrics, draining)
+            let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
+            let uploads = Uploads(facilities: facilities)
+            retention = try Retention(uploads: uploads, logger: logger)
+            jobs = JobService(facilities, limits: configuration.jobLimits, logger: logger)
+            let table = RouteTable(
+                facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { draining.isSet })
             let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
@@ -49,6 +56,7 @@ package final class Service: Sendable {
             try Signals.listen { signal in
                 if requests.hear(.signal) { logger.notice("draining", metadata: ["signal": "\(signal)"]) }
             }
+            try retention.start()
             let address = server.address
             if let path = configuration.portFile {
                 try Data("\(address.port)\n".utf8).write(to: URL(filePath: path), options: .atomic)
@@ -61,6 +69,7 @@ package final class Service: Sendable {
                     "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
                     "version": "\(Engine.version)", "pid": "\(ProcessFigures.identifier)",
                 ])
+            try jobs.start()
             if configuration.supervisedRestarts != nil {
                 try SupervisorLink().listen {
                     if requests.hear(.supervisor) { logger.notice("draining") }
@@ -70,18 +79,17 @@ package final class Service: Sendable {
             throw .failed("\(error)")
         }
         server.run()
+        retention.stop()
+        jobs.stop()
         logger.notice("stopped")
         log.finish()
     }
 
-    /// Drops published files that no row names: the process was killed between the rename and the row.
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
-        let swept = try store.exclusively {
-            let orphans = try store.identifiers(of: .artifact).filter { try !catalogue.contains($0) }
-            for id in orphans { try store.remove(.artifact, id) }
-            return orphans.count
-        }
-        if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
+        let swept = try Recovery(store: store, catalogue: catalogue).run().filter { $0.count > 0 }
+        guard !swept.isEmpty else { return }
+        logger.notice(
+            "swept", metadata: Dictionary(uniqueKeysWithValues: swept.map { ($0.kind, "\($0.count)") }))
     }
 
     private static func access(_ configuration: ServiceConfiguration, _ catalogue: Catalogue) -> Access {
@@ -109,15 +117,16 @@ package final class Service: Sendable {
         }
     }
 
-    private static func table(
+    private static func facilities(
         _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue, _ access: Access,
-        _ metrics: ServiceMetrics, _ draining: DrainingFlag
-    ) -> RouteTable {
-        let facilities = Facilities(
-            store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
+        _ metrics: ServiceMetrics
+    ) -> Facilities {
+        Facilities(
+            store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue), metrics: metrics,
+            pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
-            limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
-        return RouteTable(facilities: facilities, isDraining: { draining.isSet })
+            limits: configuration.sessionLimits, intake: configuration.intake,
+            freeBytesFloor: configuration.freeBytesFloor)
     }
 
     private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {

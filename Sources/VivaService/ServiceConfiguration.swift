@@ -1,4 +1,5 @@
 package import HTTPServer
+package import Jobs
 package import Quantization
 
 /// Everything that a person decides about a running service.
@@ -27,6 +28,10 @@ package struct ServiceConfiguration: Sendable {
     package var serverLimits = ServerLimits()
     /// Limits of a quantizing session.
     package var sessionLimits = SessionLimits.ofThisMachine
+    /// What jobs may take of the machine.
+    package var jobLimits = JobLimits()
+    /// How long what clients send is kept, and how much of it.
+    package var intake = IntakeLimits()
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
 

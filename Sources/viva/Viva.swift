@@ -20,7 +20,7 @@ struct Viva: ParsableCommand {
         version: Engine.version,
         subcommands: [
             Serve.self, Quantize.self, Dequantize.self, Plan.self, Compare.self, Key.self, HealthcheckCommand.self,
-            Version.self,
+            Version.self, Worker.self,
         ])
 }
 
