@@ -135,7 +135,9 @@ struct TestAnswer {
         var head = ""
         // 100 Continue comes before the answer.
         repeat {
-            guard let end = rest.range(of: Data("\r\n\r\n".utf8)) else { throw Failure(text: String(decoding: bytes, as: UTF8.self)) }
+            guard let end = rest.range(of: Data("\r\n\r\n".utf8)) else {
+                throw Failure(text: String(decoding: bytes, as: UTF8.self))
+            }
             head = String(decoding: rest[..<end.lowerBound], as: UTF8.self)
             rest = Data(rest[end.upperBound...])
         } while head.hasPrefix("HTTP/1.1 100")
