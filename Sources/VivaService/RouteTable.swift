@@ -88,6 +88,9 @@ struct RouteTable: Sendable {
     }
 
     private var quantizing: Route.Handler {
-        { (request) throws(Problem) in try quantize(&request) }
+        { (request) throws(Problem) in
+            guard JobHandlers.prefersLater(request.head) else { return try quantize(&request) }
+            return try jobs.createFromBody(&request)
+        }
     }
 }

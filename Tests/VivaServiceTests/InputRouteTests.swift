@@ -2,6 +2,7 @@ import ArtifactStore
 import Catalogue
 import Foundation
 import Jobs
+import OpenSSL
 import Quantization
 import Tensors
 import Testing
