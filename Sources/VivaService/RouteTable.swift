@@ -76,6 +76,7 @@ struct RouteTable: Sendable {
             Route(.post, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
             Route(.put, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
             Route(.get, "/v1/methods", .inline, handler: MethodHandlers.methods),
+            Route(.post, "/v1/gc", .worker) { (request) throws(Problem) in try operations.collectGarbage(&request) },
             Route(.get, "/livez", .inline) { (request) throws(Problem) in try operations.live(&request) },
             Route(.get, "/readyz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
             Route(.get, "/healthz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
