@@ -61,7 +61,7 @@ struct JobPlanner {
     }
 
     /// 128 random bits in hexadecimal.
-    private static func freshIdentifier() throws(Problem) -> String {
+    static func freshIdentifier() throws(Problem) -> String {
         do throws(OpenSSLError) {
             let bytes = try RandomBytes.fresh(16)
             return bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
