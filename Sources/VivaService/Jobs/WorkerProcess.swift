@@ -180,13 +180,14 @@ extension WorkerProcess {
             let clock = ContinuousClock()
             var (told, kept) = (clock.now, clock.now)
             while pass.position < order.inputBytes {
+                let count = min(Self.pieceBytes, order.inputBytes - pass.position)
+                try read(count, at: pass.position, making, into: &buffer)
+                try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
+                // Looked at behind a piece, so that every worker comes further.
                 if channel.hasInput() {
                     try keep(pass, making)
                     return nil
                 }
-                let count = min(Self.pieceBytes, order.inputBytes - pass.position)
-                try read(count, at: pass.position, making, into: &buffer)
-                try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
                 if clock.now - told >= Self.progressInterval {
                     try tell(pass)
                     told = clock.now
@@ -241,7 +242,7 @@ extension WorkerProcess {
 
     /// Goes on where an earlier worker stood; nil when it left nothing that fits, and all is made anew.
     private func resumed(_ making: borrowing Making) throws -> Pass? {
-        guard let place = WorkPlace(checkpoint) else { return nil }
+        guard let place = WorkPlace(checkpoint), place.headBytes <= order.inputBytes else { return nil }
         let pass = try begun(making)
         var buffer = [UInt8](repeating: 0, count: Self.pieceBytes)
         do {
