@@ -5,6 +5,7 @@ import Glibc
 import HTTPServer
 import Jobs
 import Logging
+import Processes
 import Quantization
 import Sockets
 
@@ -67,6 +68,8 @@ struct TestService {
 final class TestLife {
     let facilities: Facilities
     let uploads: Uploads
+    /// Runs nothing unless a worker was given.
+    let jobs: JobService
     let port: UInt16
     private let server: Server
     private let end: EndOfServer
@@ -78,16 +81,17 @@ final class TestLife {
 
     init(
         _ folder: String, authentication: Authentication = .none, intake: IntakeLimits = IntakeLimits(),
-        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0
+        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0, jobLimits: JobLimits = JobLimits(),
+        worker: ChildPlan? = nil
     ) throws {
         facilities = try Facilities.test(
             folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor)
         uploads = Uploads(facilities: facilities)
-        let table = RouteTable(
-            facilities: facilities, uploads: uploads,
-            jobs: JobService(
-                facilities, limits: JobLimits(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
-            isDraining: { false })
+        jobs = JobService(
+            facilities, limits: jobLimits, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            program: worker ?? .worker)
+        if worker != nil { try jobs.start() }
+        let table = RouteTable(facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { false })
         let access = facilities.access
         server = try Server(
             configuration: ServerConfiguration(port: 0),
@@ -103,6 +107,7 @@ final class TestLife {
     }
 
     deinit {
+        jobs.stop()
         server.drain()
         server.drain()
         _ = end.semaphore.wait(until: .now + .seconds(10))
@@ -140,7 +145,9 @@ struct TestAnswer {
         var head = ""
         // 100 Continue comes before the answer.
         repeat {
-            guard let end = rest.range(of: Data("\r\n\r\n".utf8)) else { throw Failure(text: String(decoding: bytes, as: UTF8.self)) }
+            guard let end = rest.range(of: Data("\r\n\r\n".utf8)) else {
+                throw Failure(text: String(decoding: bytes, as: UTF8.self))
+            }
             head = String(decoding: rest[..<end.lowerBound], as: UTF8.self)
             rest = Data(rest[end.upperBound...])
         } while head.hasPrefix("HTTP/1.1 100")
