@@ -63,8 +63,8 @@ let tests: [Target] = [
     case "Observability": dependencies += [logging]
     case "VivaService":
         dependencies += [
-            "Quantization", "Tensors", "HTTPServer", "Sockets", "ArtifactStore", "Catalogue", "Jobs", httpTypes,
-            logging,
+            "Quantization", "Tensors", "HTTPServer", "Sockets", "ArtifactStore", "Catalogue", "Jobs", "Processes",
+            httpTypes, logging,
         ]
     default: break
     }

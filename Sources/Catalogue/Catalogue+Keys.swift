@@ -103,15 +103,4 @@ extension Catalogue {
             } ?? (0, 0)
         }
     }
-
-    /// Removes what has only been kept for a while: finished jobs, idempotency keys and lines of the audit log.
-    package func forget(
-        jobsFinishedBefore jobs: Int64, keysExpiredBy now: Int64, auditBefore audit: Int64
-    ) throws(CatalogueError) {
-        try writing { (connection) throws(CatalogueError) in
-            try connection.run(JobSQL.removeOld, [.integer(jobs), .integer(Int64(Self.maximumPageSize))])
-            try connection.run(JobSQL.forget, [.integer(now)])
-            _ = try connection.run(KeySQL.forgetNotes, [.integer(audit)])
-        }
-    }
 }

@@ -76,6 +76,7 @@ struct RouteTable: Sendable {
             Route(.post, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
             Route(.put, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
             Route(.get, "/v1/methods", .inline, handler: MethodHandlers.methods),
+            Route(.post, "/v1/gc", .worker) { (request) throws(Problem) in try operations.collectGarbage(&request) },
             Route(.get, "/livez", .inline) { (request) throws(Problem) in try operations.live(&request) },
             Route(.get, "/readyz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
             Route(.get, "/healthz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
@@ -87,6 +88,9 @@ struct RouteTable: Sendable {
     }
 
     private var quantizing: Route.Handler {
-        { (request) throws(Problem) in try quantize(&request) }
+        { (request) throws(Problem) in
+            guard JobHandlers.prefersLater(request.head) else { return try quantize(&request) }
+            return try jobs.createFromBody(&request)
+        }
     }
 }

@@ -32,6 +32,12 @@ struct Serve: ParsableCommand {
     @Option(help: "The scope that health needs: none, read, write or admin.")
     var healthScope: String?
 
+    @Option(help: "Hours for which an input is kept that nobody sends again or uses.")
+    var inputTtlHours = Environment.number("INPUT_TTL_HOURS") ?? 168
+
+    @Option(help: "Hours for which an upload is kept to which nothing comes.")
+    var uploadTtlHours = Environment.number("UPLOAD_TTL_HOURS") ?? 24
+
     @Option(help: "The most bytes of one owner, unless its key says otherwise.")
     var maxBytesPerOwner: Int?
 
@@ -68,6 +74,12 @@ struct Serve: ParsableCommand {
         return scopes
     }
 
+    @Option(help: "How long an unfinished upload is kept after its last bytes: 90s, 30m, 24h, 7d.")
+    var uploadTtl = Environment.text("UPLOAD_TTL") ?? "24h"
+
+    @Option(help: "How long an input is kept that nobody sends again or uses in a job.")
+    var inputTtl = Environment.text("INPUT_TTL") ?? "7d"
+
     func validate() throws {
         guard ServiceConfiguration.parseListen(listen) != nil else {
             throw ValidationError("--listen '\(listen)' is not HOST:PORT")
@@ -77,8 +89,13 @@ struct Serve: ParsableCommand {
         }
         _ = try asked(metricsScope, or: "METRICS_SCOPE")
         _ = try asked(healthScope, or: "HEALTH_SCOPE")
+        for (flag, text) in [("--upload-ttl", uploadTtl), ("--input-ttl", inputTtl)] {
+            guard ServiceConfiguration.parseDuration(text) != nil else {
+                throw ValidationError("\(flag) '\(text)' is not a time like 90s, 30m, 24h or 7d")
+            }
+        }
         guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, ownerLimits.bytes ?? 0 >= 0,
-            ownerLimits.work ?? 0 >= 0
+            ownerLimits.work ?? 0 >= 0, inputTtlHours > 0, uploadTtlHours > 0
         else {
             throw ValidationError("limits are not negative")
         }
@@ -98,10 +115,13 @@ struct Serve: ParsableCommand {
         configuration.metricsScope = try asked(metricsScope, or: "METRICS_SCOPE")
         configuration.healthScope = try asked(healthScope, or: "HEALTH_SCOPE")
         configuration.ownerLimits = ownerLimits
+        configuration.intake.inputTimeToLive = .seconds(3600 * inputTtlHours)
+        configuration.intake.uploadTimeToLive = .seconds(3600 * uploadTtlHours)
         configuration.portFile = portFile ?? Environment.text("PORT_FILE")
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
         configuration.freeBytesFloor = freeBytesFloor
+        configuration.keeps(uploads: uploadTtl, inputs: inputTtl)
         if let supervised {
             configuration.supervisedRestarts = supervised
             return try Service(configuration).run()

@@ -162,7 +162,7 @@ import Testing
         let all = try catalogue.auditRecords(after: 0)
         #expect(all.map(\.target) == ["t0", "t1", "t2"])
         #expect(try catalogue.auditRecords(after: all[1].sequence).map(\.target) == ["t2"])
-        try catalogue.forget(jobsFinishedBefore: 0, keysExpiredBy: 0, auditBefore: 2)
+        _ = try catalogue.forget(RetentionLimits(jobsFinishedBefore: 0, keysExpiredBy: 0, auditBefore: 2))
         #expect(try catalogue.auditRecords(after: 0).map(\.target) == ["t2"])
     }
 }

@@ -2,6 +2,7 @@ import ArtifactStore
 import Catalogue
 import Foundation
 import Jobs
+import OpenSSL
 import Quantization
 import Tensors
 import Testing
@@ -120,7 +121,8 @@ enum SampleInput {
 
     @Test(arguments: [
         (Array("GGUF and more of it".utf8), "container.unknown"), ([], "input.truncated"),
-        (Array(SampleInput.safetensors().dropLast(3)), "safetensors."), (SampleInput.safetensors() + [0], "safetensors."),
+        (Array(SampleInput.safetensors().dropLast(3)), "safetensors."),
+        (SampleInput.safetensors() + [0], "safetensors."),
     ])
     func malformedBytesAreRefused(_ bytes: [UInt8], _ code: String) throws {
         let life = try TestLife(folder.path)
@@ -134,7 +136,7 @@ enum SampleInput {
     @Test func aBrokenHeaderIsRefusedBeforeTheRestIsRead() throws {
         let life = try TestLife(folder.path)
         let connection = try TestConnection(life.port)
-        let bytes = Array(SampleInput.safetensors(64).prefix(120))
+        let bytes = Array(SampleInput.safetensors(400).prefix(90_000))
         try connection.write("POST /v1/inputs", ["Content-Length: 1000000"], bytes)
         #expect(try connection.answer().status == 400)
     }
@@ -160,7 +162,8 @@ enum SampleInput {
         #expect(made.json["format"] as? String == "raw")
         let name = try #require(made.json["id"] as? String)
         // Said anew without the bytes.
-        let again = try life.send("PUT /v1/inputs/\(name)?dtype=float16&shape=8,64", ["Expect: 100-continue"], length: 1)
+        let again = try life.send(
+            "PUT /v1/inputs/\(name)?dtype=float16&shape=8,64", ["Expect: 100-continue"], length: 1)
         #expect(again.status == 200)
         let tensors = try #require(try life.send("GET /v1/inputs/\(name)").json["tensors"] as? [[String: Any]])
         #expect(tensors[0]["shape"] as? [Int] == [8, 64])

@@ -3,7 +3,9 @@ import Catalogue
 import Foundation
 import Glibc
 import HTTPServer
+import Jobs
 import Logging
+import Processes
 import Quantization
 import Sockets
 
@@ -66,6 +68,8 @@ struct TestService {
 final class TestLife {
     let facilities: Facilities
     let uploads: Uploads
+    /// Runs nothing unless a worker was given.
+    let jobs: JobService
     let port: UInt16
     private let server: Server
     private let end: EndOfServer
@@ -77,12 +81,17 @@ final class TestLife {
 
     init(
         _ folder: String, authentication: Authentication = .none, intake: IntakeLimits = IntakeLimits(),
-        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0
+        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0, jobLimits: JobLimits = JobLimits(),
+        worker: ChildPlan? = nil
     ) throws {
         facilities = try Facilities.test(
             folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor)
         uploads = Uploads(facilities: facilities)
-        let table = RouteTable(facilities: facilities, uploads: uploads, isDraining: { false })
+        jobs = JobService(
+            facilities, limits: jobLimits, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            program: worker ?? .worker)
+        if worker != nil { try jobs.start() }
+        let table = RouteTable(facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { false })
         let access = facilities.access
         server = try Server(
             configuration: ServerConfiguration(port: 0),
@@ -98,6 +107,7 @@ final class TestLife {
     }
 
     deinit {
+        jobs.stop()
         server.drain()
         server.drain()
         _ = end.semaphore.wait(until: .now + .seconds(10))
@@ -135,7 +145,9 @@ struct TestAnswer {
         var head = ""
         // 100 Continue comes before the answer.
         repeat {
-            guard let end = rest.range(of: Data("\r\n\r\n".utf8)) else { throw Failure(text: String(decoding: bytes, as: UTF8.self)) }
+            guard let end = rest.range(of: Data("\r\n\r\n".utf8)) else {
+                throw Failure(text: String(decoding: bytes, as: UTF8.self))
+            }
             head = String(decoding: rest[..<end.lowerBound], as: UTF8.self)
             rest = Data(rest[end.upperBound...])
         } while head.hasPrefix("HTTP/1.1 100")
@@ -143,7 +155,7 @@ struct TestAnswer {
         status = Int(lines[0].split(separator: " ")[1]) ?? 0
         fields = Dictionary(
             lines.dropFirst().map { line in
-                let parts = line.split(separator: ":", maxSplits: 1)
+                let parts = line.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
                 return (parts[0].lowercased(), parts[1].trimmingCharacters(in: .whitespaces))
             }, uniquingKeysWith: { $1 })
         body = rest
@@ -187,7 +199,7 @@ final class TestConnection {
         var sent = 0
         while sent < bytes.count {
             let count = unsafe bytes[sent...].withUnsafeBytes {
-                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+                unsafe Glibc.send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
             }
             // The server may refuse and close before it has read all.
             guard count > 0 else { return }
@@ -196,7 +208,14 @@ final class TestConnection {
     }
 
     /// Ends the client's half, as a broken client does.
-    func finishWriting() { shutdown(descriptor, Int32(SHUT_WR)) }
+    func finishWriting() { _ = shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// The first bytes of what comes.
+    func interim() throws -> String {
+        var buffer = [UInt8](repeating: 0, count: 1024)
+        let count = unsafe recv(descriptor, &buffer, buffer.count, 0)
+        return String(decoding: buffer[..<max(0, count)], as: UTF8.self)
+    }
 
     /// All that comes until the server closes.
     func answer() throws -> TestAnswer {

@@ -25,7 +25,7 @@ struct AuditTrail: Sendable {
             let owner = try access.principal(request).owner
             let response = try route.handler(&request)
             if Self.isChange(route.method, needed, response) {
-                note(action, by: owner, to: Self.target(response, request), trace: request.trace.traceID)
+                note(action, by: owner, to: Self.target(response, request, needed), trace: request.trace.traceID)
             }
             return response
         }
@@ -65,7 +65,11 @@ struct AuditTrail: Sendable {
         }
     }
 
-    private static func target(_ response: Response, _ request: borrowing Request) -> String {
-        response.fields[.contentLocation] ?? response.fields[.location] ?? request.head.rawPath
+    /// What was made, or asked for; of what concerns all owners also how.
+    private static func target(
+        _ response: Response, _ request: borrowing Request, _ needed: Scopes
+    ) -> String {
+        if needed.contains(.admin) { return request.head.target }
+        return response.fields[.contentLocation] ?? response.fields[.location] ?? request.head.rawPath
     }
 }

@@ -74,8 +74,7 @@ package struct KeyCommand {
     }
 
     private func note(_ action: String, of key: KeyRecord) throws(CatalogueError) {
-        try catalogue.note(
-            AuditRecord(at: Clock.milliseconds(), owner: "local", action: action, target: key.id, trace: nil))
+        try catalogue.note(.byOperator(action, of: key.id))
     }
 }
 

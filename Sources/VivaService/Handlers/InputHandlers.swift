@@ -92,6 +92,17 @@ extension InputHandlers {
     private func receive(
         _ request: inout Request, _ question: InputQuestion, _ principal: Principal, expected: Digest?
     ) throws(Problem) -> Response {
+        let kept = try keep(&request, question, principal, expected: expected)
+        var response = answer(kept.record, kept.description, TensorPage())
+        response.status = kept.isNew ? .created : .ok
+        response.fields[.location] = InputName.location(kept.record.digest)
+        return response
+    }
+
+    /// Stores the body of a request as an input of its sender's.
+    func keep(
+        _ request: inout Request, _ question: InputQuestion, _ principal: Principal, expected: Digest? = nil
+    ) throws(Problem) -> (record: InputRecord, description: InputDescription, isNew: Bool) {
         let owner = principal.owner
         let permit = try facilities.quotas.permit(principal)
         defer { permit.end() }
@@ -118,11 +129,12 @@ extension InputHandlers {
         let isNew = try publisher.publish(staged, as: digest) { () throws(CatalogueError) in
             try catalogue.insert(record)
         }
-        let kept = try isNew ? record : known(record.digest, owner: owner) ?? record
-        var response = answer(kept, description, TensorPage())
-        response.status = isNew ? .created : .ok
-        response.fields[.location] = InputName.location(kept.digest)
-        return response
+        return (try isNew ? record : known(record.digest, owner: owner) ?? record, description, isNew)
+    }
+
+    /// Takes an input away again.
+    func discard(_ record: InputRecord) throws(Problem) {
+        _ = try publisher.remove(record.digest, owner: record.owner)
     }
 
     private func fill(

@@ -34,13 +34,50 @@ struct JobHandlers: Sendable {
         return try respond(enqueue(order.request, input: order.input, principal, key: key))
     }
 
+    /// `POST /v1/quantize` with `Prefer: respond-async` (RFC 7240): the body is stored, and a job made of it.
+    func createFromBody(_ request: inout Request) throws(Problem) -> Response {
+        let principal = try facilities.access.principal(request)
+        let key = try Self.idempotencyKey(request.head)
+        let wanted = try QuantizeRequest(request.head)
+        let items = Query.items(request.head)
+        if let budget = wanted.budget { try JobOrder.refuse([budget.limit.option]) }
+        try JobOrder.refuse(wanted.options)
+        let question = try InputQuestion(items.filter { InputQuestion.names.contains($0.name) })
+        let inputs = InputHandlers(facilities: facilities)
+        let kept = try inputs.keep(&request, question, principal)
+        let job = JobRequest(
+            options: wanted.options, name: wanted.name, dtype: question.dtype, shape: question.shape,
+            trace: request.trace.traceID)
+        do throws(Problem) {
+            var response = try respond(enqueue(job, input: kept.record.digest, principal, key: key))
+            if let name = HTTPField.Name("Preference-Applied") { response.fields[name] = "respond-async" }
+            return response
+        } catch {
+            // What was refused leaves nothing behind; the refusal is the evidence.
+            if kept.isNew { try? inputs.discard(kept.record) }
+            throw error
+        }
+    }
+
+    /// Whether a client would rather not wait.
+    static func prefersLater(_ head: RequestHead) -> Bool {
+        guard let name = HTTPField.Name("Prefer"), let field = head.fields[name] else { return false }
+        return field.split(separator: ",").contains { preference in
+            let token = preference.prefix { $0 != ";" && $0 != "=" }
+            return token.filter { $0 != " " && $0 != "\t" }.lowercased() == "respond-async"
+        }
+    }
+
     /// Plans a job and records it.
     func enqueue(
         _ request: JobRequest, input: String, _ principal: Principal, key: String?
     ) throws(Problem) -> Enqueued {
         let planner = JobPlanner(facilities: facilities, limits: jobs.limits)
-        let planned = try planner.plan(request, input: input, principal)
-        return try jobs.enqueue(planned, key: key) { () throws(Problem) in
+        var keyed: (text: String, fingerprint: String)?
+        if let key { keyed = (key, try JobPlanner.fingerprint(request, input: input)) }
+        return try jobs.enqueue(owner: principal.owner, key: keyed) { () throws(Problem) in
+            try planner.plan(request, input: input, principal)
+        } admit: { (planned) throws(Problem) in
             let permit = try facilities.quotas.permit(principal)
             let reservation = facilities.reservation(permit)
             do throws(QuantizationError) {

@@ -8,6 +8,8 @@ import Tensors
 struct QuantizeRequest {
     /// One for each format; with a budget the first candidate.
     let recipes: [Recipe]
+    /// The options of the recipes as the client wrote them.
+    let options: [RecipeOption]
     /// The budget, and what it chooses among.
     let budget: (limit: Budget, candidates: [BudgetCandidate])?
     let declaration: InputDeclaration
@@ -29,6 +31,7 @@ struct QuantizeRequest {
     /// What the items of a query ask for, and the `Accept` beside them.
     init(_ items: [Query.Item], accept: String?) throws(Problem) {
         let (own, options) = try Query.split(items, own: Self.ownNames)
+        self.options = options
         do throws(QuantizationError) {
             if let limit = try Budget.read({ own.text($0) }) {
                 budget = (limit, try BudgetCandidate.list(options: options))

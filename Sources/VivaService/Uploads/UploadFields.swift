@@ -51,7 +51,8 @@ enum UploadFields {
     }
 
     static func malformed(_ detail: String) -> Problem {
-        Problem(.badRequest, code: "upload.malformed_field", title: "A field of the upload is not valid", detail: detail)
+        Problem(
+            .badRequest, code: "upload.malformed_field", title: "A field of the upload is not valid", detail: detail)
     }
 }
 

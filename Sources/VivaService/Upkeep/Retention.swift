@@ -3,7 +3,7 @@ import HTTPServer
 import Logging
 import Sockets
 
-/// Ends what has lain unused for too long: uploads and inputs, on a thread of its own.
+/// Ends what has lain unused for too long: uploads, inputs and rows of what is over, on a thread of its own.
 final class Retention: Sendable {
     private let uploads: Uploads
     private let logger: Logger
@@ -29,11 +29,25 @@ final class Retention: Sendable {
             let now = Clock.milliseconds()
             let ended = try uploads.sweep(at: now)
             let removed = try sweepInputs(at: now)
-            guard ended + removed > 0 else { return }
-            logger.notice("expired", metadata: ["uploads": "\(ended)", "inputs": "\(removed)"])
+            let rows = try forget(at: now)
+            guard ended + removed + rows.jobs + rows.keys + rows.notes > 0 else { return }
+            logger.notice(
+                "expired",
+                metadata: [
+                    "uploads": "\(ended)", "inputs": "\(removed)", "jobs": "\(rows.jobs)",
+                    "idempotency_keys": "\(rows.keys)", "audit_lines": "\(rows.notes)",
+                ])
         } catch {
             // The next sweep finds what this one has left.
             logger.warning("sweep failed", metadata: ["error": "\(error.detail)"])
+        }
+    }
+
+    private func forget(at now: Int64) throws(Problem) -> RetainedRows {
+        do throws(CatalogueError) {
+            return try uploads.facilities.catalogue.forget(.kept(at: now))
+        } catch {
+            throw Problem(error)
         }
     }
 
