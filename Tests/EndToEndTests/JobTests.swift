@@ -66,18 +66,25 @@ import Testing
         return try #require(try answer.json()["id"] as? String)
     }
 
-    /// So many weights of 1024 times 1024 from one seed.
-    private func file(_ name: String, weights: Int, seed: UInt64) throws -> URL {
-        let values = Inputs.gaussian(1024 * 1024, seed: seed)
-        return try folder.file(
-            name, Inputs.safetensors((0..<weights).map { ("l.\($0).weight", [1024, 1024], values) }))
+    /// So many equal weights of 1024 times 1024; `mark` is the first value of each.
+    private func file(_ name: String, weights: Int, mark: Float = 0) throws -> URL {
+        var values = Inputs.gaussian(1024 * 16, seed: 1)
+        values[0] = mark
+        let block = Inputs.bytes(values)
+        let count = 64 * weights
+        let entries = (0..<weights).map { index in
+            let end = (index + 1) << 22
+            let place = "\"shape\":[1024,1024],\"data_offsets\":[\(index << 22),\(end)]"
+            return "\"l.\(index).weight\":{\"dtype\":\"F32\",\(place)}"
+        }
+        var data = Data(capacity: count * block.count)
+        for _ in 0..<count { data += block }
+        return try folder.file(name, Inputs.safetensors(header: "{\(entries.joined(separator: ","))}", data: data))
     }
 
     @Test func killedWorkersHurtNobodyElse() throws {
         let service = try LiveService(data: data)
-        let jobs = try (1...5).map { seed in
-            try order(try store(try file("\(seed)", weights: 4, seed: UInt64(seed)), service), "int4", service)
-        }
+        let inputs = try (1...5).map { try store(try file("\($0)", weights: 15, mark: Float($0)), service) }
         let failures = Mutex(0)
         let requests = Mutex(0)
         let isOver = Mutex(false)
@@ -94,21 +101,23 @@ import Testing
             }
         }
         load.start()
-        var kills: [String: Int] = [:]
-        // Twice each: a third time would be the job's end.
-        let isDone = { try jobs.allSatisfy { try job($0, service)["state"] as? String == "succeeded" } }
-        var rounds = 0
-        while try rounds % 20 != 0 || !isDone() {
-            rounds += 1
-            try #require(rounds < 20_000)
-            for worker in workers() where kills[worker.job, default: 0] < 2 {
-                if kill(worker.process, SIGKILL) == 0 { kills[worker.job, default: 0] += 1 }
+        let killed = Mutex<[String: Int]>([:])
+        let killer = Foundation.Thread {
+            while !isOver.withLock({ $0 }) {
+                // Twice each: a third time would be the job's end.
+                for worker in workers() where killed.withLock({ $0[worker.job, default: 0] }) < 2 {
+                    if kill(worker.process, SIGKILL) == 0 { killed.withLock { $0[worker.job, default: 0] += 1 } }
+                }
+                Foundation.Thread.sleep(forTimeInterval: 0.005)
             }
-            Foundation.Thread.sleep(forTimeInterval: 0.005)
         }
+        killer.start()
+        let jobs = try inputs.map { try order($0, "int4", service) }
+        for id in jobs { #expect(try finished(id, service)["state"] as? String == "succeeded") }
         isOver.withLock { $0 = true }
         #expect(failures.withLock { $0 } == 0)
         #expect(requests.withLock { $0 } > 0)
+        let kills = killed.withLock { $0 }
         #expect(kills.values.reduce(0, +) > 0)
         for id in jobs {
             // A worker that was killed behind its last word has done its work.
@@ -120,7 +129,7 @@ import Testing
 
     @Test func aWorkerThatIsKilledEachTimeEndsItsJobAlone() throws {
         let service = try LiveService(data: data)
-        let id = try order(try store(try file("a", weights: 20, seed: 1), service), "int4", service)
+        let id = try order(try store(try file("a", weights: 20), service), "int4", service)
         for attempt in 1...3 {
             let worker = try wait { workers().first }
             #expect(worker.job == id)
@@ -138,7 +147,7 @@ import Testing
     }
 
     @Test func aJobGoesOnAfterItsServerWasKilled() throws {
-        let input = try file("a", weights: 30, seed: 1)
+        let input = try file("a", weights: 30)
         let id: String
         do {
             let service = try LiveService(data: data)
