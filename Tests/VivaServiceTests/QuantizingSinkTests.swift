@@ -261,15 +261,23 @@ import Testing
         for place in [0, 1, 8, 9, 10, 50, state.count - 1] {
             var other = state
             other[place] ^= 1
-            #expect(code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) } == "snapshot.damaged")
+            #expect(
+                code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) }
+                    == "snapshot.damaged")
         }
         for count in [0, 1, 41, 42, state.count - 1] {
             let other = Array(state.prefix(count))
-            #expect(code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) } == "snapshot.damaged")
+            #expect(
+                code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) }
+                    == "snapshot.damaged")
         }
         var elsewhere = record
         elsewhere.offset += 1
-        #expect(code { _ = try QuantizingSink(life, elsewhere, wanted, state: state, permit: permit) } == "snapshot.contradiction")
-        #expect(code { _ = try QuantizingSink(life, record, wanted, state: nil, permit: permit) } == "snapshot.contradiction")
+        #expect(
+            code { _ = try QuantizingSink(life, elsewhere, wanted, state: state, permit: permit) }
+                == "snapshot.contradiction")
+        #expect(
+            code { _ = try QuantizingSink(life, record, wanted, state: nil, permit: permit) }
+                == "snapshot.contradiction")
     }
 }
