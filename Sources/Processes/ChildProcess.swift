@@ -58,6 +58,13 @@ package final class ChildProcess: Sendable {
         _ = close(process)
     }
 
+    /// Sets a variable of the environment that children get, unless somebody has set it. To be called while this process
+    /// has one thread.
+    package static func setDefault(_ value: String, of variable: String) {
+        // ENOMEM, the only failure of a name without `=`: the child does without.
+        _ = unsafe setenv(variable, value, 0)
+    }
+
     /// Waits until the child has ended, at most for so long (nil: for ever); nil when it still runs.
     package func wait(milliseconds: Int? = nil) -> ChildExit? {
         if let known = exit.withLock({ $0 }) { return known }

@@ -57,6 +57,21 @@ package struct ServiceConfiguration: Sendable {
     /// Whether only this machine can reach the address.
     package var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
 
+    /// Sets how long uploads and inputs are kept; a text that is no time changes nothing.
+    package mutating func keeps(uploads: String, inputs: String) {
+        intake.uploadTimeToLive = Self.parseDuration(uploads) ?? intake.uploadTimeToLive
+        intake.inputTimeToLive = Self.parseDuration(inputs) ?? intake.inputTimeToLive
+    }
+
+    /// Reads `90s`, `30m`, `24h` or `7d`, at least a second and at most 10,000 days; nil for anything else.
+    package static func parseDuration(_ text: String) -> Duration? {
+        let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+        guard let unit = text.last.flatMap({ units[$0] }), let number = Int(text.dropLast()), text.first != "+",
+            number > 0, number <= 10_000 * 86_400 / unit
+        else { return nil }
+        return .seconds(number * unit)
+    }
+
     /// Splits `HOST:PORT`, `[::1]:8080` included; nil when it is neither.
     package static func parseListen(_ text: String) -> (host: String, port: UInt16)? {
         guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {

@@ -87,7 +87,9 @@ final class ServiceMetrics: ServerObserver {
             let totals = (try? catalogue.jobTotals()) ?? [:]
             return JobState.allCases.map { ($0.rawValue, totals[$0].map(Double.init) ?? .nan) }
         }
-        registry.observedGauge("viva_job_workers", help: "Worker processes at work.") { Double(runner.running) }
+        registry.observedGauge("viva_job_workers", help: "Worker processes at work.") { [weak runner] in
+            Double(runner?.running ?? 0)
+        }
     }
 
     func jobMade(_ artifact: ArtifactRecord) { jobArtifacts.add(1, [artifact.method]) }

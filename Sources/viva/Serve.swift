@@ -74,6 +74,12 @@ struct Serve: ParsableCommand {
         return scopes
     }
 
+    @Option(help: "How long an unfinished upload is kept after its last bytes: 90s, 30m, 24h, 7d.")
+    var uploadTtl = Environment.text("UPLOAD_TTL") ?? "24h"
+
+    @Option(help: "How long an input is kept that nobody sends again or uses in a job.")
+    var inputTtl = Environment.text("INPUT_TTL") ?? "7d"
+
     func validate() throws {
         guard ServiceConfiguration.parseListen(listen) != nil else {
             throw ValidationError("--listen '\(listen)' is not HOST:PORT")
@@ -83,6 +89,11 @@ struct Serve: ParsableCommand {
         }
         _ = try asked(metricsScope, or: "METRICS_SCOPE")
         _ = try asked(healthScope, or: "HEALTH_SCOPE")
+        for (flag, text) in [("--upload-ttl", uploadTtl), ("--input-ttl", inputTtl)] {
+            guard ServiceConfiguration.parseDuration(text) != nil else {
+                throw ValidationError("\(flag) '\(text)' is not a time like 90s, 30m, 24h or 7d")
+            }
+        }
         guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, ownerLimits.bytes ?? 0 >= 0,
             ownerLimits.work ?? 0 >= 0, inputTtlHours > 0, uploadTtlHours > 0
         else {
@@ -110,6 +121,7 @@ struct Serve: ParsableCommand {
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
         configuration.freeBytesFloor = freeBytesFloor
+        configuration.keeps(uploads: uploadTtl, inputs: inputTtl)
         if let supervised {
             configuration.supervisedRestarts = supervised
             return try Service(configuration).run()

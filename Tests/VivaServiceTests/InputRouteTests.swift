@@ -136,7 +136,7 @@ enum SampleInput {
     @Test func aBrokenHeaderIsRefusedBeforeTheRestIsRead() throws {
         let life = try TestLife(folder.path)
         let connection = try TestConnection(life.port)
-        let bytes = Array(SampleInput.safetensors(64).prefix(120))
+        let bytes = Array(SampleInput.safetensors(400).prefix(90_000))
         try connection.write("POST /v1/inputs", ["Content-Length: 1000000"], bytes)
         #expect(try connection.answer().status == 400)
     }

@@ -138,7 +138,7 @@ import Testing
     @Test(arguments: [
         ("?method=nf9", "recipe."), ("?method=nf4&block_size=7", "recipe."), ("?dtype=float32", "request."),
         ("?method=nf4&download=1", "request."), ("?method=awq", "upload.not_streaming"), ("?what=1", "recipe."),
-        ("?method=nf4&bits_per_weight=5", "upload.not_streaming"), ("?dtype=float32&shape=3,3", "raw."),
+        ("?budget_bits_per_weight=5", "upload.not_streaming"), ("?dtype=float32&shape=3,3", "raw."),
     ])
     func whatCannotBecomeAnythingIsNotBegun(_ query: String, _ code: String) throws {
         let life = try TestLife(folder.path)
@@ -224,13 +224,13 @@ import Testing
 
     @Test(arguments: ["", "?method=int8"]) func whatCameBeforeABreakIsKept(_ query: String) throws {
         let life = try TestLife(folder.path)
-        let bytes = SampleInput.safetensors(100)
+        let bytes = SampleInput.safetensors(1000)
         let path = try begin(life, length: bytes.count, query: query)
         let broken = try life.tus(
-            "PATCH \(path)", ["Upload-Offset: 0"], Array(bytes[..<7000]), length: bytes.count)
+            "PATCH \(path)", ["Upload-Offset: 0"], Array(bytes[..<200_000]), length: bytes.count)
         #expect(broken.code == "body.incomplete")
-        #expect(try offset(life, path) == 7000)
-        #expect(try patch(life, path, at: 7000, Array(bytes[7000...])).fields["content-location"] != nil)
+        #expect(try offset(life, path) == 200_000)
+        #expect(try patch(life, path, at: 200_000, Array(bytes[200_000...])).fields["content-location"] != nil)
     }
 
     @Test func oneRequestAtATime() throws {

@@ -73,8 +73,11 @@ struct JobHandlers: Sendable {
         _ request: JobRequest, input: String, _ principal: Principal, key: String?
     ) throws(Problem) -> Enqueued {
         let planner = JobPlanner(facilities: facilities, limits: jobs.limits)
-        let planned = try planner.plan(request, input: input, principal)
-        return try jobs.enqueue(planned, key: key) { () throws(Problem) in
+        var keyed: (text: String, fingerprint: String)?
+        if let key { keyed = (key, try JobPlanner.fingerprint(request, input: input)) }
+        return try jobs.enqueue(owner: principal.owner, key: keyed) { () throws(Problem) in
+            try planner.plan(request, input: input, principal)
+        } admit: { (planned) throws(Problem) in
             let permit = try facilities.quotas.permit(principal)
             let reservation = facilities.reservation(permit)
             do throws(QuantizationError) {

@@ -18,8 +18,6 @@ struct JobPlanner {
         let job: JobRecord
         /// Bytes of disk that it will take.
         let disk: Int
-        /// What tells requests apart that use the same idempotency key.
-        let fingerprint: String
     }
 
     /// A job of `request` over `input`; one whose artifact exists already has succeeded.
@@ -47,19 +45,23 @@ struct JobPlanner {
         } else {
             job.reserved = disk
         }
-        return Planned(job: job, disk: job.reserved, fingerprint: try fingerprint(request, artifact))
+        return Planned(job: job, disk: job.reserved)
     }
 
-    private func fingerprint(_ request: JobRequest, _ artifact: String) throws(Problem) -> String {
+    /// What tells requests apart that use the same idempotency key: what was asked for, whatever is there now.
+    static func fingerprint(_ request: JobRequest, input: String) throws(Problem) -> String {
+        let parts = [
+            input, try request.recipe().canonical, request.name ?? "", request.dtype ?? "", request.shape ?? "",
+        ]
         do throws(OpenSSLError) {
-            return try SHA256.digest(of: Array("\(artifact)\n\(request.name ?? "")".utf8)).hex
+            return try SHA256.digest(of: Array(parts.joined(separator: "\n").utf8)).hex
         } catch {
             throw Problem(error)
         }
     }
 
     /// 128 random bits in hexadecimal.
-    private static func freshIdentifier() throws(Problem) -> String {
+    static func freshIdentifier() throws(Problem) -> String {
         do throws(OpenSSLError) {
             let bytes = try RandomBytes.fresh(16)
             return bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()

@@ -61,27 +61,35 @@ final class JobService: Sendable {
         case absent
     }
 
-    /// Records a job, unless its key or its like in flight says that it is recorded already. `admit` refuses a new one
-    /// that its owner or the disk has no room for; what it answers is held until the row counts.
+    /// Makes and records a job, unless its key or its like in flight says that it is recorded already. `admit` refuses
+    /// a new one that its owner or the disk has no room for; what it answers is held until the row counts.
     func enqueue(
-        _ planned: JobPlanner.Planned, key: String?, admit: () throws(Problem) -> WorkPermit
+        owner: String, key: (text: String, fingerprint: String)?, plan: () throws(Problem) -> JobPlanner.Planned,
+        admit: (JobPlanner.Planned) throws(Problem) -> WorkPermit
     ) throws(Problem) -> Enqueued {
-        let mark = key.map { "\(planned.job.owner)\n\($0)" }
+        let mark = key.map { "\(owner)\n\($0.text)" }
         if let mark {
             guard keysInWork.withLock({ $0.insert(mark).inserted }) else { throw .keyInWork }
         }
         defer { if let mark { keysInWork.withLock { _ = $0.remove(mark) } } }
+        let now = Clock.milliseconds()
         let key = key.map {
             IdempotencyKey(
-                key: $0, fingerprint: planned.fingerprint,
-                expiresAt: planned.job.createdAt + Self.keyTimeToLive.milliseconds)
+                key: $0.text, fingerprint: $0.fingerprint, expiresAt: now + Self.keyTimeToLive.milliseconds)
         }
-        if let known = try asking({ () throws(CatalogueError) in try catalogue.recorded(planned.job, key: key) }) {
+        if let key {
+            let known = try asking { () throws(CatalogueError) in
+                try catalogue.repeated(key, owner: owner, now: now)
+            }
+            if let known { return known }
+        }
+        let planned = try plan()
+        if let known = try asking({ () throws(CatalogueError) in try catalogue.alike(planned.job) }) {
             // A key that came with a job in flight is to be remembered as well.
-            guard case .alike = known, key != nil else { return known }
+            guard key != nil else { return known }
             return try asking { () throws(CatalogueError) in try catalogue.enqueue(planned.job, key: key) }
         }
-        let permit = try admit()
+        let permit = try admit(planned)
         defer { permit.end() }
         let enqueued = try asking { () throws(CatalogueError) in try catalogue.enqueue(planned.job, key: key) }
         if case .new(let job) = enqueued {

@@ -19,6 +19,9 @@ package final class Supervisor: Sendable {
     private static let reapingMilliseconds = 10_000
     /// The exit code of a supervisor that has given up (EX_SOFTWARE of sysexits.h).
     package static let gaveUp: Int32 = 70
+    /// What Swift's runtime prints of a trap before the process ends: addresses and the build they belong to. Looking up
+    /// their names would take seconds, in which nobody is served.
+    private static let backtrace = "enable=yes,symbolicate=off,threads=crashed,images=mentioned,registers=none"
 
     /// A server process and the channel to it.
     private final class Generation: Sendable {
@@ -48,6 +51,7 @@ package final class Supervisor: Sendable {
     /// - Parameter arguments: the program's own, its name first; they start the same server again.
     package init(_ configuration: ServiceConfiguration, arguments: [String]) throws(ServiceError) {
         self.arguments = arguments
+        ChildProcess.setDefault(Self.backtrace, of: "SWIFT_BACKTRACE")
         do {
             log = try ServiceLog()
             wakeup = try Semaphore()

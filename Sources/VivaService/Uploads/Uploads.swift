@@ -28,12 +28,9 @@ final class Uploads: Sendable {
     func begin(
         _ principal: Principal, length: Int?, metadata: String, query: String?
     ) throws(Problem) -> UploadRecord {
-        var random = SystemRandomNumberGenerator()
-        // 128 bits that nobody guesses.
-        let id = [random.next(), random.next()].map { Self.hexadecimal($0) }.joined()
         let now = Clock.milliseconds()
         var record = UploadRecord(
-            id: id, owner: principal.owner, length: length, metadata: metadata, query: query, createdAt: now,
+            id: try JobPlanner.freshIdentifier(), owner: principal.owner, length: length, metadata: metadata, query: query, createdAt: now,
             expiresAt: now + facilities.intake.uploadTimeToLive.milliseconds)
         if case .input = try UploadQuestion(query) { record.reserved = length ?? 0 }
         let permit = try facilities.quotas.permit(principal)
@@ -201,10 +198,5 @@ final class Uploads: Sendable {
         } catch {
             throw Problem(error)
         }
-    }
-
-    private static func hexadecimal(_ number: UInt64) -> String {
-        let digits = String(number, radix: 16)
-        return String(repeating: "0", count: 16 - digits.count) + digits
     }
 }

@@ -20,13 +20,12 @@ enum InputJSON {
         _ input: InputRecord, _ description: InputDescription, tensors page: TensorPage, expiresAt: Int64
     ) -> JSON {
         let entries = description.entries
-        let end = page.start + min(page.limit, max(0, entries.count - page.start))
-        let shown = entries[min(page.start, entries.count)..<end]
-        let first = shown.startIndex
+        let first = min(page.start, entries.count)
+        let end = first + min(page.limit, entries.count - first)
         return .object(
             members(input, expiresAt: expiresAt) + [
                 ("tensor_count", .integer(entries.count)),
-                ("tensors", .list(count: shown.count) { tensor(shown[first + $0]) }),
+                ("tensors", .list(count: end - first) { tensor(entries[first + $0]) }),
                 ("next", .optional(end < entries.count ? String(end) : nil)),
             ])
     }
