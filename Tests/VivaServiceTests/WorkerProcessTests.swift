@@ -51,15 +51,26 @@ import Testing
     /// All that a worker says until it ends, by kind; `stopping` after its first progress.
     private func hear(_ life: borrowing Life, stopping: Bool = false) throws -> [WorkAnswer: Frame] {
         var said: [WorkAnswer: Frame] = [:]
-        while let frame = try life.channel.receive(atMost: Channel.maximumPayload, milliseconds: 30_000) {
+        while let frame = try next(life.channel) {
             let kind = try #require(WorkAnswer(rawValue: frame.kind))
             if stopping, kind == .progress, said[.progress] == nil {
                 try life.channel.send(Frame(kind: WorkCommand.stop.rawValue))
             }
             said[kind] = frame
+            if kind == .checkpoint { try? life.channel.send(Frame(kind: WorkCommand.recorded.rawValue)) }
         }
         #expect(life.child.wait() == .code(0))
         return said
+    }
+
+    /// The next frame; nil when the worker has ended, with or without having read what it was told last.
+    private func next(_ channel: borrowing Channel) throws -> Frame? {
+        do throws(ProcessError) {
+            return try channel.receive(atMost: Channel.maximumPayload, milliseconds: 30_000)
+        } catch {
+            guard error.isDisconnection else { throw error }
+            return nil
+        }
     }
 
     private func record(_ frame: Frame?) throws -> ArtifactRecord { try ArtifactRecord(try #require(frame)) }

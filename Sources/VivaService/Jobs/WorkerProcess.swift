@@ -181,7 +181,9 @@ extension WorkerProcess {
             var (told, kept) = (clock.now, clock.now)
             while pass.position < order.inputBytes {
                 if channel.hasInput() {
-                    try keep(pass, making)
+                    // The wish to end, which alone comes unasked for.
+                    _ = try channel.receive(atMost: 0)
+                    if try keep(pass, making) { _ = try isRecorded() }
                     return nil
                 }
                 let count = min(Self.pieceBytes, order.inputBytes - pass.position)
@@ -192,7 +194,7 @@ extension WorkerProcess {
                     told = clock.now
                 }
                 if clock.now - kept >= Self.checkpointInterval {
-                    try keep(pass, making)
+                    if try keep(pass, making), try !isRecorded() { return nil }
                     kept = clock.now
                 }
             }
@@ -241,7 +243,7 @@ extension WorkerProcess {
 
     /// Goes on where an earlier worker stood; nil when it left nothing that fits, and all is made anew.
     private func resumed(_ making: borrowing Making) throws -> Pass? {
-        guard let place = WorkPlace(checkpoint) else { return nil }
+        guard let place = WorkPlace(checkpoint), place.headBytes <= order.inputBytes else { return nil }
         let pass = try begun(making)
         var buffer = [UInt8](repeating: 0, count: Self.pieceBytes)
         do {
@@ -277,9 +279,9 @@ extension WorkerProcess {
         try channel.send(progress.frame)
     }
 
-    /// Makes durable what was written, and then tells where another worker can go on.
-    private func keep(_ pass: Pass, _ making: borrowing Making) throws {
-        guard pass.canBePutAside else { return }
+    /// Makes durable what was written, and then tells where another worker can go on; false where there is none.
+    private func keep(_ pass: Pass, _ making: borrowing Making) throws -> Bool {
+        guard pass.canBePutAside else { return false }
         let place = WorkPlace(headBytes: pass.session.headBytes, state: try pass.session.snapshot())
         do throws(StoreError) {
             try making.content.synchronize()
@@ -288,6 +290,18 @@ extension WorkerProcess {
             throw failure(Problem(error), isOutside: true)
         }
         try channel.send(Frame(kind: WorkAnswer.checkpoint.rawValue, payload: place.bytes))
+        return true
+    }
+
+    /// Waits until the checkpoint is recorded: what a session writes next may take the place of what only an older
+    /// checkpoint needs. False when this process is to end instead.
+    private func isRecorded() throws(ProcessError) -> Bool {
+        var goesOn = true
+        while let frame = try channel.receive(atMost: 0) {
+            if frame.kind == WorkCommand.recorded.rawValue { return goesOn }
+            goesOn = false
+        }
+        return false
     }
 }
 
