@@ -258,26 +258,20 @@ import Testing
         let state = try #require(try life.catalogue.uploadState("u"))
         let wanted = try QuantizeRequest([("method", "nf4")], accept: nil)
         let permit = try life.quotas.permit(.anybody(OwnerLimits()))
+        func refusal(_ record: UploadRecord, _ state: [UInt8]?) -> String? {
+            code { _ = try QuantizingSink(life, record, wanted, state: state, permit: permit) }
+        }
         for place in [0, 1, 8, 9, 10, 50, state.count - 1] {
             var other = state
             other[place] ^= 1
-            #expect(
-                code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) }
-                    == "snapshot.damaged")
+            #expect(refusal(record, other) == "snapshot.damaged")
         }
         for count in [0, 1, 41, 42, state.count - 1] {
-            let other = Array(state.prefix(count))
-            #expect(
-                code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) }
-                    == "snapshot.damaged")
+            #expect(refusal(record, Array(state.prefix(count))) == "snapshot.damaged")
         }
         var elsewhere = record
         elsewhere.offset += 1
-        #expect(
-            code { _ = try QuantizingSink(life, elsewhere, wanted, state: state, permit: permit) }
-                == "snapshot.contradiction")
-        #expect(
-            code { _ = try QuantizingSink(life, record, wanted, state: nil, permit: permit) }
-                == "snapshot.contradiction")
+        #expect(refusal(elsewhere, state) == "snapshot.contradiction")
+        #expect(refusal(record, nil) == "snapshot.contradiction")
     }
 }
