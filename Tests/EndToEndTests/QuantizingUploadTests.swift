@@ -1,8 +1,8 @@
 import Foundation
 import Testing
 
-/// Uploads that become artifacts while they arrive, through kill -9: nothing acknowledged is lost or sent again, and the
-/// artifact is that of one request without a break.
+/// Uploads that become artifacts while they arrive, through kill -9: nothing acknowledged is lost or sent again, and
+/// the artifact is that of one request without a break.
 @Suite(.serialized) struct QuantizingUploadTests {
     private static let tus = ["-H", "Tus-Resumable: 1.0.0"]
 

@@ -244,6 +244,19 @@ import Testing
             } == "tensor.non_finite")
     }
 
+    /// In the last bytes of a piece behind which more come: found as they are taken, or while they are made durable.
+    @Test func whatIsFoundLateEndsTheUploadToo() throws {
+        let life = try TestLife(folder.appending(path: "routes").path)
+        var bytes = SampleInput.safetensors(5000)
+        bytes.replaceSubrange(bytes.count - 2000..<bytes.count - 1996, with: [0, 0, 0xC0, 0x7F])
+        let begun = try life.tus("POST /v1/uploads?method=int8", ["Upload-Length: \(bytes.count)"])
+        let path = try #require(begun.fields["location"])
+        #expect(try life.tus("PATCH \(path)", ["Upload-Offset: 0"], Array(bytes[..<700_000])).status == 204)
+        let refused = try life.tus("PATCH \(path)", ["Upload-Offset: 700000"], Array(bytes[700_000...].dropLast(300)))
+        #expect(refused.code == "tensor.non_finite")
+        #expect(try life.tus("HEAD \(path)").status == 404)
+    }
+
     @Test func aStateThatDoesNotFitIsRefused() throws {
         let input = input()
         let life = try life()

@@ -274,14 +274,6 @@ import Testing
         let path = try begin(life, length: nan.count, query: "?method=nf4")
         #expect(try patch(life, path, at: 0, Array(nan)).code == "tensor.non_finite")
         #expect(try patch(life, path, at: 0, Array(nan)).code == "upload.not_found")
-        // In the last bytes of a piece behind which more come: found while they are made durable, perhaps.
-        let large = SampleInput.safetensors(5000)
-        let longer = try begin(life, length: large.count, query: "?method=int8")
-        #expect(try patch(life, longer, at: 0, Array(large[..<700_000])).status == 204)
-        var rest = Array(large[700_000...])
-        rest.replaceSubrange(rest.count - 2000..<rest.count - 1996, with: [0, 0, 0xC0, 0x7F])
-        #expect(try patch(life, longer, at: 700_000, rest.dropLast(300)).code == "tensor.non_finite")
-        #expect(try life.tus("HEAD \(longer)").status == 404)
         #expect(folder.entries("work").isEmpty && folder.entries("inputs").isEmpty)
     }
 

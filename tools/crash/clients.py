@@ -178,7 +178,7 @@ class Client(threading.Thread):
                 return
             upload = self.ledger.uploads.pop()
         answer = self.ask("DELETE", upload.location, fields=TUS)
-        if answer.status not in (204, 404, 410, 423):
+        if answer.status not in (204, 404, 410, 423) and not self.tolerant:
             raise Lost(f"DELETE {upload.location}: {answer}")
 
 

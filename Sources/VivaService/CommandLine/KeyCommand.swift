@@ -12,7 +12,7 @@ package struct KeyCommand {
 
     /// Opens the catalogue of a data folder, which is made where there is none yet and `creating` says so.
     package init(data folder: String, creating: Bool) throws(ServiceError) {
-        catalogue = try DataFolder(folder, creating: creating).catalogue
+        catalogue = try OpenDataFolder(folder, creating: creating).catalogue
     }
 
     /// Makes a key; answers the key, which cannot be had again, and its identifier.
@@ -83,7 +83,7 @@ extension Unicode.Scalar {
 }
 
 /// A data folder, opened beside the server that may be running.
-struct DataFolder {
+struct OpenDataFolder {
     let store: ArtifactStore
     let catalogue: Catalogue
 

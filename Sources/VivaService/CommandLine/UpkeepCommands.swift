@@ -7,7 +7,7 @@ package enum GarbageCommand {
     package static func run(
         data folder: String, isDryRun: Bool, inputTimeToLive: Duration, isJSON: Bool
     ) throws(ServiceError) -> String {
-        let opened = try DataFolder(folder)
+        let opened = try OpenDataFolder(folder)
         do {
             let collected = try GarbageCollector(
                 store: opened.store, catalogue: opened.catalogue, inputTimeToLive: inputTimeToLive, isDryRun: isDryRun
@@ -30,7 +30,7 @@ package enum GarbageCommand {
 package enum CheckCommand {
     /// Looks at everything; answers what was found, as lines or as JSON, and whether that is nothing.
     package static func run(data folder: String, isJSON: Bool) throws(ServiceError) -> (text: String, isClean: Bool) {
-        let opened = try DataFolder(folder)
+        let opened = try OpenDataFolder(folder)
         do {
             let outcome = try StoreCheck(store: opened.store, catalogue: opened.catalogue).run()
             for finding in outcome.findings where !finding.code.hasSuffix(".stray") {
@@ -50,7 +50,7 @@ package enum AuditCommand {
     package static func run(
         data folder: String, after sequence: Int64, print: (String) -> Void
     ) throws(ServiceError) {
-        let opened = try DataFolder(folder)
+        let opened = try OpenDataFolder(folder)
         var last = sequence
         do {
             while true {
