@@ -58,8 +58,8 @@ package final class ChildProcess: Sendable {
         _ = close(process)
     }
 
-    /// Sets a variable of the environment that children get, unless somebody has set it. To be called while this process
-    /// has one thread.
+    /// Sets a variable of the environment that children get, unless somebody has set it. To be called while this
+    /// process has one thread.
     package static func setDefault(_ value: String, of variable: String) {
         // ENOMEM, the only failure of a name without `=`: the child does without.
         _ = unsafe setenv(variable, value, 0)

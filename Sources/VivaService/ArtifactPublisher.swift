@@ -47,6 +47,9 @@ struct ArtifactPublisher: Sendable {
                 _ = try catalogue.sealUpload(
                     upload, length: length, as: record, location: location, expiresAt: expiresAt)
             } catch {
+                // Published work cannot be gone on with. The row's failure is the evidence; files that stay behind are
+                // swept at the next start.
+                if (try? catalogue.contains(id)) == false { try? store.remove(.artifact, id) }
                 throw Problem(error)
             }
         }

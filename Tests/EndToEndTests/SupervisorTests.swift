@@ -33,7 +33,7 @@ import Testing
 
     @Test(arguments: [SIGKILL, SIGSEGV, SIGABRT, SIGILL])
     func whoConnectsWhileTheServerIsDeadIsAnswered(_ signal: Int32) throws {
-        let service = try LiveService(environment: ["SWIFT_BACKTRACE": "enable=no"])
+        let service = try LiveService()
         let id = try #require(try service.post(Repository.example, "method=nf4").json()["id"] as? String)
         let supervisor = service.process.processIdentifier
         for round in 1...2 {

@@ -141,7 +141,7 @@ enum Rules {
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
     static let maximumSourceLines = 31_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
-    static let maximumServerLines = 4_000
+    static let maximumServerLines = 4_200
     static let engineModules = ["Quantization", "Tensors", "CKernels"]
     static let maximumEngineLines = 13_000
     static let maximumTrackedBytes = 9 * 1_048_576

@@ -256,3 +256,19 @@ enum SampleInput {
         return "Authorization: Bearer \(key.text)"
     }
 }
+
+/// What is recorded beside the offset of an upload.
+@Suite struct InputSinkStateTests {
+    @Test func aStateThatWasRecordedComesBack() {
+        for finding in [
+            nil, InputInspection.Finding(container: .npz, totalBytes: nil),
+            .init(container: .safetensors, totalBytes: 77),
+        ] as [InputInspection.Finding?] {
+            let state = InputSinkState(finding: finding, hash: [1, 2, 3])
+            #expect(InputSinkState(state.bytes) == state)
+        }
+        #expect(InputSinkState([]) == nil)
+        #expect(InputSinkState([2] + [UInt8](repeating: 0, count: 20)) == nil)
+        #expect(InputSinkState([1] + [UInt8](repeating: 0, count: 8) + [9]) == nil)
+    }
+}

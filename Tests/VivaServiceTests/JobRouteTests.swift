@@ -145,7 +145,7 @@ extension TestLife {
         #expect(try life.send("DELETE /v1/inputs/\(input)").status == 204)
         #expect(try life.send("DELETE /v1/jobs/\(id)").status == 204)
         #expect(try life.send("DELETE /v1/jobs/\(id)").code == "job.not_found")
-        #expect(try life.order(order, ["Idempotency-Key: one"]).status == 404)
+        #expect(try life.order(order, ["Idempotency-Key: one"]).status == 410)
     }
 
     @Test func whatCannotBeDoneIsRefusedBeforeItIsRecorded() throws {

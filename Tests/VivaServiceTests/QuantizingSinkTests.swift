@@ -244,6 +244,19 @@ import Testing
             } == "tensor.non_finite")
     }
 
+    /// In the last bytes of a piece behind which more come: found as they are taken, or while they are made durable.
+    @Test func whatIsFoundLateEndsTheUploadToo() throws {
+        let life = try TestLife(folder.appending(path: "routes").path)
+        var bytes = SampleInput.safetensors(5000)
+        bytes.replaceSubrange(bytes.count - 2000..<bytes.count - 1996, with: [0, 0, 0xC0, 0x7F])
+        let begun = try life.tus("POST /v1/uploads?method=int8", ["Upload-Length: \(bytes.count)"])
+        let path = try #require(begun.fields["location"])
+        #expect(try life.tus("PATCH \(path)", ["Upload-Offset: 0"], Array(bytes[..<700_000])).status == 204)
+        let refused = try life.tus("PATCH \(path)", ["Upload-Offset: 700000"], Array(bytes[700_000...].dropLast(300)))
+        #expect(refused.code == "tensor.non_finite")
+        #expect(try life.tus("HEAD \(path)").status == 404)
+    }
+
     @Test func aStateThatDoesNotFitIsRefused() throws {
         let input = input()
         let life = try life()
@@ -258,18 +271,20 @@ import Testing
         let state = try #require(try life.catalogue.uploadState("u"))
         let wanted = try QuantizeRequest([("method", "nf4")], accept: nil)
         let permit = try life.quotas.permit(.anybody(OwnerLimits()))
+        func refusal(_ record: UploadRecord, _ state: [UInt8]?) -> String? {
+            code { _ = try QuantizingSink(life, record, wanted, state: state, permit: permit) }
+        }
         for place in [0, 1, 8, 9, 10, 50, state.count - 1] {
             var other = state
             other[place] ^= 1
-            #expect(code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) } == "snapshot.damaged")
+            #expect(refusal(record, other) == "snapshot.damaged")
         }
         for count in [0, 1, 41, 42, state.count - 1] {
-            let other = Array(state.prefix(count))
-            #expect(code { _ = try QuantizingSink(life, record, wanted, state: other, permit: permit) } == "snapshot.damaged")
+            #expect(refusal(record, Array(state.prefix(count))) == "snapshot.damaged")
         }
         var elsewhere = record
         elsewhere.offset += 1
-        #expect(code { _ = try QuantizingSink(life, elsewhere, wanted, state: state, permit: permit) } == "snapshot.contradiction")
-        #expect(code { _ = try QuantizingSink(life, record, wanted, state: nil, permit: permit) } == "snapshot.contradiction")
+        #expect(refusal(elsewhere, state) == "snapshot.contradiction")
+        #expect(refusal(record, nil) == "snapshot.contradiction")
     }
 }

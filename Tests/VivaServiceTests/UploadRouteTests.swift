@@ -76,7 +76,8 @@ import Testing
         #expect(json["is_complete"] as? Bool == true)
         #expect(json["offset"] as? Int == bytes.count)
         #expect(try life.send("GET /v1/inputs/\(name)").json["bytes"] as? Int == bytes.count)
-        #expect(try Data(contentsOf: URL(filePath: "\(folder.path)/inputs/\(name.dropFirst(7))/content")) == Data(bytes))
+        #expect(
+            try Data(contentsOf: URL(filePath: "\(folder.path)/inputs/\(name.dropFirst(7))/content")) == Data(bytes))
         #expect(folder.entries("work").isEmpty && folder.entries("staging").isEmpty)
         // Said again, for the answer may have been lost.
         #expect(try patch(life, path, at: bytes.count, []).fields["content-location"] == "/v1/inputs/\(name)")
@@ -386,17 +387,5 @@ import Testing
         #expect(swept.map(\.count) == [0, 1, 1])
         #expect(folder.entries("work").count == 1)
         #expect(folder.entries("inputs").isEmpty)
-    }
-
-    @Test func aStateThatWasRecordedComesBack() {
-        for finding in [
-            nil, InputInspection.Finding(container: .npz, totalBytes: nil), .init(container: .safetensors, totalBytes: 77),
-        ] as [InputInspection.Finding?] {
-            let state = InputSinkState(finding: finding, hash: [1, 2, 3])
-            #expect(InputSinkState(state.bytes) == state)
-        }
-        #expect(InputSinkState([]) == nil)
-        #expect(InputSinkState([2] + [UInt8](repeating: 0, count: 20)) == nil)
-        #expect(InputSinkState([1] + [UInt8](repeating: 0, count: 8) + [9]) == nil)
     }
 }

@@ -19,9 +19,9 @@ package final class Supervisor: Sendable {
     private static let reapingMilliseconds = 10_000
     /// The exit code of a supervisor that has given up (EX_SOFTWARE of sysexits.h).
     package static let gaveUp: Int32 = 70
-    /// What Swift's runtime prints of a trap before the process ends: addresses and the build they belong to. Looking up
-    /// their names would take seconds, in which nobody is served.
-    private static let backtrace = "enable=yes,symbolicate=off,threads=crashed,images=mentioned,registers=none"
+    /// Swift's runtime prints no backtrace before a server process ends, unless the operator asks for one: it takes
+    /// seconds in which nobody is served, and for ever when a second thread traps meanwhile.
+    private static let backtrace = "enable=no"
 
     /// A server process and the channel to it.
     private final class Generation: Sendable {

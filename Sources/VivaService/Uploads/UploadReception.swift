@@ -146,8 +146,14 @@ struct UploadReception {
 
     private mutating func acknowledge() throws(UploadRefusal) {
         guard sink.offset > record.offset else { return }
+        let state: [UInt8]?
         do throws(Problem) {
-            let state = try sink.checkpoint()
+            state = try sink.checkpoint()
+        } catch {
+            // What was taken last may turn out to be wrong only now.
+            throw UploadRefusal(content: error)
+        }
+        do throws(Problem) {
             record.expiresAt = try uploads.acknowledge(
                 record, offset: sink.offset, reserved: sink.reservedBytes, state: state)
             record.offset = sink.offset
