@@ -38,6 +38,12 @@ struct Serve: ParsableCommand {
     @Option(help: "The most requests that quantize and jobs of one owner at once, unless its key says otherwise.")
     var maxConcurrentPerOwner: Int?
 
+    @Option(help: "Jobs that run at once, each in a process of its own.")
+    var jobWorkers = Environment.number("JOB_WORKERS") ?? 2
+
+    @Option(help: "Bytes of memory that running jobs may need together.")
+    var jobMemory = Environment.number("JOB_MEMORY") ?? 2 << 30
+
     @Option(help: "Write the bound port to this file once the service listens.")
     var portFile: String?
 
@@ -88,6 +94,9 @@ struct Serve: ParsableCommand {
                 throw ValidationError("\(flag) '\(text)' is not a time like 90s, 30m, 24h or 7d")
             }
         }
+        guard (1...64).contains(jobWorkers), jobMemory > 0 else {
+            throw ValidationError("--job-workers is 1 to 64, --job-memory more than 0")
+        }
         guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, ownerLimits.bytes ?? 0 >= 0,
             ownerLimits.work ?? 0 >= 0
         else {
@@ -113,6 +122,8 @@ struct Serve: ParsableCommand {
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
         configuration.freeBytesFloor = freeBytesFloor
+        configuration.jobLimits.concurrency = jobWorkers
+        configuration.jobLimits.memoryBytes = jobMemory
         configuration.keeps(uploads: uploadTtl, inputs: inputTtl)
         if let supervised {
             configuration.supervisedRestarts = supervised

@@ -4,6 +4,7 @@ import Foundation
 import OpenSSL
 import Processes
 import Quantization
+import Tensors
 import Testing
 
 @testable import VivaService
@@ -22,7 +23,7 @@ import Testing
     private let store: ArtifactStore
 
     init() throws {
-        input = SampleInput.safetensors(100_000)
+        input = Self.fivePieces()
         store = try ArtifactStore(folder: folder.path)
         try Data(input).write(to: URL(filePath: folder.path + "/input"))
         order = WorkOrder(
@@ -31,6 +32,19 @@ import Testing
                 shape: nil, trace: "0123456789abcdef0123456789abcdef"),
             artifact: "x", owner: "ann", input: "sha256:\(try SampleInput.sha256(input))", inputBytes: input.count,
             threads: 1, workingBytes: 1 << 30)
+    }
+
+    /// One tensor of five pieces and a bit.
+    private static func fivePieces() -> [UInt8] {
+        let block = SampleInput.raw(100)
+        let blocks = WorkerProcess.pieceBytes * 5 / block.count + 1
+        let entry = TensorEntry(
+            name: "a.weight", type: .f32, shape: [blocks * 100, 64], elementCount: blocks * 6_400,
+            bytes: 0..<blocks * block.count)
+        let json = SafetensorsHeader.serialize(entries: [entry], metadata: [])
+        var bytes = SafetensorsHeader.file(prefixing: json, paddedTo: (json.count + 7) / 8 * 8)
+        for _ in 0..<blocks { bytes += block }
+        return bytes
     }
 
     private func start(_ work: WorkFolder, _ order: WorkOrder, from place: [UInt8] = []) throws -> Life {
@@ -48,14 +62,12 @@ import Testing
         return Life(child: try #require(child), channel: channel)
     }
 
-    /// All that a worker says until it ends, by kind; `stopping` after its first progress.
+    /// All that a worker says until it ends, by kind; `stopping` tells it at once to stop.
     private func hear(_ life: borrowing Life, stopping: Bool = false) throws -> [WorkAnswer: Frame] {
+        if stopping { try life.channel.send(Frame(kind: WorkCommand.stop.rawValue)) }
         var said: [WorkAnswer: Frame] = [:]
         while let frame = try next(life.channel) {
             let kind = try #require(WorkAnswer(rawValue: frame.kind))
-            if stopping, kind == .progress, said[.progress] == nil {
-                try life.channel.send(Frame(kind: WorkCommand.stop.rawValue))
-            }
             said[kind] = frame
             if kind == .checkpoint { try? life.channel.send(Frame(kind: WorkCommand.recorded.rawValue)) }
         }
@@ -91,7 +103,8 @@ import Testing
             #expect(next != place)
             place = next
         }
-        #expect(lives > 1)
+        // Each works on one piece; when all are worked on, the next one ends.
+        #expect(lives == 7)
         let (one, other) = (try record(uninterrupted[.finished]), try record(said[.finished]))
         #expect(one.digest == other.digest)
         #expect(uninterrupted[.report] == said[.report])

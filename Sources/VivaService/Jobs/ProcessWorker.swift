@@ -236,6 +236,8 @@ private final class WorkerLink: Sendable {
     func next(lookMilliseconds: Int) throws(ProcessError) -> Frame? {
         while !channel.hasInput(milliseconds: lookMilliseconds) {
             if let end = deadline.withLock({ $0 }), end < .now { child.signal(ChildProcess.kill) }
+            // Somebody else may hold the worker's end of the channel; what the worker sent last has arrived by now.
+            if child.wait(milliseconds: 0) != nil, !channel.hasInput() { return nil }
         }
         do throws(ProcessError) {
             return try channel.receive(atMost: Channel.maximumPayload)

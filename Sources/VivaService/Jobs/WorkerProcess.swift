@@ -180,15 +180,16 @@ extension WorkerProcess {
             let clock = ContinuousClock()
             var (told, kept) = (clock.now, clock.now)
             while pass.position < order.inputBytes {
+                let count = min(Self.pieceBytes, order.inputBytes - pass.position)
+                try read(count, at: pass.position, making, into: &buffer)
+                try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
+                // Looked at behind a piece, so that every worker comes further.
                 if channel.hasInput() {
                     // The wish to end, which alone comes unasked for.
                     _ = try channel.receive(atMost: 0)
                     if try keep(pass, making) { _ = try isRecorded() }
                     return nil
                 }
-                let count = min(Self.pieceBytes, order.inputBytes - pass.position)
-                try read(count, at: pass.position, making, into: &buffer)
-                try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
                 if clock.now - told >= Self.progressInterval {
                     try tell(pass)
                     told = clock.now
