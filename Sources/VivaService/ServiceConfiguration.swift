@@ -48,6 +48,18 @@ package struct ServiceConfiguration: Sendable {
         set { serverLimits.drainDeadline = .seconds(newValue) }
     }
 
+    /// Jobs that run at once.
+    package var jobWorkers: Int {
+        get { jobLimits.concurrency }
+        set { jobLimits.concurrency = newValue }
+    }
+
+    /// Bytes of memory that running jobs may need together.
+    package var jobMemoryBytes: Int {
+        get { jobLimits.memoryBytes }
+        set { jobLimits.memoryBytes = newValue }
+    }
+
     /// Most connections at once.
     package var maxConnections: Int {
         get { serverLimits.maxConnections }

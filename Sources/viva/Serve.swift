@@ -122,8 +122,8 @@ struct Serve: ParsableCommand {
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
         configuration.freeBytesFloor = freeBytesFloor
-        configuration.jobLimits.concurrency = jobWorkers
-        configuration.jobLimits.memoryBytes = jobMemory
+        configuration.jobWorkers = jobWorkers
+        configuration.jobMemoryBytes = jobMemory
         configuration.keeps(uploads: uploadTtl, inputs: inputTtl)
         if let supervised {
             configuration.supervisedRestarts = supervised

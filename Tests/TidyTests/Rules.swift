@@ -120,6 +120,9 @@ enum Rules {
         "Sources/VivaService/CommandLine/CommandLineRestorer.swift",
         "Sources/VivaService/CommandLine/FolderQuantizer.swift",
         "Sources/VivaService/CommandLine/LocalRun.swift",
+        "Sources/VivaService/Jobs/WorkMessages.swift",
+        "Sources/VivaService/Jobs/WorkerProcess.swift",
+        "Sources/VivaService/Wire/JobOrder.swift",
         "Sources/VivaService/Handlers/InputHandlers.swift",
         "Sources/VivaService/Uploads/UploadReception.swift",
     ]
