@@ -130,7 +130,8 @@ def tables(measured: dict, peers: dict) -> str:
         lines.append(f"| {name} | {' | '.join(figures)} | {beside} |")
     lines += [
         "",
-        f"Two threads on {os.cpu_count()} processors, time on the wall, the best of 25 runs; load {os.getloadavg()[0]:.0f}.",
+        f"Two threads on {os.cpu_count()} processors: time on the wall, the best of 25 runs, at a load average of "
+        f"{os.getloadavg()[0]:.0f}.",
         "",
         "| session, float32 in pieces | one thread | two | times |",
         "|---|---:|---:|---:|",
@@ -138,7 +139,8 @@ def tables(measured: dict, peers: dict) -> str:
     for (group, title), rates in measured.items():
         if group.startswith("threads"):
             times = float(rates["2"]) / float(rates["1"])
-            lines.append(f"| {group.replace('threads, pieces of ', '')}: {title} | {rates['1']} | {rates['2']} | {times:.2f} |")
+            name = f"{group.removeprefix('threads, pieces of ')}: {title}"
+            lines.append(f"| {name} | {rates['1']} | {rates['2']} | {times:.2f} |")
     return "\n".join(lines) + "\n"
 
 

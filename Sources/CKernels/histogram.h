@@ -1,9 +1,9 @@
 #pragma once
 
-// Bins collect in a list, and each row that is noted counts an older one: increments of memory and arithmetic on vectors
-// use different parts of the processor, and would wait for each other one after the other. Straight from the vector an
-// increment takes twice as long, for the bin is not there yet. A table of pairs, which halves the increments, and two
-// tables, which keep equal bins apart, were measured: their larger footprint eats the gain.
+// Bins collect in a list, and each row that is noted counts an older one: increments of memory and arithmetic on
+// vectors use different parts of the processor, which would otherwise wait for each other. Straight from the vector an
+// increment takes twice as long, for the bin is not there yet. A table of pairs, which halves the increments, was
+// measured, and two tables, which keep equal bins apart: they gain little or nothing.
 
 enum { lag = 64, taken_limit = 512, longest_block = 4096 };
 

@@ -138,7 +138,8 @@ struct Kernels: Sendable {
         type == .f32 || level != .portable && (type == .f16 || type == .bf16)
     }
 
-    /// Quantizes `blocks` full blocks of weights, stored as a type that `readsStored`, to NF4 as bitsandbytes does on a CPU, and measures the error.
+    /// Quantizes `blocks` full blocks of weights, stored as a type that `readsStored`, to NF4 as bitsandbytes does on a
+    /// CPU, and measures the error.
     ///
     /// A block that holds NaN or infinity has a non-finite absmax, codes of 0, zero sums, and is not in the histogram:
     /// the caller refuses it. Source: bitsandbytes 0.50.2, `backends/default/ops.py`, `quantize_4bit`.

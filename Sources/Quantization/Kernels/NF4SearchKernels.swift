@@ -5,8 +5,9 @@ import Tensors
 // is; weights beyond ±scale take the end codes.
 
 extension Kernels {
-    /// Searches the scale of each block of `count` weights, stored as a type that `readsStored`; the short last block is
-    /// included, and takes float32.
+    /// Searches the scale of each block of `count` weights, the short last one included.
+    ///
+    /// The weights are stored as a type that `readsStored`; a short last block takes float32.
     ///
     /// - Parameters:
     ///   - restored: the type that the error with absmax as the scale is measured in.
@@ -39,8 +40,8 @@ extension Kernels {
         }
     }
 
-    /// Quantizes the blocks in `range` of `count` weights, stored as for `nf4Search`, with the given scales, and measures the error; the sums of
-    /// the codes are 0.
+    /// Quantizes the blocks in `range` of `count` weights, stored as for `nf4Search`, with the given scales, and
+    /// measures the error; the sums of the codes are 0.
     ///
     /// v = x · (1 / scale) gets the code of the nearest value; a scale is finite and not negative,
     /// and a reciprocal beyond float32 is the largest float32. What
@@ -96,7 +97,8 @@ extension Kernels {
         }
     }
 
-    /// The reference codes of one block of `count` weights, stored as for `nf4Search`, with absmax as the scale, in place of searched ones.
+    /// The reference codes of one block of `count` weights, stored as for `nf4Search`, with absmax as the scale, in
+    /// place of searched ones.
     func nf4Plain(
         _ x: RawSpan, type: ElementType, count: Int, block: Int, blockSize: Int, restored: RestoredType,
         packed: inout [UInt8], scales: inout [Float], sums: inout [NF4BlockSums], histogram: inout [UInt32]

@@ -140,8 +140,8 @@ struct CrewSize {
         shareElements = shareUnits * unitElements
     }
 
-    /// Bytes of memory of all coders and places, at most: an element takes 4 as float32, its code and its part of a scale
-    /// and of the sums up to 3; a coder's counts and the grids of its search are 0.3 MiB.
+    /// Bytes of memory of all coders and places, at most: an element takes 4 as float32, its code and its part of a
+    /// scale and of the sums up to 3; a coder's counts and the grids of its search are 0.3 MiB.
     var bytes: Int { threads * (shareElements * 4 + 320 << 10) + places * shareElements * 3 }
 }
 
@@ -239,8 +239,8 @@ private final class Turns: Sendable {
         }
     }
 
-    /// Waits a while for the last shares without sleeping: a thread that sleeps now wakes later than they take, and is not
-    /// at hand when the next batch comes.
+    /// Waits a while for the last shares without sleeping: a thread that sleeps now wakes later than they take, and is
+    /// not at hand when the next batch comes.
     func awaitOthers() {
         var looks = Self.looks
         while looks > 0, coded.load(ordering: .relaxed) < count { looks -= 1 }
