@@ -72,7 +72,10 @@ INLINE float block_absmax(const uint8_t *x, size_t n, int type) {
     for (size_t i = 0; i < n; i += lanes) {
         v16h halves;
         memcpy(&halves, x + i * 2, sizeof halves);
-        largest = __builtin_elementwise_max(largest, halves & 0x7fff);
+        v16h magnitudes = halves & 0x7fff;
+        // As widening does, a signalling NaN of float16 becomes quiet.
+        if (type == ck_stored_f16) magnitudes |= (v16h)(magnitudes > 0x7c00) & 0x200;
+        largest = __builtin_elementwise_max(largest, magnitudes);
     }
     return reduce_magnitude((v16u)widen_row((const uint8_t *)&largest, lanes, type));
 }
