@@ -125,7 +125,7 @@ package final class QuantizingSession {
     /// Begins with an input that is described already: what is consumed next is its data buffer.
     package func begin(_ input: InputDescription) throws(QuantizationError) {
         let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
-        try memory?.add(layout.workingBytes(of: input))
+        try memory?.add(layout.workingBytes(of: input, threads: limits.maximumThreads))
         try onPlan(layout)
         stage = TensorStage(input: layout.input, layout: layout, recipe: recipe, threads: limits.maximumThreads)
     }
