@@ -9,6 +9,7 @@ All rates are input bytes over CPU time, medians. --write puts the tables betwee
 
 import argparse
 import datetime
+import os
 import platform
 import statistics
 import subprocess
@@ -88,12 +89,12 @@ def rate(work, size: int) -> float:
 
 
 def ours(executable: str) -> dict:
-    """By group and case: GB/s at each level."""
+    """By group and case: GB/s at each level, or with each number of threads."""
     made = subprocess.run([executable], capture_output=True, text=True, check=True).stdout
     rates = {}
     for line in made.splitlines():
-        group, title, level, figure = line.split("\t")
-        rates.setdefault((group, title), {})[level] = figure
+        group, title, column, figure = line.split("\t")
+        rates.setdefault((group, title), {})[column] = figure
     return rates
 
 
@@ -113,7 +114,7 @@ def tables(measured: dict, peers: dict) -> str:
         "|---|---:|---:|---:|",
     ]
     for (group, title), rates in measured.items():
-        if not group.startswith("session"):
+        if not group.startswith(("session", "threads")):
             share = 100 * float(rates.get("AVX-512", rates["AVX2"])) / float(reads.get("AVX-512", reads["AVX2"]))
             of_reading = "" if "cache" in group else f"{share:.0f} %"
             lines.append(f"| {group}: {title} | {rates['AVX2']} | {rates.get('AVX-512', '')} | {of_reading} |")
@@ -127,6 +128,19 @@ def tables(measured: dict, peers: dict) -> str:
         beside = f"{peer:.3f} | {best / peer:.0f}" if peer else " | "
         name = f"{title} (bfloat16)" if "bfloat16" in group else title
         lines.append(f"| {name} | {' | '.join(figures)} | {beside} |")
+    lines += [
+        "",
+        f"Two threads on {os.cpu_count()} processors: time on the wall, the best of 25 runs, at a load average of "
+        f"{os.getloadavg()[0]:.0f}.",
+        "",
+        "| session, float32 in pieces | one thread | two | times |",
+        "|---|---:|---:|---:|",
+    ]
+    for (group, title), rates in measured.items():
+        if group.startswith("threads"):
+            times = float(rates["2"]) / float(rates["1"])
+            name = f"{group.removeprefix('threads, pieces of ')}: {title}"
+            lines.append(f"| {name} | {rates['1']} | {rates['2']} | {times:.2f} |")
     return "\n".join(lines) + "\n"
 
 

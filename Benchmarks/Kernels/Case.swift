@@ -4,35 +4,40 @@ import Glibc
 struct Case {
     let group: String
     let title: String
-    let level: Level
+    /// What else tells the case from others: an instruction set, a number of threads.
+    let column: String
     let work: () -> Int
+    private let isParallel: Bool
 
-    /// The runs of which the median counts; one more goes before them.
-    static let runs = 7
+    /// The runs of which the median counts, or of several threads the best; one more goes before them.
+    private static let (runs, parallelRuns) = (7, 25)
 
     init(_ group: String, _ title: String, _ level: Level, _ work: @escaping () -> Int) {
-        self.group = group
-        self.title = title
-        self.level = level
-        self.work = work
+        (self.group, self.title, column, self.work, isParallel) = (group, title, level.name, work, false)
     }
 
-    /// GB/s: bytes over the CPU time of the process, which other work on the machine does not add to.
+    init(_ group: String, _ title: String, threads: Int, _ work: @escaping () -> Int) {
+        (self.group, self.title, column, self.work, isParallel) = (group, title, "\(threads)", work, true)
+    }
+
+    /// GB/s: bytes over the CPU time of the process, which other work on the machine does not add to; for several
+    /// threads bytes over the time on the wall, in the best run, which others have disturbed least.
     func rate() -> String {
+        let clock = isParallel ? CLOCK_MONOTONIC : CLOCK_PROCESS_CPUTIME_ID
         _ = work()
-        let rates = (0..<Self.runs).map { _ in
-            let start = Self.seconds()
+        let rates = (0..<(isParallel ? Self.parallelRuns : Self.runs)).map { _ in
+            let start = Self.seconds(clock)
             let bytes = work()
-            return Double(bytes) / (Self.seconds() - start) / 1e9
-        }
-        let hundredths = Int(rates.sorted()[Self.runs / 2] * 100)
+            return Double(bytes) / (Self.seconds(clock) - start) / 1e9
+        }.sorted()
+        let hundredths = Int(rates[isParallel ? rates.count - 1 : rates.count / 2] * 100)
         let rest = hundredths % 100
         return "\(hundredths / 100).\(rest < 10 ? "0" : "")\(rest)"
     }
 
-    private static func seconds() -> Double {
+    private static func seconds(_ clock: clockid_t) -> Double {
         var time = timespec()
-        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+        clock_gettime(clock, &time)
         return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 }

@@ -2,8 +2,9 @@ import Tensors
 
 /// Times the kernels and whole sessions in memory, and the machine's reads in the same run.
 ///
-/// Prints one line a case, fields separated by tabs: group, case, level, GB/s. A rate is float32 input (the group's
-/// name says where it is something else) over CPU time, the median of several runs.
+/// Prints one line a case, fields separated by tabs: group, case, level or threads, GB/s. A rate is float32 input (the
+/// group's name says where it is something else) over CPU time, the median of several runs; with threads over the time
+/// on the wall, the best of several runs. An argument picks the groups whose names begin with it.
 @main
 struct KernelBench {
     static func main() {
@@ -14,8 +15,9 @@ struct KernelBench {
             cases += KernelCases.all(level, weights)
         }
         cases += SessionCases.all(weights)
-        for benchmark in cases {
-            print(benchmark.group, benchmark.title, benchmark.level.name, benchmark.rate(), separator: "\t")
+        let wanted = CommandLine.arguments.dropFirst().first ?? ""
+        for benchmark in cases where benchmark.group.hasPrefix(wanted) {
+            print(benchmark.group, benchmark.title, benchmark.column, benchmark.rate(), separator: "\t")
         }
     }
 }

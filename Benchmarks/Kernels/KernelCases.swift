@@ -31,6 +31,7 @@ struct Level {
 /// The kernels one by one, on 256 KiB of weights at a time as the encoders call them.
 enum KernelCases {
     static let batch = 1 << 16
+    private static let f32 = Int32(ck_stored_f32)
 
     /// Memory that the kernels write to; touched once, as an encoder's is.
     private final class Output {
@@ -53,12 +54,12 @@ enum KernelCases {
     /// A kernel by its name, and how it is called; the table is where further kernels are added.
     private static var kernels: [(group: String, title: String, call: (ck_table, Call) -> Void)] {
         [
-            ("NF4", "codes and scales", { $0.nf4($1.x, batch / 64, 64, 0, 0, $1.codes, $1.floats, nil, nil) }),
+            ("NF4", "codes and scales", { $0.nf4($1.x, f32, batch / 64, 64, 0, 0, $1.codes, $1.floats, nil, nil) }),
             (
                 "NF4", "codes, scales, errors, histogram",
-                { $0.nf4($1.x, batch / 64, 64, 0, 0, $1.codes, $1.floats, $1.sums, $1.histogram) }
+                { $0.nf4($1.x, f32, batch / 64, 64, 0, 0, $1.codes, $1.floats, $1.sums, $1.histogram) }
             ),
-            ("NF4 best", "search", { $0.nf4_search($1.x, batch / 64, 64, 0, $1.sums) }),
+            ("NF4 best", "search", { $0.nf4_search($1.x, f32, batch / 64, 64, 0, $1.sums) }),
             ("INT8 rows", "absmax and codes, errors", { int8($0, $1, nil) }),
             ("INT8 rows", "absmax and codes, errors, histogram", { int8($0, $1, $1.histogram) }),
             ("INT4 g128", "ranges", { $0.ranges($1.x, batch / 128, 128, $1.sums) }),
@@ -81,14 +82,17 @@ enum KernelCases {
                 return weights.values.count * 4
             }
         }
-        cases.append(
-            Case("NF4 of bfloat16 (GB/s of bfloat16)", "widened, codes and scales", level) {
-                run(weights.halves, output) { call, wide in
-                    table.widen_bf16(call.x, batch, wide)
-                    table.nf4(wide, batch / 64, 64, 0, 0, call.codes, call.floats, nil, nil)
-                }
-                return weights.halves.count * 2
-            })
+        for (name, isMeasured) in [("codes and scales", false), ("codes, scales, errors, histogram", true)] {
+            cases.append(
+                Case("NF4 of bfloat16 (GB/s of bfloat16)", name, level) {
+                    run(weights.halves, output) { call, _ in
+                        table.nf4(
+                            call.x, Int32(ck_stored_bf16), batch / 64, 64, Int32(ck_restored_bf16), 0, call.codes,
+                            call.floats, isMeasured ? call.sums : nil, isMeasured ? call.histogram : nil)
+                    }
+                    return weights.halves.count * 2
+                })
+        }
         guard let restore = ck_restore_kernels(Int32(level.session.rawValue))?.pointee else { return cases }
         let map = (0..<16).map { Float($0 - 8) / 8 }
         for (name, stored, width) in [("float32", ck_restored_f32, 4), ("bfloat16", ck_restored_bf16, 2)] {

@@ -19,14 +19,16 @@ enum SessionCases {
         ("fp8", [("method", "fp8")]),
         ("fp8, reference", [("method", "fp8"), ("mode", "reference")]),
     ]
-    /// Columns of the weight, and rows: 16 MiB of float32.
-    private static let (rows, columns) = (1024, 4096)
+    /// Columns of the weight, and rows: 16 MiB of float32, and 64 where threads share the work.
+    private static let (rows, manyRows, columns) = (1024, 4096, 4096)
     /// The bytes of a piece, as a server's transfer buffer hands them over.
     private static let pieceBytes = 512 << 10
+    /// The same where threads share the work: waking one takes as long as coding some 64 KiB.
+    private static let threadPieces = [("512 KiB", 512 << 10), ("2 MiB", 2 << 20)]
 
     static func all(_ weights: Weights) -> [Case] {
-        let wide = bytes(weights.values)
-        let half = bytes(weights.halves)
+        let wide = bytes(weights.values, rows)
+        let half = bytes(weights.halves, rows)
         // Written again by every run: an artifact's first pages are not what is measured.
         let (output, scratch) = (Memory(), Memory())
         var cases: [Case] = []
@@ -44,10 +46,29 @@ enum SessionCases {
                     })
             }
         }
+        return cases + threadCases(bytes(weights.values, manyRows), output, scratch)
+    }
+
+    /// One and two threads at the highest level, all but AWQ's layout, which takes both anyway.
+    private static func threadCases(_ input: [UInt8], _ output: Memory, _ scratch: Memory) -> [Case] {
+        guard let level = Level.all.last else { return [] }
+        var cases: [Case] = []
+        for (size, bytes) in threadPieces {
+            for recipe in recipes where !recipe.title.contains("AWQ") {
+                for threads in [1, 2] {
+                    cases.append(
+                        Case("threads, pieces of \(size)", recipe.title, threads: threads) {
+                            run(
+                                recipe.options, .f32, input, level, output, scratch, threads: threads,
+                                pieceBytes: bytes)
+                        })
+                }
+            }
+        }
         return cases
     }
 
-    private static func bytes<Element: BitwiseCopyable>(_ values: [Element]) -> [UInt8] {
+    private static func bytes<Element: BitwiseCopyable>(_ values: [Element], _ rows: Int) -> [UInt8] {
         let span = values.span.extracting(first: rows * columns)
         let raw = span.bytes
         return raw.withUnsafeBytes { Array($0) }
@@ -55,13 +76,16 @@ enum SessionCases {
 
     private static func run(
         _ options: [(String, String)], _ type: ElementType, _ input: [UInt8], _ level: Level, _ output: Memory,
-        _ scratch: Memory
+        _ scratch: Memory, threads: Int = 1, pieceBytes: Int = pieceBytes
     ) -> Int {
         do {
+            var limits = SessionLimits()
+            limits.maximumThreads = threads
             let session = try QuantizingSession(
                 recipe: Recipe(options: options.map { RecipeOption($0.0, $0.1) }),
-                declaration: .raw(type: type, shape: [rows, columns]), declaredBytes: input.count, engine: "bench",
-                output: output, scratch: scratch, level: level.session)
+                declaration: .raw(type: type, shape: [input.count * 8 / type.bitWidth / columns, columns]),
+                declaredBytes: input.count, engine: "bench", limits: limits, output: output, scratch: scratch,
+                level: level.session)
             let span = input.span
             let all = span.bytes
             for start in stride(from: 0, to: input.count, by: pieceBytes) {

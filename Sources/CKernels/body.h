@@ -47,6 +47,39 @@ INLINE v16u absmax_bits(const uint8_t *x, size_t rows) {
     return largest;
 }
 
+// Stored rows as float32. A block of halves is widened into memory that the first cache holds, once for all passes.
+INLINE v16f widen_row(const uint8_t *source, size_t count, int type) {
+    v16h halves = {0};
+    memcpy(&halves, source, count * sizeof(uint16_t));
+    return type == ck_stored_f16 ? widen_halves(halves) : (v16f)(__builtin_convertvector(halves, v16u) << 16);
+}
+
+INLINE size_t stored_bytes(size_t n, int type) { return type == ck_stored_f32 ? n * 4 : n * 2; }
+
+INLINE const uint8_t *wide_block(const uint8_t *x, size_t n, int type, float *wide) {
+    if (type == ck_stored_f32) return x;
+    for (size_t i = 0; i < n; i += lanes) {
+        const v16f row = widen_row(x + i * 2, lanes, type);
+        memcpy(wide + i, &row, sizeof row);
+    }
+    return (const uint8_t *)wide;
+}
+
+// The largest magnitude of a block; halves keep their order as integers, too.
+INLINE float block_absmax(const uint8_t *x, size_t n, int type) {
+    if (type == ck_stored_f32) return reduce_magnitude(absmax_bits(x, n / lanes));
+    v16h largest = {0};
+    for (size_t i = 0; i < n; i += lanes) {
+        v16h halves;
+        memcpy(&halves, x + i * 2, sizeof halves);
+        v16h magnitudes = halves & 0x7fff;
+        // As widening does, a signalling NaN of float16 becomes quiet.
+        if (type == ck_stored_f16) magnitudes |= (v16h)(magnitudes > 0x7c00) & 0x200;
+        largest = __builtin_elementwise_max(largest, magnitudes);
+    }
+    return reduce_magnitude((v16u)widen_row((const uint8_t *)&largest, lanes, type));
+}
+
 // Codes, bytes and sums of a block whose scale is `s`. Only with absmax as the scale does no weight lie beyond the codes.
 INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int is_absmax, uint8_t *packed, int kind,
                        float *sums, counter *counts) {
@@ -64,7 +97,7 @@ INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int i
         const v16f c = nf4_values(code);
         const v16f back = restore(c * s16, restored);
         measure(&m, v, back);
-        if (end) note_bins(end + i * lanes, magnitude_bits(v - back));
+        if (end) note_bins(counts, end + i * lanes, magnitude_bits(v - back));
         if (kind == measure_errors) continue;
         ec += (v - back) * c;
         cc += c * c;
@@ -84,56 +117,56 @@ INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int i
     sums[6] = reduce_magnitude(m.worst);
 }
 
-INLINE void nf4_block(const uint8_t *x, size_t n, int restored, uint8_t *packed, float *absmax, int kind, float *sums,
-                      counter *counts) {
-    const float a = reduce_magnitude(absmax_bits(x, n / lanes));
+INLINE void nf4_block(const uint8_t *x, int type, size_t n, int restored, uint8_t *packed, float *absmax, int kind,
+                      float *sums, counter *counts) {
+    float wide[longest_block];
+    const float a = block_absmax(x, n, type);
     *absmax = a;
     if (a <= __FLT_MAX__) {
-        nf4_scaled(x, n, restored, a, 1, packed, kind, sums, counts);
+        nf4_scaled(wide_block(x, n, type, wide), n, restored, a, 1, packed, kind, sums, counts);
     } else {
         memset(packed, 0, n / 2);
         if (kind != measure_nothing) memset(sums, 0, 8 * sizeof(float));
     }
 }
 
-INLINE void nf4_blocks(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax, int kind,
-                       float *sums, uint32_t *histogram) {
+INLINE void nf4_blocks(const uint8_t *x, int type, size_t blocks, size_t n, int restored, uint8_t *packed,
+                       float *absmax, int kind, float *sums, uint32_t *histogram) {
     counter counts;
-    counts.bins = histogram;
-    counts.held = 0;
+    if (histogram) counter_begin(&counts, histogram);
     for (size_t i = 0; i < blocks; i++)
-        nf4_block((const uint8_t *)x + i * n * 4, n, restored, packed + i * n / 2, absmax + i, kind,
+        nf4_block(x + i * stored_bytes(n, type), type, n, restored, packed + i * n / 2, absmax + i, kind,
                   sums + i * 8, histogram ? &counts : NULL);
     if (histogram) counter_drain(&counts);
 }
 
 // The usual block of 64 is unrolled by giving the compiler its size.
-INLINE void nf4_sized(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax, int kind,
-                      float *sums, uint32_t *histogram) {
+INLINE void nf4_sized(const void *x, int type, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax,
+                      int kind, float *sums, uint32_t *histogram) {
     if (n == 64)
-        nf4_blocks(x, blocks, 64, restored, packed, absmax, kind, sums, histogram);
+        nf4_blocks(x, type, blocks, 64, restored, packed, absmax, kind, sums, histogram);
     else
-        nf4_blocks(x, blocks, n, restored, packed, absmax, kind, sums, histogram);
+        nf4_blocks(x, type, blocks, n, restored, packed, absmax, kind, sums, histogram);
 }
 
-INLINE void nf4_restored(const void *x, size_t blocks, size_t n, int restored, uint8_t *packed, float *absmax,
-                         int kind, float *sums, uint32_t *histogram) {
+INLINE void nf4_restored(const void *x, int type, size_t blocks, size_t n, int restored, uint8_t *packed,
+                         float *absmax, int kind, float *sums, uint32_t *histogram) {
     if (restored == ck_restored_f16)
-        nf4_sized(x, blocks, n, ck_restored_f16, packed, absmax, kind, sums, histogram);
+        nf4_sized(x, type, blocks, n, ck_restored_f16, packed, absmax, kind, sums, histogram);
     else if (restored == ck_restored_bf16)
-        nf4_sized(x, blocks, n, ck_restored_bf16, packed, absmax, kind, sums, histogram);
+        nf4_sized(x, type, blocks, n, ck_restored_bf16, packed, absmax, kind, sums, histogram);
     else
-        nf4_sized(x, blocks, n, ck_restored_f32, packed, absmax, kind, sums, histogram);
+        nf4_sized(x, type, blocks, n, ck_restored_f32, packed, absmax, kind, sums, histogram);
 }
 
-static void nf4(const void *x, size_t blocks, size_t block_size, int restored, int code_sums, uint8_t *packed,
-                float *absmax, float *sums, uint32_t *histogram) {
+static void nf4(const void *x, int type, size_t blocks, size_t block_size, int restored, int code_sums,
+                uint8_t *packed, float *absmax, float *sums, uint32_t *histogram) {
     if (!sums)
-        nf4_sized(x, blocks, block_size, ck_restored_f32, packed, absmax, measure_nothing, NULL, NULL);
+        nf4_sized(x, type, blocks, block_size, ck_restored_f32, packed, absmax, measure_nothing, NULL, NULL);
     else if (code_sums)
-        nf4_restored(x, blocks, block_size, restored, packed, absmax, measure_codes, sums, histogram);
+        nf4_restored(x, type, blocks, block_size, restored, packed, absmax, measure_codes, sums, histogram);
     else
-        nf4_restored(x, blocks, block_size, restored, packed, absmax, measure_errors, sums, histogram);
+        nf4_restored(x, type, blocks, block_size, restored, packed, absmax, measure_errors, sums, histogram);
 }
 
 // What absmax is divided by for each candidate; the first is absmax itself.
@@ -190,54 +223,55 @@ INLINE void nf4_search_block(const uint8_t *x, size_t n, int restored, float *ch
     choice[5] = sums[2 * best + 1];
 }
 
-INLINE void nf4_searches(const void *x, size_t blocks, size_t n, int restored, float *choices) {
+INLINE void nf4_searches(const uint8_t *x, int type, size_t blocks, size_t n, int restored, float *choices) {
+    float wide[longest_block];
     for (size_t i = 0; i < blocks; i++)
-        nf4_search_block((const uint8_t *)x + i * n * 4, n, restored, choices + i * 6);
+        nf4_search_block(wide_block(x + i * stored_bytes(n, type), n, type, wide), n, restored, choices + i * 6);
 }
 
-INLINE void nf4_search_sized(const void *x, size_t blocks, size_t n, int restored, float *choices) {
+INLINE void nf4_search_sized(const void *x, int type, size_t blocks, size_t n, int restored, float *choices) {
     if (n == 64)
-        nf4_searches(x, blocks, 64, restored, choices);
+        nf4_searches(x, type, blocks, 64, restored, choices);
     else
-        nf4_searches(x, blocks, n, restored, choices);
+        nf4_searches(x, type, blocks, n, restored, choices);
 }
 
-static void nf4_search(const void *x, size_t blocks, size_t block_size, int restored, float *choices) {
+static void nf4_search(const void *x, int type, size_t blocks, size_t block_size, int restored, float *choices) {
     if (restored == ck_restored_f16)
-        nf4_search_sized(x, blocks, block_size, ck_restored_f16, choices);
+        nf4_search_sized(x, type, blocks, block_size, ck_restored_f16, choices);
     else if (restored == ck_restored_bf16)
-        nf4_search_sized(x, blocks, block_size, ck_restored_bf16, choices);
+        nf4_search_sized(x, type, blocks, block_size, ck_restored_bf16, choices);
     else
-        nf4_search_sized(x, blocks, block_size, ck_restored_f32, choices);
+        nf4_search_sized(x, type, blocks, block_size, ck_restored_f32, choices);
 }
 
-INLINE void nf4_assigns(const void *x, size_t blocks, size_t n, int restored, const float *scales, uint8_t *packed,
-                        float *sums, uint32_t *histogram) {
+INLINE void nf4_assigns(const uint8_t *x, int type, size_t blocks, size_t n, int restored, const float *scales,
+                        uint8_t *packed, float *sums, uint32_t *histogram) {
+    float wide[longest_block];
     counter counts;
-    counts.bins = histogram;
-    counts.held = 0;
+    if (histogram) counter_begin(&counts, histogram);
     for (size_t i = 0; i < blocks; i++)
-        nf4_scaled((const uint8_t *)x + i * n * 4, n, restored, scales[i], 0, packed + i * n / 2, measure_errors,
-                   sums + i * 8, &counts);
+        nf4_scaled(wide_block(x + i * stored_bytes(n, type), n, type, wide), n, restored, scales[i], 0,
+                   packed + i * n / 2, measure_errors, sums + i * 8, &counts);
     counter_drain(&counts);
 }
 
-INLINE void nf4_assign_sized(const void *x, size_t blocks, size_t n, int restored, const float *scales,
+INLINE void nf4_assign_sized(const void *x, int type, size_t blocks, size_t n, int restored, const float *scales,
                              uint8_t *packed, float *sums, uint32_t *histogram) {
     if (n == 64)
-        nf4_assigns(x, blocks, 64, restored, scales, packed, sums, histogram);
+        nf4_assigns(x, type, blocks, 64, restored, scales, packed, sums, histogram);
     else
-        nf4_assigns(x, blocks, n, restored, scales, packed, sums, histogram);
+        nf4_assigns(x, type, blocks, n, restored, scales, packed, sums, histogram);
 }
 
-static void nf4_assign(const void *x, size_t blocks, size_t block_size, int restored, const float *scales,
-                       uint8_t *packed, float *sums, uint32_t *histogram) {
+static void nf4_assign(const void *x, int type, size_t blocks, size_t block_size, int restored,
+                       const float *scales, uint8_t *packed, float *sums, uint32_t *histogram) {
     if (restored == ck_restored_f16)
-        nf4_assign_sized(x, blocks, block_size, ck_restored_f16, scales, packed, sums, histogram);
+        nf4_assign_sized(x, type, blocks, block_size, ck_restored_f16, scales, packed, sums, histogram);
     else if (restored == ck_restored_bf16)
-        nf4_assign_sized(x, blocks, block_size, ck_restored_bf16, scales, packed, sums, histogram);
+        nf4_assign_sized(x, type, blocks, block_size, ck_restored_bf16, scales, packed, sums, histogram);
     else
-        nf4_assign_sized(x, blocks, block_size, ck_restored_f32, scales, packed, sums, histogram);
+        nf4_assign_sized(x, type, blocks, block_size, ck_restored_f32, scales, packed, sums, histogram);
 }
 
 static float absmax(const void *x, size_t count) {
@@ -266,7 +300,7 @@ INLINE void int8_counted(const uint8_t *x, size_t count, float row_absmax, int8_
         const v16f v = lanes_load(x + i * 4);
         const v16b code = int8_row(v, scale, absmax, &back);
         measure(&m, v, back);
-        if (end) note_bins(end + i, magnitude_bits(v - back));
+        if (end) note_bins(counts, end + i, magnitude_bits(v - back));
         memcpy(codes + i, &code, sizeof code);
     }
     if (full < count) {
@@ -288,36 +322,18 @@ static void int8(const void *x, size_t count, float row_absmax, int8_t *codes, f
         return;
     }
     counter counts;
-    counts.bins = histogram;
-    counts.held = 0;
+    if (histogram) counter_begin(&counts, histogram);
     int8_counted(x, count, row_absmax, codes, errors, &counts);
     counter_drain(&counts);
 }
 
-INLINE void widen_row(const uint8_t *source, size_t count, float *out) {
-    v16h halves = {0};
-    memcpy(&halves, source, count * sizeof(uint16_t));
-    const v16f wide = widen_halves(halves);
-    memcpy(out, &wide, count * sizeof(float));
-}
-
-static void widen_f16(const void *source, size_t count, float *out) {
-    const uint8_t *bytes = source;
+INLINE void widen(const uint8_t *source, size_t count, int type, float *out) {
     const size_t full = count / lanes * lanes;
-    for (size_t i = 0; i < full; i += lanes) widen_row(bytes + i * 2, lanes, out + i);
-    widen_row(bytes + full * 2, count - full, out + full);
+    wide_block(source, full, type, out);
+    const v16f rest = widen_row(source + full * 2, count - full, type);
+    memcpy(out + full, &rest, (count - full) * sizeof(float));
 }
 
-INLINE void widen_bf16_row(const uint8_t *source, size_t count, float *out) {
-    v16h halves = {0};
-    memcpy(&halves, source, count * sizeof(uint16_t));
-    const v16u wide = __builtin_convertvector(halves, v16u) << 16;
-    memcpy(out, &wide, count * sizeof(float));
-}
+static void widen_f16(const void *source, size_t count, float *out) { widen(source, count, ck_stored_f16, out); }
 
-static void widen_bf16(const void *source, size_t count, float *out) {
-    const uint8_t *bytes = source;
-    const size_t full = count / lanes * lanes;
-    for (size_t i = 0; i < full; i += lanes) widen_bf16_row(bytes + i * 2, lanes, out + i);
-    widen_bf16_row(bytes + full * 2, count - full, out + full);
-}
+static void widen_bf16(const void *source, size_t count, float *out) { widen(source, count, ck_stored_bf16, out); }

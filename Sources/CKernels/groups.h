@@ -78,7 +78,7 @@ INLINE void group_each(const uint8_t *x, size_t groups, size_t n, int code, int 
             const v16f v = lanes_load(x + i * row_bytes);
             store_codes(group_codes(v, &g, code, restored, &back), code, codes + i * row);
             measure(&m, v, back);
-            if (end) note_bins(end + i * lanes, magnitude_bits(v - back));
+            if (end) note_bins(counts, end + i * lanes, magnitude_bits(v - back));
         }
         if (rest) {
             float tail[lanes] = {0};
@@ -113,8 +113,7 @@ INLINE void group_all(const void *x, size_t groups, size_t n, int code, int stor
 static void groups(const void *x, size_t groups, size_t elements, int code, int restored, const float *scales,
                    uint8_t *codes, size_t group_bytes, float *errors, uint32_t *histogram) {
     counter counts;
-    counts.bins = histogram;
-    counts.held = 0;
+    if (histogram) counter_begin(&counts, histogram);
     counter *const used = histogram ? &counts : NULL;
     switch (code) {
     case ck_packed4:

@@ -1,23 +1,38 @@
 #pragma once
 
-// Bins collect in a short list and are counted from there: an increment for each lane, straight from the vector, takes
-// twice as long. A table of pairs, which halves the increments, was measured: with its larger footprint it gains nothing.
+// Bins collect in a list, and each row that is noted counts an older one: increments of memory and arithmetic on
+// vectors use different parts of the processor, which would otherwise wait for each other. Straight from the vector an
+// increment takes twice as long, for the bin is not there yet. A table of pairs, which halves the increments, was
+// measured, and two tables, which keep equal bins apart: they gain little or nothing.
 
-enum { pending_limit = 512, longest_block = 4096 };
+enum { lag = 64, taken_limit = 512, longest_block = 4096 };
 
 typedef struct {
     uint32_t *bins;
-    size_t held;
-    uint16_t pending[pending_limit + longest_block];
+    size_t taken;
+    uint16_t pending[lag + taken_limit + longest_block];
 } counter;
 
-/// Where the bins of the next elements go; null where nothing is counted.
-INLINE uint16_t *counter_end(counter *c) { return c ? c->pending + c->held : NULL; }
+/// Begins with `lag` bins of zero, which `counter_drain` takes back.
+INLINE void counter_begin(counter *c, uint32_t *bins) {
+    c->bins = bins;
+    c->taken = 0;
+    memset(c->pending, 0, lag * sizeof(uint16_t));
+}
 
-/// Notes sixteen magnitudes at `end`.
-INLINE void note_bins(uint16_t *end, v16u magnitudes) {
+/// Where the bins of the next elements go; null where nothing is counted.
+INLINE uint16_t *counter_end(counter *c) { return c ? c->pending + lag + c->taken : NULL; }
+
+INLINE void count_row(uint32_t *bins, const uint16_t *row) {
+#pragma clang loop unroll(full)
+    for (size_t j = 0; j < 16; j++) bins[row[j]]++;
+}
+
+/// Notes sixteen magnitudes at `end`, and counts those that lie `lag` before them.
+INLINE void note_bins(counter *c, uint16_t *end, v16u magnitudes) {
     const v16h bins = __builtin_convertvector(magnitudes >> ck_bin_shift, v16h);
     memcpy(end, &bins, sizeof bins);
+    count_row(c->bins, end - lag);
 }
 
 /// Counts the first `count` of sixteen magnitudes.
@@ -29,15 +44,17 @@ INLINE void counter_add(counter *c, v16u magnitudes, size_t count) {
     for (size_t j = 0; j < count; j++) c->bins[bins[j]]++;
 }
 
-/// Counts what is pending.
-static __attribute__((noinline)) void counter_drain(counter *c) {
-    for (size_t i = 0; i < c->held; i++) c->bins[c->pending[i]]++;
-    c->held = 0;
-}
-
-/// Takes `count` bins that were noted, and counts what is pending if it is much.
+/// Takes `count` bins that were noted, and moves what is pending to the front before the list is full.
 INLINE void counter_take(counter *c, size_t count) {
     if (!c) return;
-    c->held += count;
-    if (c->held >= pending_limit) counter_drain(c);
+    c->taken += count;
+    if (c->taken < taken_limit) return;
+    memcpy(c->pending, c->pending + c->taken, lag * sizeof(uint16_t));
+    c->taken = 0;
+}
+
+/// Counts what is pending.
+INLINE void counter_drain(counter *c) {
+    for (size_t j = 0; j < lag; j += 16) count_row(c->bins, c->pending + c->taken + j);
+    c->bins[0] -= lag;
 }

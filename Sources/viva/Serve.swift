@@ -32,12 +32,6 @@ struct Serve: ParsableCommand {
     @Option(help: "The scope that health needs: none, read, write or admin.")
     var healthScope: String?
 
-    @Option(help: "Hours for which an input is kept that nobody sends again or uses.")
-    var inputTtlHours = Environment.number("INPUT_TTL_HOURS") ?? 168
-
-    @Option(help: "Hours for which an upload is kept to which nothing comes.")
-    var uploadTtlHours = Environment.number("UPLOAD_TTL_HOURS") ?? 24
-
     @Option(help: "The most bytes of one owner, unless its key says otherwise.")
     var maxBytesPerOwner: Int?
 
@@ -104,7 +98,7 @@ struct Serve: ParsableCommand {
             throw ValidationError("--job-workers is 1 to 64, --job-memory more than 0")
         }
         guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, ownerLimits.bytes ?? 0 >= 0,
-            ownerLimits.work ?? 0 >= 0, inputTtlHours > 0, uploadTtlHours > 0
+            ownerLimits.work ?? 0 >= 0
         else {
             throw ValidationError("limits are not negative")
         }
@@ -124,8 +118,6 @@ struct Serve: ParsableCommand {
         configuration.metricsScope = try asked(metricsScope, or: "METRICS_SCOPE")
         configuration.healthScope = try asked(healthScope, or: "HEALTH_SCOPE")
         configuration.ownerLimits = ownerLimits
-        configuration.intake.inputTimeToLive = .seconds(3600 * inputTtlHours)
-        configuration.intake.uploadTimeToLive = .seconds(3600 * uploadTtlHours)
         configuration.portFile = portFile ?? Environment.text("PORT_FILE")
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections

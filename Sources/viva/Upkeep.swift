@@ -17,20 +17,19 @@ struct GarbageCollection: ParsableCommand {
     @Flag(help: "Only say what would be removed.")
     var dryRun = false
 
-    @Option(help: "Hours for which an unused input is kept; say what the server was told.")
-    var inputTtlHours = Environment.number("INPUT_TTL_HOURS") ?? 168
+    @Option(help: "How long an unused input is kept; say what the server was told.")
+    var inputTtl = Environment.text("INPUT_TTL") ?? "7d"
 
     @Flag(help: "Print the answer of POST /v1/gc.")
     var json = false
 
-    func validate() throws {
-        guard inputTtlHours >= 0 else { throw ValidationError("hours are not negative") }
-    }
-
     func run() throws {
+        guard let timeToLive = ServiceConfiguration.parseDuration(inputTtl) else {
+            throw ValidationError("--input-ttl '\(inputTtl)' is not a time like 90s, 30m, 24h or 7d")
+        }
         print(
             try GarbageCommand.run(
-                data: folder.data, isDryRun: dryRun, inputTimeToLive: .seconds(3600 * inputTtlHours), isJSON: json))
+                data: folder.data, isDryRun: dryRun, inputTimeToLive: timeToLive, isJSON: json))
     }
 }
 

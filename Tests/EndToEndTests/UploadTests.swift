@@ -80,8 +80,12 @@ import Testing
         let made = try service.curl("/v1/inputs", ["-X", "POST", "-T", archive.path])
         #expect(made.status == 201)
         #expect(try made.json()["format"] as? String == "npz")
-        let cut = try TemporaryFolder().file("cut", Data(contentsOf: archive).dropLast(3))
-        #expect(try service.curl("/v1/inputs", ["-X", "POST", "-T", cut.path]).json()["code"] as? String == "npz.end_record")
+        let folder = try TemporaryFolder()
+        let cut = try folder.file("cut", Data(contentsOf: archive).dropLast(3))
+        let refused = try withExtendedLifetime(folder) {
+            try service.curl("/v1/inputs", ["-X", "POST", "-T", cut.path])
+        }
+        #expect(try refused.json()["code"] as? String == "npz.end_record")
     }
 
     @Test func timeEndsThem() throws {

@@ -134,6 +134,29 @@ import Testing
         for template in exceptions.joined() { #expect(templates.contains(template), "\(template)") }
     }
 
+    /// What the contract tells people is what the routes ask for.
+    @Test func theContractNamesTheScopes() throws {
+        let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appending(path: "openapi.yaml")
+        var told: [String: String] = [:]
+        var (path, name) = ("", "")
+        for line in try String(contentsOf: file, encoding: .utf8).components(separatedBy: "\n") {
+            if line == "components:" { break }
+            if line.hasPrefix("  /") { path = String(line.dropFirst(2).dropLast()) }
+            let isVerb = line.hasPrefix("    ") && !line.hasPrefix("     ") && line.hasSuffix(":")
+            if isVerb {
+                name = "\(line.dropFirst(4).dropLast().uppercased()) \(path)"
+                told[name] = "read"
+            }
+            guard line.hasPrefix("      security: ") else { continue }
+            told[name] = ["read", "write", "admin"].first { line.contains("[\($0)]") } ?? "nothing"
+        }
+        for route in try TestService().table.routes {
+            let name = "\(route.method.rawValue) \(route.template)"
+            #expect(told[name] == Self.scope(route) ?? "nothing", "\(name)")
+        }
+    }
+
     @Test func aKeyIsKeptAsItsDigestOnly() throws {
         try KeyedService.with { (service) throws in
             let (key, id) = try service.key("k", "admin,read", bytes: 10, work: 2)

@@ -245,6 +245,23 @@ enum SampleInput {
         #expect(folder.entries("inputs").isEmpty)
     }
 
+    @Test func anUploadIsItsOwnersAlone() throws {
+        let life = try TestLife(folder.path, authentication: .required)
+        let (ann, bob) = (try key(life, "ann"), try key(life, "bob"))
+        let bytes = SampleInput.safetensors()
+        let path = try #require(
+            try life.tus("POST /v1/uploads", [ann, "Upload-Length: \(bytes.count)"]).fields["location"])
+        for line in ["HEAD \(path)", "DELETE \(path)", "PATCH \(path)"] {
+            #expect(try life.tus(line, [bob, "Upload-Offset: 0"]).status == 404, "\(line)")
+        }
+        #expect(try life.send("GET \(path)", [bob]).code == "upload.not_found")
+        #expect(try life.tus("PATCH \(path)", ["Upload-Offset: 0"], bytes).status == 401)
+        let last = try life.tus("PATCH \(path)", [ann, "Upload-Offset: 0"], bytes)
+        let result = try #require(last.fields["content-location"])
+        #expect(try life.send("GET \(result)", [ann]).status == 200)
+        #expect(try life.send("GET \(result)", [bob]).status == 404)
+    }
+
     /// The field of a new key.
     private func key(_ life: TestLife, _ name: String) throws -> String {
         let key = try AccessKey()

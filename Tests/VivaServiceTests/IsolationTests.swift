@@ -41,6 +41,29 @@ import Testing
         }
     }
 
+    /// Bodies name things too.
+    @Test func aJobOfForeignBytesIsOneOfUnknownBytes() throws {
+        try KeyedService.with { (service) throws in
+            let (mine, me) = try service.key("me")
+            let other = try service.key("other").key
+            let things = try Belongings(of: me, key: mine, in: service)
+            let own = try service.send("POST", "/v1/inputs?dtype=float32&shape=2", key: other, body: Array(1...8))
+            let known = try #require(own.json["id"] as? String ?? own.json["digest"] as? String)
+            for member in ["input", "calibration"] {
+                let answers = try [things.input, try #require(Belongings.unknown["inputs"])].map { name in
+                    let input = member == "input" ? name : known
+                    let calibration = member == "calibration" ? ", \"calibration\": \"\(name)\"" : ""
+                    return Self.shape(
+                        try service.send(
+                            "POST", "/v1/jobs", key: other, fields: ["Content-Type: application/json"],
+                            body: Array("{\"input\": \"\(input)\", \"method\": \"awq\"\(calibration)}".utf8)),
+                        without: name)
+                }
+                #expect(answers[0] == answers[1] && answers[0].hasPrefix("4"), "\(member)")
+            }
+        }
+    }
+
     @Test func listsShowWhatIsOnesOwn() throws {
         try KeyedService.with { (service) throws in
             let (mine, me) = try service.key("me")

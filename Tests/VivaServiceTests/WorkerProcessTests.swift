@@ -69,12 +69,13 @@ import Testing
         while let frame = try next(life.channel) {
             let kind = try #require(WorkAnswer(rawValue: frame.kind))
             said[kind] = frame
+            if kind == .checkpoint { try? life.channel.send(Frame(kind: WorkCommand.recorded.rawValue)) }
         }
         #expect(life.child.wait() == .code(0))
         return said
     }
 
-    /// A worker that ends before it reads what it was sent ends the channel with an error.
+    /// The next frame; nil when the worker has ended, with or without having read what it was told last.
     private func next(_ channel: borrowing Channel) throws -> Frame? {
         do throws(ProcessError) {
             return try channel.receive(atMost: Channel.maximumPayload, milliseconds: 30_000)

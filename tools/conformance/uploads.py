@@ -134,7 +134,7 @@ def upload(service, path, query):
         target = min(size - chunk, acknowledged + size // (KILLS + 2))
         uploader.upload(stop_at=target)
         acknowledged = uploader.offset
-        timer = threading.Timer(random.uniform(0.0, 0.05), service.kill)
+        timer = threading.Timer(random.uniform(0.0, 0.02 + chunk / (1 << 29)), service.kill)
         timer.start()
         try:
             while uploader.offset + chunk < size:

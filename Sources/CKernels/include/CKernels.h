@@ -10,6 +10,9 @@
 /// The type that dequantization returns; error is measured against a value rounded to it.
 enum { ck_restored_f32 = 0, ck_restored_f16 = 1, ck_restored_bf16 = 2 };
 
+/// The type that weights are stored in.
+enum { ck_stored_f32 = 0, ck_stored_f16 = 1, ck_stored_bf16 = 2 };
+
 /// The levels of the function table. Level 0, plain Swift, has no table.
 enum { ck_level_avx2 = 1, ck_level_avx512 = 2 };
 
@@ -19,17 +22,18 @@ enum { ck_packed4 = 0, ck_packed8 = 1, ck_int8 = 2, ck_e4m3 = 3, ck_affine4 = 4,
 /// A histogram has `ck_bins` counts, bin = bits of a magnitude >> `ck_bin_shift`.
 enum { ck_bin_shift = 19, ck_bins = 4096 };
 
-/// The kernels of one instruction set. Error sums are 5 floats: Σx², Σe², Σx̂², Σ|e|, max|e|.
+/// The kernels of one instruction set. Those of NF4 read weights of any `type` as they are stored, the others float32.
+/// Error sums are 5 floats: Σx², Σe², Σx̂², Σ|e|, max|e|.
 typedef struct {
     /// Quantizes `blocks` full blocks; `sums` takes 8 floats a block, those of the codes 0 unless `code_sums`, or is
     /// null; `histogram` may be null, and counts only beside `sums`.
-    void (*nf4)(const void *x, size_t blocks, size_t block_size, int restored, int code_sums, uint8_t *packed,
-                float *absmax, float *sums, uint32_t *histogram);
+    void (*nf4)(const void *x, int type, size_t blocks, size_t block_size, int restored, int code_sums,
+                uint8_t *packed, float *absmax, float *sums, uint32_t *histogram);
     /// Searches the scales of `blocks` full blocks; `choices` takes 6 floats a block.
-    void (*nf4_search)(const void *x, size_t blocks, size_t block_size, int restored, float *choices);
+    void (*nf4_search)(const void *x, int type, size_t blocks, size_t block_size, int restored, float *choices);
     /// Quantizes `blocks` full blocks with the given scales; `sums` takes 8 floats a block, those of the codes 0.
-    void (*nf4_assign)(const void *x, size_t blocks, size_t block_size, int restored, const float *scales,
-                       uint8_t *packed, float *sums, uint32_t *histogram);
+    void (*nf4_assign)(const void *x, int type, size_t blocks, size_t block_size, int restored,
+                       const float *scales, uint8_t *packed, float *sums, uint32_t *histogram);
     /// The largest magnitude of `count` elements; not finite if one of them is not.
     float (*absmax)(const void *x, size_t count);
     /// Quantizes `count` elements of a row; `errors` takes 5 floats, `histogram` may be null.

@@ -20,18 +20,20 @@ extension Kernels {
         widen(unsafe held.bytes, type: type, into: &values)
     }
 
-    /// NF4 codes, absmax and error sums of `blocks` full blocks of float32 `x`.
+    /// NF4 codes, absmax and error sums of `blocks` full blocks of `x`, stored as `type`.
     func nf4(
-        _ x: RawSpan, blocks: Int, blockSize: Int, restored: RestoredType, codeSums: Bool, packed: inout [UInt8],
+        _ x: RawSpan, type: ElementType, blocks: Int, blockSize: Int, restored: RestoredType, codeSums: Bool,
+        packed: inout [UInt8],
         absmax: inout [Float], sums: inout [NF4BlockSums], histogram: inout [UInt32]
     ) {
-        precondition(x.byteCount >= blocks * blockSize * 4 && packed.count >= blocks * blockSize / 2)
+        precondition(readsStored(type) && x.byteCount >= blocks * blockSize * type.bitWidth / 8)
+        precondition(packed.count >= blocks * blockSize / 2)
         precondition(absmax.count >= blocks && sums.count >= blocks && histogram.count == ErrorHistogram.bins)
         unsafe x.withUnsafeBytes { x in
             guard let x = x.baseAddress else { return }
             unsafe nf4(
-                x, blocks: blocks, blockSize: blockSize, restored: restored, codeSums: codeSums, packed: &packed,
-                absmax: &absmax, sums: &sums, histogram: &histogram)
+                x, type: type, blocks: blocks, blockSize: blockSize, restored: restored, codeSums: codeSums,
+                packed: &packed, absmax: &absmax, sums: &sums, histogram: &histogram)
         }
     }
 

@@ -133,7 +133,13 @@ struct Kernels: Sendable {
         }
     }
 
-    /// Quantizes `blocks` full blocks of float32 to NF4 as bitsandbytes does on a CPU, and measures the error.
+    /// Whether the NF4 loops read weights of `type` as they are stored; else the caller widens them to float32.
+    func readsStored(_ type: ElementType) -> Bool {
+        type == .f32 || level != .portable && (type == .f16 || type == .bf16)
+    }
+
+    /// Quantizes `blocks` full blocks of weights, stored as a type that `readsStored`, to NF4 as bitsandbytes does on a
+    /// CPU, and measures the error.
     ///
     /// A block that holds NaN or infinity has a non-finite absmax, codes of 0, zero sums, and is not in the histogram:
     /// the caller refuses it. Source: bitsandbytes 0.50.2, `backends/default/ops.py`, `quantize_4bit`.
@@ -145,8 +151,8 @@ struct Kernels: Sendable {
     ///   - sums: receives one value a block; nil measures nothing, which is faster.
     ///   - histogram: `ErrorHistogram.bins` counts to add to; left alone where `sums` is nil.
     func nf4(
-        _ x: UnsafeRawPointer, blocks: Int, blockSize: Int, restored: RestoredType, codeSums: Bool = true,
-        packed: UnsafeMutablePointer<UInt8>, absmax: UnsafeMutablePointer<Float>,
+        _ x: UnsafeRawPointer, type: ElementType = .f32, blocks: Int, blockSize: Int, restored: RestoredType,
+        codeSums: Bool = true, packed: UnsafeMutablePointer<UInt8>, absmax: UnsafeMutablePointer<Float>,
         sums: UnsafeMutablePointer<NF4BlockSums>?, histogram: UnsafeMutablePointer<UInt32>?
     ) {
         assert(blockSize >= 32 && blockSize <= 4096 && blockSize & (blockSize - 1) == 0)
@@ -158,8 +164,8 @@ struct Kernels: Sendable {
         // A block's sums are 8 floats in the order of the fields of `NF4BlockSums`.
         let lanes = unsafe UnsafeMutableRawPointer(sums)?.assumingMemoryBound(to: Float.self)
         unsafe table.pointee.nf4(
-            x, blocks, blockSize, Int32(truncatingIfNeeded: restored.rawValue), codeSums ? 1 : 0, packed, absmax,
-            lanes, histogram)
+            x, type.kernelType, blocks, blockSize, Int32(truncatingIfNeeded: restored.rawValue), codeSums ? 1 : 0,
+            packed, absmax, lanes, histogram)
     }
 
     /// Quantizes a tensor's short last block of `count` elements by the rules that bitsandbytes has for it.
@@ -208,5 +214,12 @@ struct Kernels: Sendable {
     /// The index of the first of `count` float32 that is NaN or infinite.
     func firstNonFinite(_ x: UnsafeRawPointer, count: Int) -> Int? {
         (0..<count).first { unsafe !x.loadUnaligned(fromByteOffset: $0 * 4, as: Float.self).isFinite }
+    }
+}
+
+extension ElementType {
+    /// The number by which the C kernels know a type of weights.
+    var kernelType: Int32 {
+        Int32(truncatingIfNeeded: self == .bf16 ? ck_stored_bf16 : self == .f16 ? ck_stored_f16 : ck_stored_f32)
     }
 }

@@ -5,16 +5,20 @@ import Tensors
 // is; weights beyond ±scale take the end codes.
 
 extension Kernels {
-    /// Searches the scale of each block of `count` float32, the short last one included.
+    /// Searches the scale of each block of `count` weights, the short last one included.
+    ///
+    /// The weights are stored as a type that `readsStored`; a short last block takes float32.
     ///
     /// - Parameters:
     ///   - restored: the type that the error with absmax as the scale is measured in.
     ///   - choices: receives one value a block; in each an absmax that is not finite tells of NaN or infinity.
     func nf4Search(
-        _ x: RawSpan, count: Int, blockSize: Int, restored: RestoredType, choices: inout [NF4Choice]
+        _ x: RawSpan, type elements: ElementType, count: Int, blockSize: Int, restored: RestoredType,
+        choices: inout [NF4Choice]
     ) {
         let (blocks, rest) = (count / blockSize, count % blockSize)
-        precondition(x.byteCount >= count * 4 && choices.count >= blocks + (rest > 0 ? 1 : 0))
+        precondition(readsStored(elements) && (rest == 0 || elements == .f32))
+        precondition(x.byteCount >= count * elements.bitWidth / 8 && choices.count >= blocks + (rest > 0 ? 1 : 0))
         unsafe x.withUnsafeBytes { x in
             unsafe choices.withUnsafeMutableBufferPointer { choices in
                 guard let x = x.baseAddress, let choices = choices.baseAddress else { return }
@@ -22,7 +26,7 @@ extension Kernels {
                     // A choice is 6 floats in the order of the fields of `NF4Choice`.
                     let lanes = unsafe UnsafeMutableRawPointer(choices).assumingMemoryBound(to: Float.self)
                     let type = Int32(truncatingIfNeeded: restored.rawValue)
-                    unsafe table.pointee.nf4_search(x, blocks, blockSize, type, lanes)
+                    unsafe table.pointee.nf4_search(x, elements.kernelType, blocks, blockSize, type, lanes)
                 } else {
                     for block in 0..<blocks {
                         unsafe choices[block] = PortableNF4.search(
@@ -36,18 +40,19 @@ extension Kernels {
         }
     }
 
-    /// Quantizes the blocks in `range` of `count` float32 with the given scales, and measures the error; the sums of
-    /// the codes are 0.
+    /// Quantizes the blocks in `range` of `count` weights, stored as for `nf4Search`, with the given scales, and
+    /// measures the error; the sums of the codes are 0.
     ///
     /// v = x · (1 / scale) gets the code of the nearest value; a scale is finite and not negative,
     /// and a reciprocal beyond float32 is the largest float32. What
     /// belongs to a block lies in each array where it lies for the whole input.
     func nf4Assign(
-        _ x: RawSpan, count: Int, range: Range<Int>, blockSize: Int, restored: RestoredType, scales: [Float],
-        packed: inout [UInt8], sums: inout [NF4BlockSums], histogram: inout [UInt32]
+        _ x: RawSpan, type: ElementType, count: Int, range: Range<Int>, blockSize: Int, restored: RestoredType,
+        scales: [Float], packed: inout [UInt8], sums: inout [NF4BlockSums], histogram: inout [UInt32]
     ) {
-        let full = count / blockSize
-        precondition(x.byteCount >= count * 4 && packed.count >= (count + 1) / 2 && range.lowerBound >= 0)
+        let (full, width) = (count / blockSize, type.bitWidth / 8)
+        precondition(readsStored(type) && (count % blockSize == 0 || type == .f32))
+        precondition(x.byteCount >= count * width && packed.count >= (count + 1) / 2 && range.lowerBound >= 0)
         precondition(range.upperBound <= (count + blockSize - 1) / blockSize && scales.count >= range.upperBound)
         precondition(sums.count >= range.upperBound && histogram.count == ErrorHistogram.bins)
         unsafe x.withUnsafeBytes { x in
@@ -59,7 +64,7 @@ extension Kernels {
                         guard let first = blocks.first else { continue }
                         let elements = first < full ? blockSize : count - full * blockSize
                         unsafe assign(
-                            x + first * blockSize * 4, blocks: blocks, count: elements, restored: restored,
+                            x + first * blockSize * width, type, blocks: blocks, count: elements, restored: restored,
                             scales: scales, packed: packed + first * blockSize / 2, sums: sums + first,
                             histogram: &histogram)
                     }
@@ -70,8 +75,8 @@ extension Kernels {
 
     /// `blocks` of `count` elements each, whose data begins at the pointers.
     private func assign(
-        _ x: UnsafeRawPointer, blocks: Range<Int>, count: Int, restored: RestoredType, scales: [Float],
-        packed: UnsafeMutablePointer<UInt8>, sums: UnsafeMutablePointer<NF4BlockSums>,
+        _ x: UnsafeRawPointer, _ elements: ElementType, blocks: Range<Int>, count: Int, restored: RestoredType,
+        scales: [Float], packed: UnsafeMutablePointer<UInt8>, sums: UnsafeMutablePointer<NF4BlockSums>,
         histogram: UnsafeMutablePointer<UInt32>
     ) {
         if count % 32 == 0, let table = unsafe Self.table(of: level) {
@@ -80,7 +85,8 @@ extension Kernels {
             unsafe scales.withUnsafeBufferPointer { scales in
                 guard let scales = scales.baseAddress else { return }
                 unsafe table.pointee.nf4_assign(
-                    x, blocks.count, count, type, scales + blocks.lowerBound, packed, lanes, histogram)
+                    x, elements.kernelType, blocks.count, count, type, scales + blocks.lowerBound, packed, lanes,
+                    histogram)
             }
             return
         }
@@ -91,13 +97,15 @@ extension Kernels {
         }
     }
 
-    /// The reference codes of one block of `count` float32, with absmax as the scale, in place of searched ones.
+    /// The reference codes of one block of `count` weights, stored as for `nf4Search`, with absmax as the scale, in
+    /// place of searched ones.
     func nf4Plain(
-        _ x: RawSpan, count: Int, block: Int, blockSize: Int, restored: RestoredType, packed: inout [UInt8],
-        scales: inout [Float], sums: inout [NF4BlockSums], histogram: inout [UInt32]
+        _ x: RawSpan, type: ElementType, count: Int, block: Int, blockSize: Int, restored: RestoredType,
+        packed: inout [UInt8], scales: inout [Float], sums: inout [NF4BlockSums], histogram: inout [UInt32]
     ) {
-        let elements = min(blockSize, count - block * blockSize)
-        precondition(elements > 0 && x.byteCount >= count * 4 && packed.count >= (count + 1) / 2)
+        let (elements, width) = (min(blockSize, count - block * blockSize), type.bitWidth / 8)
+        precondition(readsStored(type) && (elements == blockSize || type == .f32))
+        precondition(elements > 0 && x.byteCount >= count * width && packed.count >= (count + 1) / 2)
         precondition(scales.count > block && sums.count > block && histogram.count == ErrorHistogram.bins)
         unsafe x.withUnsafeBytes { x in
             unsafe packed.withUnsafeMutableBufferPointer { packed in
@@ -106,12 +114,13 @@ extension Kernels {
                         guard let x = x.baseAddress, let packed = packed.baseAddress, let scales = scales.baseAddress,
                             let sums = sums.baseAddress
                         else { return }
-                        let start = unsafe x + block * blockSize * 4
+                        let start = unsafe x + block * blockSize * width
                         let bytes = unsafe packed + block * blockSize / 2
                         if elements == blockSize {
                             unsafe nf4(
-                                start, blocks: 1, blockSize: blockSize, restored: restored, codeSums: false,
-                                packed: bytes, absmax: scales + block, sums: sums + block, histogram: &histogram)
+                                start, type: type, blocks: 1, blockSize: blockSize, restored: restored,
+                                codeSums: false, packed: bytes, absmax: scales + block, sums: sums + block,
+                                histogram: &histogram)
                         } else {
                             unsafe nf4Tail(
                                 start, count: elements, restored: restored, packed: bytes, absmax: scales + block,

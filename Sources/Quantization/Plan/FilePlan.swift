@@ -29,7 +29,9 @@ package struct PlannedArtifact: Sendable, Equatable {
         self.recipe = recipe
         bytes = layout.fileBytes
         scratchBytes = layout.scratchBytes
-        workingBytes = input.dataOffset * MemoryBudget.bytesForHeaderByte + layout.workingBytes(of: input)
+        workingBytes =
+            input.dataOffset * MemoryBudget.bytesForHeaderByte
+            + layout.workingBytes(of: input, threads: limits.maximumThreads)
         warnings = layout.warnings
         for (entry, tensor) in zip(input.entries, layout.tensors) where tensor != .calibration {
             totalWeights += entry.elementCount

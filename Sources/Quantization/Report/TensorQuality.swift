@@ -37,6 +37,15 @@ package struct QualitySums: Sendable, Equatable {
         absoluteError += Double(piece.absoluteError)
         maximumError = max(maximumError, Double(piece.maximumError))
     }
+
+    /// Adds the float32 sums of one NF4 block, whose weights the caller counts.
+    mutating func add(_ block: NF4BlockSums) {
+        signal += Double(block.signal)
+        squaredError += Double(block.squaredError)
+        restoredSquared += Double(block.restoredSquared)
+        absoluteError += Double(block.absoluteError)
+        maximumError = max(maximumError, Double(block.maximumError))
+    }
 }
 
 /// What one quantized tensor lost.

@@ -1,6 +1,6 @@
 import Tensors
 
-/// Cuts a tensor's bytes into whole units of elements and hands them out, as they are stored or as float32.
+/// Cuts a tensor's bytes into whole units of elements and hands them out as they are stored.
 ///
 /// A unit is a block, a group or a row: what must be seen at once. Whole units inside a piece are used where they lie;
 /// only a unit that is cut by the end of a piece is carried over.
@@ -8,46 +8,36 @@ final class ElementFeed {
     let type: ElementType
     /// Bytes of one unit in the input.
     let unitBytes: Int
-    /// Most units handed out at once.
+    /// Most units handed out at once, the one that was carried over not counted.
     let batchUnits: Int
     private var carried: [UInt8] = []
-    private var widened: WidenedElements
-
-    /// About this many elements are worked on at a time: 256 KiB as float32, which stays in the L2 cache.
-    static let batchElements = 1 << 16
-
-    /// A feed for a tensor of `elements`; the buffers are no larger than it needs, for a file may hold many tiny ones.
-    convenience init(type: ElementType, unitElements: Int, elements: Int) {
-        let units = max(1, min(Self.batchElements / unitElements, (elements - 1) / unitElements + 1))
-        self.init(type: type, unitElements: unitElements, batchUnits: units)
-    }
 
     /// A feed that hands out at most `batchUnits` at once.
     init(type: ElementType, unitElements: Int, batchUnits: Int) {
         self.type = type
         self.batchUnits = batchUnits
         unitBytes = unitElements * (type.bitWidth / 8)
-        widened = WidenedElements(of: type)
     }
 
-    /// Calls `body` with stored elements and the number of whole units in them until `bytes` is used up.
+    /// Calls `body` until `bytes` is used up, with the unit that was carried over, or nothing, and with the whole units
+    /// behind it; both as they are stored.
     func cut(
-        _ bytes: RawSpan, _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+        _ bytes: RawSpan, _ body: (_ head: RawSpan, _ whole: RawSpan) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
         var rest = bytes
+        var head: [UInt8] = []
         if !carried.isEmpty {
             let missing = min(unitBytes - carried.count, rest.byteCount)
             carried.append(rest.extracting(first: missing))
             rest = rest.extracting(droppingFirst: missing)
             guard carried.count == unitBytes else { return }
-            let unit = carried
-            carried = []
-            try body(unsafe unit.span.bytes, 1)
+            swap(&head, &carried)
         }
-        while rest.byteCount >= unitBytes {
+        while !head.isEmpty || rest.byteCount >= unitBytes {
             let units = min(batchUnits, rest.byteCount / unitBytes)
-            try body(rest.extracting(first: units * unitBytes), units)
+            try body(unsafe head.span.bytes, rest.extracting(first: units * unitBytes))
             rest = rest.extracting(droppingFirst: units * unitBytes)
+            head = []
         }
         if rest.byteCount > 0 {
             carried.reserveCapacity(unitBytes)
@@ -55,32 +45,18 @@ final class ElementFeed {
         }
     }
 
-    /// Calls `body` with float32 bytes and the number of whole units in them until `bytes` is used up.
-    func feed(
-        _ bytes: RawSpan, _ kernels: Kernels,
-        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
-    ) throws(QuantizationError) {
-        try cut(bytes) { (stored, units) throws(QuantizationError) in
-            try widened.read(stored, kernels) { (x) throws(QuantizationError) in try body(x, units) }
-        }
-    }
-
     /// The same for bytes that the caller has held.
-    func feed(
-        _ held: Span<UInt8>, _ kernels: Kernels,
-        _ body: (RawSpan, Int) throws(QuantizationError) -> Void
+    func cut(
+        _ held: Span<UInt8>, _ body: (_ head: RawSpan, _ whole: RawSpan) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
-        try feed(unsafe held.bytes, kernels, body)
+        try cut(unsafe held.bytes, body)
     }
 
-    /// Calls `body` with the elements of the unfinished last unit and their number, if there are any.
-    func flush(
-        _ kernels: Kernels, _ body: (RawSpan, Int) throws(QuantizationError) -> Void
-    ) throws(QuantizationError) {
+    /// Calls `body` with the unfinished last unit as it is stored, and the number of its elements, if there is one.
+    func flush(_ body: (RawSpan, Int) throws(QuantizationError) -> Void) throws(QuantizationError) {
         guard !carried.isEmpty else { return }
         let rest = carried
-        let elements = carried.count / (type.bitWidth / 8)
-        try widened.read(unsafe rest.span.bytes, kernels) { (x) throws(QuantizationError) in try body(x, elements) }
+        try body(unsafe rest.span.bytes, rest.count / (type.bitWidth / 8))
     }
 
     /// Adds the unfinished unit.
@@ -113,5 +89,29 @@ struct WidenedElements {
         // Held by its own name: a part of self cannot be lent while `body` may reach self.
         let held = values
         try body(unsafe held.span.extracting(first: count).bytes)
+    }
+
+    /// Calls `body` with whole NF4 blocks: as they are stored where the kernels read that, else as float32.
+    mutating func readBlocks(
+        _ stored: RawSpan, _ kernels: Kernels, _ body: (RawSpan, ElementType) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        guard !kernels.readsStored(type) else { return try body(stored, type) }
+        try read(stored, kernels) { (x) throws(QuantizationError) in try body(x, .f32) }
+    }
+
+    /// The index of the first NaN or infinity, where there is one.
+    mutating func firstNonFinite(_ stored: RawSpan, _ kernels: Kernels) throws(QuantizationError) -> Int {
+        var index = 0
+        try read(stored, kernels) { (x) throws(QuantizationError) in
+            index = kernels.firstNonFinite(x, count: x.byteCount / 4) ?? 0
+        }
+        return index
+    }
+
+    /// `read` for bytes that the caller has held.
+    mutating func read(
+        _ held: Span<UInt8>, _ kernels: Kernels, _ body: (RawSpan) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) {
+        try read(unsafe held.bytes, kernels, body)
     }
 }

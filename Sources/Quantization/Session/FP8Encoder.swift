@@ -107,25 +107,36 @@ struct ScaleEncoder: TensorEncoder {
     private var values: [Float]
     private var done = 0
 
+    /// Scales are widened this many at a time.
+    private static let batchElements = 1 << 14
+
     /// Stages `entry` from `offset` on.
     init(entry: TensorEntry, offset: Int) {
         name = entry.name
         self.offset = offset
-        feed = ElementFeed(type: entry.type, unitElements: 1, elements: entry.elementCount)
+        feed = ElementFeed(
+            type: entry.type, unitElements: 1, batchUnits: max(1, min(Self.batchElements, entry.elementCount)))
         values = [Float](repeating: 0, count: feed.batchUnits)
     }
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
-        try feed.feed(bytes, workplace.kernels) { (x, count) throws(QuantizationError) in
-            workplace.kernels.widen(x, type: .f32, into: &values)
-            for index in 0..<count where !(values[index] > 0 && values[index].isFinite) {
-                throw .scales(
-                    code: "fp8.scale_value", tensor: name,
-                    detail: "Element \(done + index) of '\(name)' is \(values[index]); a scale is finite and positive.")
-            }
-            try workplace.stage(values.span.extracting(first: count), at: offset + done * 4)
-            done += count
+        try feed.cut(bytes) { (head, whole) throws(QuantizationError) in
+            try stage(head, workplace)
+            try stage(whole, workplace)
         }
+    }
+
+    private mutating func stage(_ stored: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
+        let count = stored.byteCount / feed.unitBytes
+        guard count > 0 else { return }
+        workplace.kernels.widen(stored, type: feed.type, into: &values)
+        for index in 0..<count where !(values[index] > 0 && values[index].isFinite) {
+            throw .scales(
+                code: "fp8.scale_value", tensor: name,
+                detail: "Element \(done + index) of '\(name)' is \(values[index]); a scale is finite and positive.")
+        }
+        try workplace.stage(values.span.extracting(first: count), at: offset + done * 4)
+        done += count
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor { EncodedTensor() }

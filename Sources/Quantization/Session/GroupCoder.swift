@@ -1,8 +1,22 @@
 import Tensors
 
 /// Codes some groups of a weight into memory of its own: what one core does for a `GroupEncoder`.
-final class GroupCoder: @unchecked Sendable {
+final class GroupCoder: UnitCoder, @unchecked Sendable {
     // Invariant: a `CoderCrew` gives each coder to one thread at a time, and all have ended when the encoder reads.
+
+    /// Some groups' codes, one behind the other, their scales, and the error sums of pieces of at most `pieceElements`.
+    struct Made {
+        fileprivate(set) var codes: [UInt8]
+        fileprivate(set) var scales: [GroupScale]
+        fileprivate(set) var pieces: [ErrorSums] = []
+
+        /// Room for up to `groups` groups of `elements` weights.
+        init(code: GroupedCode, elements: Int, groups: Int) {
+            codes = [UInt8](repeating: 0, count: groups * code.bytes(of: elements))
+            scales = [GroupScale](repeating: GroupScale(), count: groups)
+        }
+    }
+
     private let name: String
     private let code: GroupedCode
     private let restored: RestoredType
@@ -13,16 +27,8 @@ final class GroupCoder: @unchecked Sendable {
     private var ranges: [GroupRange]
     private var search: GroupSearch?
     private var sums: [ErrorSums]
-    /// The codes of the last call's groups, one behind the other.
-    private(set) var codes: [UInt8]
-    /// The scales of the last call's groups.
-    private(set) var scales: [GroupScale]
-    /// The error sums of the last call's pieces of at most `pieceElements`, in order.
-    private(set) var pieces: [ErrorSums] = []
-    /// The number of groups of the last call, or the first refusal among them.
-    private(set) var outcome = Result<Int, QuantizationError>.success(0)
     /// The errors of all calls.
-    private(set) var histogram = ErrorCounts()
+    var histogram = ErrorCounts()
     /// max |x| of all calls.
     private(set) var maximumSignal = 0.0
 
@@ -37,44 +43,37 @@ final class GroupCoder: @unchecked Sendable {
         restored = RestoredType(of: entry.type)
         groupBytes = code.bytes(of: elements)
         widened = WidenedElements(of: entry.type)
-        codes = [UInt8](repeating: 0, count: groups * groupBytes)
         ranges = [GroupRange](repeating: GroupRange(), count: groups)
-        scales = [GroupScale](repeating: GroupScale(), count: groups)
         sums = [ErrorSums](repeating: ErrorSums(), count: groups)
         guard recipe.mode == .best else { return }
         search = GroupSearch(code: code, restored: restored, elements: elements, groups: groups)
     }
 
-    /// Codes `groups` whole groups, the first of which is group `first` of the weight.
-    func code(_ stored: RawSpan, groups: Int, from first: Int, _ kernels: Kernels) {
-        do throws(QuantizationError) {
-            pieces.removeAll(keepingCapacity: true)
-            histogram.willCount(groups * elements)
-            try widened.read(stored, kernels) { (x) throws(QuantizationError) in
-                try choose(x, groups, first, kernels)
-                try encode(x, groups, first, kernels)
-            }
-            outcome = .success(groups)
-        } catch {
-            outcome = .failure(error)
+    func code(
+        _ stored: RawSpan, units groups: Int, from first: Int, into made: inout Made, _ kernels: Kernels
+    ) throws(QuantizationError) {
+        made.pieces.removeAll(keepingCapacity: true)
+        histogram.willCount(groups * elements)
+        try widened.read(stored, kernels) { (x) throws(QuantizationError) in
+            try choose(x, groups, first, &made, kernels)
+            try encode(x, groups, first, &made, kernels)
         }
     }
 
-    /// Goes on with the errors that other coders have counted.
-    func take(_ counted: ErrorCounts) { histogram = counted }
-
     /// The reference's scales, which hold until the search finds better ones.
-    private func choose(_ x: RawSpan, _ groups: Int, _ first: Int, _ kernels: Kernels) throws(QuantizationError) {
+    private func choose(
+        _ x: RawSpan, _ groups: Int, _ first: Int, _ made: inout Made, _ kernels: Kernels
+    ) throws(QuantizationError) {
         kernels.ranges(x, groups: groups, elements: elements, into: &ranges)
         for group in 0..<groups {
             let range = ranges[group]
             guard range.absmax.isFinite else {
                 // The first refusal of the tensor is told, however its bytes were cut.
-                if group > 0 { try encode(x, group, first, kernels) }
+                if group > 0 { try encode(x, group, first, &made, kernels) }
                 throw nonFinite(x, group, first, kernels)
             }
             maximumSignal = max(maximumSignal, Double(range.absmax))
-            scales[group] = GroupScale(code, range, type: restored)
+            made.scales[group] = GroupScale(code, range, type: restored)
         }
     }
 
@@ -85,8 +84,10 @@ final class GroupCoder: @unchecked Sendable {
     }
 
     /// Codes the groups: all at once, or a large one in pieces.
-    private func encode(_ x: RawSpan, _ groups: Int, _ first: Int, _ kernels: Kernels) throws(QuantizationError) {
-        search?.improve(&scales, x, groups: groups, ranges: ranges, codes: &codes, kernels)
+    private func encode(
+        _ x: RawSpan, _ groups: Int, _ first: Int, _ made: inout Made, _ kernels: Kernels
+    ) throws(QuantizationError) {
+        search?.improve(&made.scales, x, groups: groups, ranges: ranges, codes: &made.codes, kernels)
         let together = elements <= Self.pieceElements ? groups : 1
         for group in stride(from: 0, to: groups, by: together) {
             for start in stride(from: 0, to: elements, by: Self.pieceElements) {
@@ -94,15 +95,15 @@ final class GroupCoder: @unchecked Sendable {
                 let position = group * elements + start
                 kernels.groups(
                     x.extracting(position * 4..<(position + together * length) * 4), groups: together,
-                    elements: length, code: code, scales: scales, firstScale: group, restored: restored,
-                    codes: &codes, at: group * groupBytes + code.bytes(of: start),
+                    elements: length, code: code, scales: made.scales, firstScale: group, restored: restored,
+                    codes: &made.codes, at: group * groupBytes + code.bytes(of: start),
                     groupBytes: code.bytes(of: length), sums: &sums, histogram: &histogram.recent)
                 for index in 0..<together {
                     // A finite weight can have a restored value that is not.
                     if !sums[index].maximumError.isFinite {
                         throw overflow(x, position + index * length, count: length, first, kernels)
                     }
-                    pieces.append(sums[index])
+                    made.pieces.append(sums[index])
                 }
             }
         }

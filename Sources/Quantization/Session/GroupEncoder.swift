@@ -28,34 +28,34 @@ struct GroupEncoder: TensorEncoder {
         let elements = recipe.groupSize == -1 ? entry.shape[1] : recipe.groupSize
         self.elements = elements
         groupBytes = code.bytes(of: elements)
-        crew = CoderCrew(unitElements: elements, elements: entry.elementCount, threads: threads) { groups in
-            GroupCoder(entry: entry, recipe: recipe, code: code, elements: elements, groups: groups)
+        let size = CrewSize(unitElements: elements, elements: entry.elementCount, threads: threads)
+        crew = CoderCrew(size) {
+            GroupCoder(entry: entry, recipe: recipe, code: code, elements: elements, groups: size.shareUnits)
+        } room: { groups in
+            GroupCoder.Made(code: code, elements: elements, groups: groups)
         }
-        feed = ElementFeed(type: entry.type, unitElements: elements, batchUnits: crew.batchUnits)
+        feed = ElementFeed(type: entry.type, unitElements: elements, batchUnits: size.batchUnits)
     }
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
-        try feed.cut(bytes) { (stored, groups) throws(QuantizationError) in
-            let (first, unitBytes, kernels) = (groupsDone, feed.unitBytes, workplace.kernels)
-            let coders = crew.work(on: groups) { coder, share in
-                let part = stored.extracting(share.lowerBound * unitBytes..<share.upperBound * unitBytes)
-                coder.code(part, groups: share.count, from: first + share.lowerBound, kernels)
+        try feed.cut(bytes) { (head, whole) throws(QuantizationError) in
+            try crew.work(head, whole, unitBytes: feed.unitBytes, from: groupsDone, workplace.kernels) {
+                (made, groups) throws(QuantizationError) in try take(made, groups, workplace)
             }
-            for coder in coders { try take(coder, workplace) }
         }
     }
 
-    /// Writes and counts what a coder has made, in the order of the groups.
-    private mutating func take(_ coder: GroupCoder, _ workplace: Workplace) throws(QuantizationError) {
-        let groups = try coder.outcome.get()
-        let codes = coder.codes
+    /// Writes and counts what a coder has made of some groups.
+    private mutating func take(
+        _ made: GroupCoder.Made, _ groups: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
         try workplace.write(
-            codes.span.extracting(first: groups * groupBytes),
+            made.codes.span.extracting(first: groups * groupBytes),
             at: placement.codes.offset + groupsDone * groupBytes)
-        for piece in coder.pieces { sums.add(piece) }
+        for piece in made.pieces { sums.add(piece) }
         sums.count += groups * elements
         groupsDone += groups
-        pending.append(contentsOf: coder.scales[..<groups])
+        pending.append(contentsOf: made.scales[..<groups])
         if pending.count >= Self.pendingLimit { try flushScales(workplace) }
     }
 
@@ -65,24 +65,14 @@ struct GroupEncoder: TensorEncoder {
             let extents = entry.shape.map { Int64($0) }
             try workplace.write(extents.span, at: shape.offset)
         }
-        let histogram = gather()
+        let histogram = crew.gather(&sums)
         return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
-    }
-
-    /// The errors that all coders have counted; the largest weight that they have seen goes to `sums`.
-    private mutating func gather() -> ErrorCounts {
-        var histogram = ErrorCounts()
-        crew.forEach { coder in
-            histogram.add(coder.histogram)
-            sums.maximumSignal = max(sums.maximumSignal, coder.maximumSignal)
-        }
-        return histogram
     }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
         try flushScales(workplace)
         feed.save(to: &state)
-        let histogram = gather()
+        let histogram = crew.gather(&sums)
         sums.save(to: &state)
         histogram.save(to: &state)
     }
@@ -92,7 +82,7 @@ struct GroupEncoder: TensorEncoder {
     ) throws(QuantizationError) {
         groupsDone = try feed.restore(from: &state, taken: taken)
         sums = try QualitySums(from: &state, count: groupsDone * elements)
-        crew.first.take(try ErrorCounts(from: &state, count: sums.count))
+        crew.resume(try ErrorCounts(from: &state, count: sums.count))
     }
 
     private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {

@@ -28,7 +28,7 @@ package struct InputInspection: ~Copyable {
     private var opening: [UInt8]? = []
     private var received = 0
 
-    /// An inspection of an input of `declaredBytes`, nil when unknown; what a large header needs is taken from `memory`.
+    /// An inspection of an input of `declaredBytes`, nil when unknown; a large header takes room from `memory`.
     package init(
         declaration: InputDeclaration, declaredBytes: Int?, limits: SessionLimits, memory: MemoryBudget
     ) throws(QuantizationError) {

@@ -64,31 +64,37 @@ package final class MemoryShare: Sendable {
 }
 
 extension ArtifactLayout {
-    /// Bytes of the widest tensor's working set, as far as the input's header decides.
-    package func workingBytes(of input: InputDescription) -> Int {
-        zip(tensors, input.entries).map { $0.workingBytes(of: $1.widened) }.max() ?? 0
+    /// Bytes of the widest tensor's working set with up to `threads` threads, as far as the input's header decides.
+    package func workingBytes(of input: InputDescription, threads: Int) -> Int {
+        zip(tensors, input.entries).map { $0.workingBytes(of: $1.widened, threads: threads) }.max() ?? 0
     }
 }
 
 extension PlannedTensor {
-    /// Bytes that encoding a tensor holds, as far as its shape decides.
-    func workingBytes(of entry: TensorEntry) -> Int {
+    /// Bytes that encoding a tensor holds, as far as its shape and the number of threads decide.
+    func workingBytes(of entry: TensorEntry, threads: Int) -> Int {
         switch self {
-        case .copy, .calibration: 0
-        // A nested group of `NF4BestEncoder`: what the offset is chosen from, what is carried over, float32, codes.
+        case .copy, .calibration: return 0
         case .nf4(let parts):
-            (entry.elementCount / max(1, parts.absmax.bytes / (parts.nestedAbsmax == nil ? 4 : 1)) + 1)
-                * min(NestedQuantizer.blockSize, parts.absmax.bytes) * (2 * entry.type.bitWidth / 8 + 5)
+            // A nested group of `NF4BestEncoder`.
+            let blocks = max(1, parts.absmax.bytes / (parts.nestedAbsmax == nil ? 4 : 1))
+            let group = (entry.elementCount / blocks + 1) * min(NestedQuantizer.blockSize, blocks)
+            return unitBytes(group, of: entry, threads: threads)
         // The tensor as it came, as float32 and as float16.
-        case .castToF16: entry.bytes.count + entry.elementCount * 6
-        // A row as it came, as float32, and its codes.
-        case .int8: entry.shape[1] * (entry.type.bitWidth / 8 + 5)
-        // The same for a group, which is a whole row at most.
+        case .castToF16: return entry.bytes.count + entry.elementCount * 6
+        case .int8: return unitBytes(entry.shape[1], of: entry, threads: threads)
         case .grouped(let parts):
-            entry.elementCount / max(1, parts.scales.bytes / RestoredType(of: entry.type).width)
-                * (entry.type.bitWidth / 8 + 5)
+            // A group is a whole row at most.
+            let groups = max(1, parts.scales.bytes / RestoredType(of: entry.type).width)
+            return unitBytes(entry.elementCount / groups, of: entry, threads: threads)
         // `AWQTiles`, and what grows with the columns: eight rows, all candidates, a panel of tokens.
-        case .awq: 16 << 20 + entry.shape[1] * 512
+        case .awq: return 16 << 20 + entry.shape[1] * 512
         }
+    }
+
+    /// A unit that pieces of the input cut, as it came, and the crew that codes such units.
+    private func unitBytes(_ elements: Int, of entry: TensorEntry, threads: Int) -> Int {
+        let crew = CrewSize(unitElements: elements, elements: entry.elementCount, threads: threads)
+        return elements * (entry.type.bitWidth / 8) + crew.bytes
     }
 }

@@ -1,34 +1,20 @@
-/// The nested groups of one weight in `mode=best`: their offset, the two rivals of the group at hand, what is not yet
-/// written.
-struct NestedGroups {
+/// The nested group at hand in `mode=best`, in two forms that compete: its searched scales and its absmax values.
+struct NestedRivals {
     /// What the differences are taken from, which the format lets an encoder choose.
     var offset: Float = 0
-    /// The searched scales of the group at hand.
+    /// The searched scales.
     private(set) var searched = NestedFit()
-    /// Its absmax values.
+    /// The absmax values.
     private(set) var plain = NestedFit()
-    /// Whether the group at hand keeps its absmax values.
+    /// Whether the group keeps its absmax values.
     var keepsPlain = false
 
-    private let codes: Place
-    private let nestedAbsmax: Place
-    private var pendingCodes: [UInt8] = []
-    private var pendingAbsmax: [Float] = []
-    private var written = 0
-    private var writtenGroups = 0
     private var weights = [Float](repeating: 0, count: NestedQuantizer.blockSize)
     private var tolerance = 0.0
     private var absmax = [Float](repeating: 0, count: NestedQuantizer.blockSize)
 
-    /// Codes are written this many at a time.
-    private static let pendingLimit = 1 << 14
     /// A fit whose cost is below this share of the error, 0.02 dB, is good enough.
     private static let negligible = 0x1p-8
-
-    init(codes: Place, nestedAbsmax: Place) {
-        self.codes = codes
-        self.nestedAbsmax = nestedAbsmax
-    }
 
     /// Fits the searched scales of a group and returns the least squared error that the reference's codes could have
     /// with any scales at all: Σe² − (Σe·c)² / Σc² for each block, where e = x − c·absmax.
@@ -66,10 +52,35 @@ struct NestedGroups {
         return error
     }
 
-    /// Takes over the rival that the group keeps.
-    mutating func append(blocks: Int, _ workplace: Workplace) throws(QuantizationError) {
-        pendingCodes += keepsPlain ? plain.codes[..<blocks] : searched.codes[..<blocks]
-        pendingAbsmax.append(keepsPlain ? plain.nestedAbsmax : searched.nestedAbsmax)
+    /// The rival that the group keeps.
+    var kept: NestedFit { keepsPlain ? plain : searched }
+}
+
+/// The 8-bit scales of one weight's groups on their way to the artifact.
+struct NestedWriter {
+    /// What the differences were taken from.
+    var offset: Float = 0
+    private let codes: Place
+    private let nestedAbsmax: Place
+    private var pendingCodes: [UInt8] = []
+    private var pendingAbsmax: [Float] = []
+    private var written = 0
+    private var writtenGroups = 0
+
+    /// Codes are written this many at a time.
+    private static let pendingLimit = 1 << 14
+
+    init(codes: Place, nestedAbsmax: Place) {
+        self.codes = codes
+        self.nestedAbsmax = nestedAbsmax
+    }
+
+    /// Takes the next group.
+    mutating func append(
+        _ codes: ArraySlice<UInt8>, nestedAbsmax: Float, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        pendingCodes += codes
+        pendingAbsmax.append(nestedAbsmax)
         if pendingCodes.count >= Self.pendingLimit { try flush(workplace) }
     }
 
@@ -85,8 +96,7 @@ struct NestedGroups {
     }
 
     /// Goes on behind `blocks`, all of whose codes are written.
-    mutating func restore(offset: Float, blocks: Int) {
-        self.offset = offset
+    mutating func restore(blocks: Int) {
         written = blocks
         writtenGroups = blocks / NestedQuantizer.blockSize
     }

@@ -23,8 +23,8 @@ package struct SessionLimits: Sendable, Equatable {
     package var maximumArtifactHeaderBytes = 100_000_000
     /// Warnings about single tensors that a report tells in full.
     package var maximumWarnings = 100
-    /// Threads that one session codes a tensor on. Each has memory of its own, 0.3 MiB at most, and the artifact does
-    /// not depend on their number.
+    /// Threads that one session codes a tensor on. The artifact does not depend on their number; the memory that each
+    /// has of its own (`CrewSize`) is counted.
     package var maximumThreads = 1
     /// Bytes of memory that all sessions of a service share; see `MemoryBudget`.
     package var maximumWorkingBytes = 1 << 30

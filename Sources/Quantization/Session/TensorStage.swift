@@ -92,12 +92,14 @@ struct TensorStage {
         case .copy(let place): return CopyEncoder(place: place)
         case .castToF16(let place): return CastEncoder(entry: entry, place: place)
         case .nf4(let placement):
-            if recipe.mode == .best { return NF4BestEncoder(entry: entry, recipe: recipe, placement: placement) }
+            if recipe.mode == .best {
+                return NF4BestEncoder(entry: entry, recipe: recipe, placement: placement, threads: threads)
+            }
             return NF4Encoder(
                 entry: entry, recipe: recipe, placement: placement,
-                scratchBase: scratch.passBase(isSecond: usesSecondPlace))
+                scratchBase: scratch.passBase(isSecond: usesSecondPlace), threads: threads)
         case .int8(let codes, let scales, let format):
-            return Int8Encoder(entry: entry, places: (codes, scales, format))
+            return Int8Encoder(entry: entry, places: (codes, scales, format), threads: threads)
         case .grouped(let placement):
             guard let code = recipe.groupedCode else { return DiscardingEncoder() }
             return GroupEncoder(entry: entry, recipe: recipe, code: code, placement: placement, threads: threads)

@@ -97,7 +97,8 @@ struct JobPlanner {
                 input: input, recipe: recipe, engine: Engine.name, limits: facilities.limits)
             let header = input.dataOffset.multipliedReportingOverflow(by: MemoryBudget.bytesForHeaderByte)
             let memory =
-                ProcessWorker.residentBytes + layout.workingBytes(of: layout.input)
+                ProcessWorker.residentBytes
+                + layout.workingBytes(of: layout.input, threads: facilities.limits.maximumThreads)
                 + (header.overflow ? .max / 2 : header.partialValue)
             let disk = layout.fileBytes + layout.scratchBytes + (input.container == .npz ? record.bytes : 0)
             return (memory, disk)

@@ -132,7 +132,9 @@ final class ProcessWorker: JobWorker {
                 board.note(
                     job.id, bytes: progress.bytes, tensors: progress.tensors, totalTensors: progress.totalTensors,
                     at: Clock.milliseconds())
-            case .checkpoint: try catalogue.checkpointJob(job.id, frame.payload)
+            case .checkpoint:
+                try catalogue.checkpointJob(job.id, frame.payload)
+                try link.confirm()
             case .report: report = frame.payload
             case .finished: return .made(try ArtifactRecord(frame), report: report)
             case .failed: return .failed(try WorkFailure(frame))
@@ -218,6 +220,15 @@ private final class WorkerLink: Sendable {
             deadline.withLock { $0 = .now + ProcessWorker.patience }
             // One that is gone needs not be told; one that does not listen is ended at the deadline.
             try? channel.send(Frame(kind: WorkCommand.stop.rawValue), milliseconds: 0)
+        }
+    }
+
+    /// Tells that a checkpoint is recorded. A worker that is gone by now is noticed by who hears it.
+    func confirm() throws(ProcessError) {
+        do throws(ProcessError) {
+            try channel.send(Frame(kind: WorkCommand.recorded.rawValue))
+        } catch {
+            guard error.isDisconnection else { throw error }
         }
     }
 

@@ -22,6 +22,8 @@ enum WorkCommand: UInt8 {
     case resume
     /// Leave a checkpoint and end.
     case stop
+    /// The checkpoint is recorded: from here on what lies behind it may be written.
+    case recorded
 }
 
 /// What a worker process tells its server.

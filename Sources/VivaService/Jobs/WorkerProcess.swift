@@ -185,7 +185,9 @@ extension WorkerProcess {
                 try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
                 // Looked at behind a piece, so that every worker comes further.
                 if channel.hasInput() {
-                    try keep(pass, making)
+                    // The wish to end, which alone comes unasked for.
+                    _ = try channel.receive(atMost: 0)
+                    if try keep(pass, making) { _ = try isRecorded() }
                     return nil
                 }
                 if clock.now - told >= Self.progressInterval {
@@ -193,7 +195,7 @@ extension WorkerProcess {
                     told = clock.now
                 }
                 if clock.now - kept >= Self.checkpointInterval {
-                    try keep(pass, making)
+                    if try keep(pass, making), try !isRecorded() { return nil }
                     kept = clock.now
                 }
             }
@@ -278,9 +280,9 @@ extension WorkerProcess {
         try channel.send(progress.frame)
     }
 
-    /// Makes durable what was written, and then tells where another worker can go on.
-    private func keep(_ pass: Pass, _ making: borrowing Making) throws {
-        guard pass.canBePutAside else { return }
+    /// Makes durable what was written, and then tells where another worker can go on; false where there is none.
+    private func keep(_ pass: Pass, _ making: borrowing Making) throws -> Bool {
+        guard pass.canBePutAside else { return false }
         let place = WorkPlace(headBytes: pass.session.headBytes, state: try pass.session.snapshot())
         do throws(StoreError) {
             try making.content.synchronize()
@@ -289,6 +291,18 @@ extension WorkerProcess {
             throw failure(Problem(error), isOutside: true)
         }
         try channel.send(Frame(kind: WorkAnswer.checkpoint.rawValue, payload: place.bytes))
+        return true
+    }
+
+    /// Waits until the checkpoint is recorded: what a session writes next may take the place of what only an older
+    /// checkpoint needs. False when this process is to end instead.
+    private func isRecorded() throws(ProcessError) -> Bool {
+        var goesOn = true
+        while let frame = try channel.receive(atMost: 0) {
+            if frame.kind == WorkCommand.recorded.rawValue { return goesOn }
+            goesOn = false
+        }
+        return false
     }
 }
 

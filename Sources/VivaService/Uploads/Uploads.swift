@@ -30,7 +30,8 @@ final class Uploads: Sendable {
     ) throws(Problem) -> UploadRecord {
         let now = Clock.milliseconds()
         var record = UploadRecord(
-            id: try JobPlanner.freshIdentifier(), owner: principal.owner, length: length, metadata: metadata, query: query, createdAt: now,
+            id: try JobPlanner.freshIdentifier(), owner: principal.owner, length: length, metadata: metadata,
+            query: query, createdAt: now,
             expiresAt: now + facilities.intake.uploadTimeToLive.milliseconds)
         if case .input = try UploadQuestion(query) { record.reserved = length ?? 0 }
         let permit = try facilities.quotas.permit(principal)

@@ -32,6 +32,24 @@ import Testing
         #expect(try NF4Run(x, blockSize: blockSize, restored: .bf16, level: level) == expected)
     }
 
+    /// Halves read as they are stored give what the same weights give as float32.
+    @Test(arguments: [ElementType.f16, .bf16], [32, 64, 4096])
+    func nf4ReadsHalvesAsTheyAreStored(_ type: ElementType, _ blockSize: Int) throws {
+        let halves = StoredHalves(everyPatternOf: type)
+        let x = try halves.widened()
+        for level in availableLevels where level != .portable {
+            for restored in [RestoredType.f32, RestoredType(of: type)] {
+                let wide = try NF4Run(x, blockSize: blockSize, restored: restored, level: level)
+                #expect(
+                    try NF4Run(x, blockSize: blockSize, restored: restored, level: level, halves: halves) == wide)
+                let searched = try SearchRun(x, blockSize: blockSize, restored: restored, level: level)
+                #expect(
+                    try SearchRun(x, blockSize: blockSize, restored: restored, level: level, halves: halves)
+                        == searched)
+            }
+        }
+    }
+
     @Test(arguments: Adversary.allCases)
     func int8LevelsAgree(_ input: Adversary) throws {
         for count in [1, 5, 15, 16, 17, 31, 100, 4096] {

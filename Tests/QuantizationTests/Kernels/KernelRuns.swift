@@ -5,6 +5,33 @@ import Tensors
 /// The levels that this machine can run.
 let availableLevels = KernelLevel.allCases.filter { Kernels(level: $0) != nil }
 
+/// Weights of 16 bits as they lie in a file.
+struct StoredHalves {
+    let type: ElementType
+    let bytes: [UInt8]
+
+    /// All patterns, each block a mixture of magnitudes.
+    init(everyPatternOf type: ElementType) {
+        self.type = type
+        bytes = (0..<1 << 16).flatMap { index in
+            let pattern = index * 40_503 & 0xffff
+            return [UInt8(truncatingIfNeeded: pattern), UInt8(truncatingIfNeeded: pattern >> 8)]
+        }
+    }
+
+    /// The weights as float32.
+    func widened() throws -> [Float] {
+        try QuantizationTests.widened(bytes, type: type, count: bytes.count / 2, level: .portable)
+    }
+}
+
+/// Four bytes each as they lie.
+private func floats(of bytes: [UInt8]) -> [Float] {
+    stride(from: 0, to: bytes.count, by: 4).map { start in
+        Float(bitPattern: (0..<4).reduce(UInt32(0)) { $0 | UInt32(bytes[start + $1]) << UInt32(8 * $1) })
+    }
+}
+
 /// What `nf4` and `nf4Tail` wrote for a whole tensor.
 struct NF4Run: Equatable {
     var packed: [UInt8]
@@ -15,7 +42,7 @@ struct NF4Run: Equatable {
     /// Quantizes `x`, which begins `misalignment` bytes after a multiple of 16, at `level`.
     init(
         _ x: [Float], blockSize: Int = 64, restored: RestoredType = .f32, level: KernelLevel, misalignment: Int = 0,
-        measured: Bool = true
+        measured: Bool = true, halves: StoredHalves? = nil
     ) throws {
         let kernels = try requireKernels(level)
         let blocks = x.count / blockSize
@@ -24,7 +51,8 @@ struct NF4Run: Equatable {
         var absmax = [Float](repeating: .nan, count: blocks + (tail > 0 ? 1 : 0))
         var sums = [NF4BlockSums](repeating: NF4BlockSums(), count: absmax.count)
         var histogram = [UInt32](repeating: 0, count: ErrorHistogram.bins)
-        unsafe withBytes(of: x, misalignment: misalignment) { source in
+        let stored = halves.map { floats(of: $0.bytes) } ?? x
+        unsafe withBytes(of: stored, misalignment: misalignment) { source in
             unsafe packed.withUnsafeMutableBufferPointer { packed in
                 unsafe absmax.withUnsafeMutableBufferPointer { absmax in
                     unsafe sums.withUnsafeMutableBufferPointer { sums in
@@ -35,8 +63,8 @@ struct NF4Run: Equatable {
                             let sumsOrNil = unsafe measured ? sums : nil
                             let counts = measured ? histogram.baseAddress : nil
                             unsafe kernels.nf4(
-                                source, blocks: blocks, blockSize: blockSize, restored: restored, packed: packed,
-                                absmax: absmax, sums: sumsOrNil, histogram: counts)
+                                source, type: halves?.type ?? .f32, blocks: blocks, blockSize: blockSize,
+                                restored: restored, packed: packed, absmax: absmax, sums: sumsOrNil, histogram: counts)
                             guard tail > 0 else { return }
                             let done = blocks * blockSize
                             unsafe kernels.nf4Tail(

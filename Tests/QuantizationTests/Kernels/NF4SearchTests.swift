@@ -101,21 +101,23 @@ struct SearchRun: Equatable {
     /// Searches `x` and assigns codes by the scales found, or by `scale` for every block.
     init(
         _ x: [Float], blockSize: Int = 64, restored: RestoredType = .f32, scale: Float? = nil, level: KernelLevel,
-        misalignment: Int = 0
+        misalignment: Int = 0, halves: StoredHalves? = nil
     ) throws {
         guard let kernels = Kernels(level: level) else { throw MissingLevel(level: level) }
-        let input = [UInt8](repeating: 0, count: misalignment) + bytes(of: x)
+        let type = halves?.type ?? .f32
+        let input = [UInt8](repeating: 0, count: misalignment) + (halves?.bytes ?? bytes(of: x))
         let span = unsafe input.span.bytes.extracting(droppingFirst: misalignment)
         let blocks = (x.count + blockSize - 1) / blockSize
         choices = [NF4Choice](repeating: NF4Choice(), count: blocks)
         packed = [UInt8](repeating: 0xa5, count: (x.count + 1) / 2)
         histogram = [UInt32](repeating: 0, count: ErrorHistogram.bins)
         var blockSums = [NF4BlockSums](repeating: NF4BlockSums(), count: blocks)
-        kernels.nf4Search(span, count: x.count, blockSize: blockSize, restored: restored, choices: &choices)
+        kernels.nf4Search(
+            span, type: type, count: x.count, blockSize: blockSize, restored: restored, choices: &choices)
         let scales = choices.map { scale ?? $0.scale }
         for block in 0..<blocks where scales[block].isFinite {
             kernels.nf4Assign(
-                span, count: x.count, range: block..<block + 1, blockSize: blockSize, restored: restored,
+                span, type: type, count: x.count, range: block..<block + 1, blockSize: blockSize, restored: restored,
                 scales: scales, packed: &packed, sums: &blockSums, histogram: &histogram)
         }
         sums = blockSums.map(\.bits)

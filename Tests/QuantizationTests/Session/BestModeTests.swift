@@ -155,7 +155,8 @@ import Testing
         let output = MemoryStorage()
         let workplace = Workplace(
             output: output, scratch: MemoryStorage(), kernels: try #require(Kernels(level: level)))
-        var encoder = NF4BestEncoder(entry: description.entries[0], recipe: recipe, placement: placement)
+        var encoder = NF4BestEncoder(
+            entry: description.entries[0], recipe: recipe, placement: placement, threads: 1)
         try encoder.consume(unsafe input.span.bytes, workplace)
         let made = try encoder.finish(workplace)
         return (Array(output.bytes[layout.dataStart...]), made.nestedOffset, made.quality)

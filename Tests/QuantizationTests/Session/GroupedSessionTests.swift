@@ -188,10 +188,25 @@ import Testing
         }
     }
 
+    /// What each thread holds is counted, beyond what any session may use.
+    @Test func memoryFollowsTheThreads() throws {
+        for (threads, isCounted) in [(1, false), (2, false), (8, true)] {
+            var limits = SessionLimits()
+            limits.maximumThreads = threads
+            let budget = MemoryBudget(bytes: 1 << 30)
+            let session = try QuantizingSession(
+                recipe: Recipe(options: [RecipeOption("method", "int8")]),
+                declaration: .raw(type: .f32, shape: [64, 1 << 16]), declaredBytes: nil, engine: "test",
+                limits: limits, output: MemoryStorage(), scratch: MemoryStorage(), memory: budget)
+            #expect((budget.takenBytes > 8 << 18) == isCounted)
+            withExtendedLifetime(session) {}
+        }
+    }
+
     /// A row that shares a scale is held whole and counted; groups are small whatever the row.
     @Test func memoryFollowsTheGroup() throws {
         let columns = 1 << 19
-        for (options, taken) in [([("method", "fp8")], columns * 9), ([("method", "int4")], 0)] {
+        for (options, taken) in [([("method", "fp8")], columns * 11 + 320 << 10), ([("method", "int4")], 0)] {
             let budget = MemoryBudget(bytes: 1 << 30)
             let session = try QuantizingSession(
                 recipe: Recipe(options: options.map { RecipeOption($0.0, $0.1) }),

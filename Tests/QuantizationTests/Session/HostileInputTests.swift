@@ -289,7 +289,7 @@ import Testing
         }
         var result: SessionResult? = try run()
         #expect(result?.report.quantizedWeights == columns)
-        #expect(wide.takenBytes == columns * 13)
+        #expect(wide.takenBytes == columns * 15 + 320 << 10)
         result = nil
         #expect(wide.takenBytes == 0)
     }

@@ -10,7 +10,10 @@ import Testing
     private static let recipes: [[(String, String)]] = [
         [("method", "int4")], [("method", "int4"), ("mode", "reference"), ("group_size", "32")],
         [("method", "int4"), ("format", "mlx")], [("method", "fp8")],
-        [("method", "int8"), ("format", "compressed-tensors")],
+        [("method", "int8"), ("format", "compressed-tensors")], [("method", "int8")], [("method", "nf4")],
+        [("method", "nf4"), ("double_quant", "false"), ("block_size", "32")],
+        [("method", "nf4"), ("mode", "reference")],
+        [("method", "nf4"), ("mode", "reference"), ("double_quant", "false")],
     ]
 
     private func limits(_ threads: Int) -> SessionLimits {
