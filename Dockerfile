@@ -31,7 +31,8 @@ COPY --from=build --chown=10001:10001 /out/data /data
 LABEL org.opencontainers.image.title="viva-tensor" \
       org.opencontainers.image.description="Model weights in over HTTP; INT8, NF4 and AWQ artifacts out" \
       org.opencontainers.image.licenses="MIT"
-ENV SWIFT_BACKTRACE=enable=yes,sanitize=yes,threads=all,images=all,interactive=no,swift-backtrace=/app/swift-backtrace-static
+# A backtrace keeps a crashed server from being started anew for seconds: say enable=yes to look for the cause of one.
+ENV SWIFT_BACKTRACE=enable=no,sanitize=yes,threads=all,images=all,interactive=no,swift-backtrace=/app/swift-backtrace-static
 USER 10001:10001
 WORKDIR /data
 VOLUME /data

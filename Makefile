@@ -3,7 +3,7 @@ VIVA := .build/release/viva
 FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Package.swift
 
 .PHONY: help setup build run demo test lint bench bench-kernels bench-catalogue check-arm64 conformance
-.PHONY: conformance-vllm crash quality
+.PHONY: conformance-uploads conformance-vllm crash quality
 .PHONY: scoreboard image-replay clean
 .NOTPARALLEL:
 
@@ -12,6 +12,7 @@ help:
 	@echo "make run           serve on 127.0.0.1:8080, data in ./viva-data"
 	@echo "make test          lint, build and every test"
 	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
+	@echo "make conformance-uploads  have tuspy upload while the service is killed under it"
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
 	@echo "make crash         kill the service 200 times under load, fail its system calls, fill its disk; check it all"
@@ -61,6 +62,9 @@ crash: build
 conformance: build
 	tools/conformance/run.sh
 
+conformance-uploads: build
+	tools/conformance/uploads.sh
+
 conformance-vllm: build
 	tools/conformance/vllm.sh
 
@@ -74,4 +78,4 @@ image-replay: setup
 	scripts/replay-image.sh
 
 clean:
-	rm -rf .build .venv-conformance .venv-vllm
+	rm -rf .build .venv-conformance .venv-uploads .venv-vllm

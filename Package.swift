@@ -62,7 +62,10 @@ let tests: [Target] = [
     case "Catalogue": dependencies += ["ArtifactStore", "Jobs", "CSQLite"]
     case "Observability": dependencies += [logging]
     case "VivaService":
-        dependencies += ["Quantization", "Tensors", "HTTPServer", "ArtifactStore", "Catalogue", httpTypes, logging]
+        dependencies += [
+            "Quantization", "Tensors", "HTTPServer", "Sockets", "ArtifactStore", "Catalogue", "Jobs", "Processes",
+            httpTypes, logging,
+        ]
     default: break
     }
     return .testTarget(name: "\(room)Tests", dependencies: dependencies, swiftSettings: rules)

@@ -159,3 +159,10 @@ func errorText(_ code: Int32) -> String {
     // Invariant: for the numbers of this system glibc answers constant strings.
     unsafe strerror(code).map { unsafe String(cString: $0) } ?? "error \(code)"
 }
+
+/// The regular file that this process inherited as descriptor `number`, and what it is called in errors.
+func inheritedFile(_ number: Int32) throws(StoreError) -> (Int32, String) {
+    let path = "descriptor \(number)"
+    _ = try regularFile(number, path: path)
+    return (number, path)
+}

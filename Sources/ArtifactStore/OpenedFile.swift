@@ -13,6 +13,12 @@ package struct OpenedFile: ~Copyable, Sendable {
         self.path = path
     }
 
+    /// A file that another process opened and this one inherited; the descriptor is this value's from now on.
+    package static func inherited(_ number: Int32) throws(StoreError) -> OpenedFile {
+        let (file, path) = try inheritedFile(number)
+        return try OpenedFile(Descriptor(owning: file), path: path)
+    }
+
     /// The open descriptor, lent: valid while this value lives, and not the borrower's to close.
     package var descriptor: Int32 { file.raw }
 

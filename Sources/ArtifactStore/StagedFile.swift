@@ -53,6 +53,14 @@ package final class StagedFile: Sendable {
         return StagedFile(file, path: folder.pathOf(name), isKept: false)
     }
 
+    /// A file that another process opened and this one inherited; `isKept` when it is to reach the disk.
+    ///
+    /// The descriptor is this object's from now on. Throws when it is none, or not one of a regular file.
+    package static func inherited(_ number: Int32, isKept: Bool) throws(StoreError) -> StagedFile {
+        let (file, path) = try inheritedFile(number)
+        return StagedFile(Descriptor(owning: file), path: path, isKept: isKept)
+    }
+
     /// A hidden file beside `path`, which `commit(to:)` turns into `path` in one step; permissions follow the umask.
     package static func beside(path: String) throws(StoreError) -> StagedFile {
         let (parent, last) = try split(path)

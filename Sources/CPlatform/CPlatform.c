@@ -158,6 +158,20 @@ int viva_listen(const char *host, uint16_t port, int backlog) {
     return descriptor;
 }
 
+int viva_adopt_listener(int descriptor) {
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0) {
+        return -errno;
+    }
+    int flags = fcntl(descriptor, F_GETFL);
+    if (!listens || flags < 0 || fcntl(descriptor, F_SETFL, flags | O_NONBLOCK) < 0
+        || fcntl(descriptor, F_SETFD, FD_CLOEXEC) < 0) {
+        return -EINVAL;
+    }
+    return 0;
+}
+
 int viva_accept(int listener) {
     int descriptor;
     do {

@@ -188,6 +188,15 @@ int viva_child_reap(int process, int *status, int *is_signal) {
     return 0;
 }
 
+void viva_reap_strangers(pid_t kept) {
+    siginfo_t ended;
+    do {
+        ended.si_pid = 0;
+        // Looks first, so that the status of `kept` stays for whoever waits for it.
+    } while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0 && ended.si_pid != kept
+             && waitpid(ended.si_pid, NULL, 0) > 0);
+}
+
 int viva_child_signal(int process, int number) {
     return syscall(SYS_pidfd_send_signal, process, number, NULL, 0) < 0 ? -errno : 0;
 }

@@ -29,7 +29,7 @@ enum InputSQL {
         LIMIT 1
         """
 
-    static let remove: StaticString = "DELETE FROM inputs WHERE owner = ?1 AND digest = ?2"
+    static let remove: StaticString = "DELETE FROM inputs WHERE owner = ?1 AND digest = ?2 AND used_at < ?3"
 
     static let anyOwner: StaticString = "SELECT 1 FROM inputs WHERE digest = ?1 LIMIT 1"
 
@@ -41,6 +41,7 @@ enum InputSQL {
 
 extension Catalogue {
     /// Adds an input, or notes that its owner has sent it again; true when it is new to this owner.
+    @discardableResult
     package func insert(_ input: InputRecord) throws(CatalogueError) -> Bool {
         try writing { (connection) throws(CatalogueError) in try Self.insert(input, connection: &connection) }
     }
@@ -75,20 +76,25 @@ extension Catalogue {
         }
     }
 
-    /// Notes that an input is used, so that it does not expire.
-    package func useInput(_ digest: String, owner: String, at time: Int64) throws(CatalogueError) {
+    /// Notes that an input is used, so that it does not expire; false when this owner has none.
+    @discardableResult
+    package func useInput(_ digest: String, owner: String, at time: Int64) throws(CatalogueError) -> Bool {
         try writing { (connection) throws(CatalogueError) in
-            _ = try connection.run(InputSQL.use, [.text(owner), .text(digest), .integer(time)])
+            try connection.run(InputSQL.use, [.text(owner), .text(digest), .integer(time)]) > 0
         }
     }
 
-    /// Removes an input's row, unless a job that is not finished needs it.
-    package func removeInput(_ digest: String, owner: String) throws(CatalogueError) -> Removal {
+    /// Removes an input's row, unless a job that is not finished needs it; with `unusedSince` only where it was not
+    /// used at that time or later.
+    package func removeInput(
+        _ digest: String, owner: String, unusedSince: Int64? = nil
+    ) throws(CatalogueError) -> Removal {
         try writing { (connection) throws(CatalogueError) in
             let values: [SQLValue] = [.text(owner), .text(digest)]
             let job = try connection.first(InputSQL.needs, values) { (row) throws(CatalogueError) in try row.text(0) }
             if let job { return .needed(job: job) }
-            return try connection.run(InputSQL.remove, values) > 0 ? .removed : .absent
+            let limit = SQLValue.integer(unusedSince ?? .max)
+            return try connection.run(InputSQL.remove, values + [limit]) > 0 ? .removed : .absent
         }
     }
 

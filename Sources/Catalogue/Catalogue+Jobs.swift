@@ -37,7 +37,7 @@ extension Catalogue {
         _ job: JobRecord, key: IdempotencyKey? = nil
     ) throws(CatalogueError) -> Enqueued {
         try writing { (connection) throws(CatalogueError) in
-            if let key, let before = try Self.repeated(job, key, &connection) { return before }
+            if let key, let before = try Self.repeated(job.owner, key, job.createdAt, &connection) { return before }
             let values: [SQLValue] = [.text(job.artifact), .text(job.owner)]
             let alike = job.state.isFinal ? nil : try connection.job(JobSQL.liveOfArtifact, values)
             if alike == nil { try connection.run(JobSQL.insert, job.values) }
@@ -54,16 +54,32 @@ extension Catalogue {
         }
     }
 
-    private static func repeated(
-        _ job: JobRecord, _ key: IdempotencyKey, _ connection: inout Connection
+    /// What an owner's key was used for before; nil for one that is new, or expired at `now`. It holds whatever has
+    /// become of the job's input since.
+    package func repeated(
+        _ key: IdempotencyKey, owner: String, now: Int64
     ) throws(CatalogueError) -> Enqueued? {
-        let values: [SQLValue] = [.text(job.owner), .text(key.key)]
+        try reading { (connection) throws(CatalogueError) in try Self.repeated(owner, key, now, &connection) }
+    }
+
+    /// The owner's job in flight that does the same; nil for a job that would be new.
+    package func alike(_ job: JobRecord) throws(CatalogueError) -> Enqueued? {
+        if job.state.isFinal { return nil }
+        return try reading { (connection) throws(CatalogueError) in
+            try connection.job(JobSQL.liveOfArtifact, [.text(job.artifact), .text(job.owner)]).map(Enqueued.alike)
+        }
+    }
+
+    private static func repeated(
+        _ owner: String, _ key: IdempotencyKey, _ now: Int64, _ connection: inout Connection
+    ) throws(CatalogueError) -> Enqueued? {
+        let values: [SQLValue] = [.text(owner), .text(key.key)]
         let known = try connection.first(JobSQL.keyed, values) { (row) throws(CatalogueError) in
             (try row.text(0), try row.text(1), try row.integer(2))
         }
-        guard let (fingerprint, id, expiresAt) = known, expiresAt > job.createdAt else { return nil }
+        guard let (fingerprint, id, expiresAt) = known, expiresAt > now else { return nil }
         guard fingerprint == key.fingerprint else { return .keyInUse }
-        return try connection.job(JobSQL.one, [.text(id), .text(job.owner)]).map(Enqueued.repeated) ?? .removed
+        return try connection.job(JobSQL.one, [.text(id), .text(owner)]).map(Enqueued.repeated) ?? .removed
     }
 
     /// The job of this identifier and owner, or nil.

@@ -69,9 +69,9 @@ extension Catalogue {
         }
     }
 
-    /// Adds a line to the audit log.
+    /// Adds a line to the audit log; it outlives the process at once, and a power cut from the next durable step on.
     package func note(_ record: AuditRecord) throws(CatalogueError) {
-        try writing { (connection) throws(CatalogueError) in
+        try writingSoon { (connection) throws(CatalogueError) in
             _ = try connection.run(
                 KeySQL.note,
                 [
@@ -101,17 +101,6 @@ extension Catalogue {
             try connection.first(KeySQL.usage, [.text(owner)]) { (row) throws(CatalogueError) in
                 (Int(try row.integer(0)), Int(try row.integer(1)))
             } ?? (0, 0)
-        }
-    }
-
-    /// Removes what has only been kept for a while: finished jobs, idempotency keys and lines of the audit log.
-    package func forget(
-        jobsFinishedBefore jobs: Int64, keysExpiredBy now: Int64, auditBefore audit: Int64
-    ) throws(CatalogueError) {
-        try writing { (connection) throws(CatalogueError) in
-            try connection.run(JobSQL.removeOld, [.integer(jobs), .integer(Int64(Self.maximumPageSize))])
-            try connection.run(JobSQL.forget, [.integer(now)])
-            _ = try connection.run(KeySQL.forgetNotes, [.integer(audit)])
         }
     }
 }

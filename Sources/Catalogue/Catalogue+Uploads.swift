@@ -6,6 +6,8 @@ enum UploadSQL {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
         """
 
+    static let unfinished: StaticString = "SELECT count(*) FROM uploads WHERE owner = ?1 AND location IS NULL"
+
     static let one: StaticString = """
         SELECT id, owner, length, received, reserved, metadata, query, location, created_at, expires_at
         FROM uploads WHERE id = ?1 AND owner = ?2
@@ -38,9 +40,18 @@ enum UploadSQL {
 }
 
 extension Catalogue {
-    /// Adds an upload; its identifier must be new.
-    package func insert(_ upload: UploadRecord) throws(CatalogueError) {
-        try writing { (connection) throws(CatalogueError) in _ = try connection.run(UploadSQL.insert, upload.values) }
+    /// Adds an upload, whose identifier must be new; false, and nothing added, where its owner has `limit` uploads
+    /// already that are not finished.
+    @discardableResult
+    package func insert(_ upload: UploadRecord, atMost limit: Int = .max) throws(CatalogueError) -> Bool {
+        try writing { (connection) throws(CatalogueError) in
+            let count = try connection.first(UploadSQL.unfinished, [.text(upload.owner)]) {
+                (row) throws(CatalogueError) in Int(try row.integer(0))
+            }
+            guard count ?? 0 < limit else { return false }
+            try connection.run(UploadSQL.insert, upload.values)
+            return true
+        }
     }
 
     /// The upload of this identifier and owner, expired or not, or nil.

@@ -51,7 +51,23 @@ package final class Catalogue: Sendable {
     func writing<Outcome: Sendable>(
         _ body: (inout Connection) throws(CatalogueError) -> Outcome
     ) throws(CatalogueError) -> Outcome {
-        try writer.withLock { (connection) throws(CatalogueError) in try connection.transaction(body) }
+        try writer.withLock { (connection) throws(CatalogueError) in
+            try connection.beDurable()
+            return try connection.transaction(body)
+        }
+    }
+
+    /// Runs `body` in one transaction that waits for no fsync; the next one of `writing` makes it durable too.
+    func writingSoon<Outcome: Sendable>(
+        _ body: (inout Connection) throws(CatalogueError) -> Outcome
+    ) throws(CatalogueError) -> Outcome {
+        try writer.withLock { (connection) throws(CatalogueError) in
+            try connection.execute("PRAGMA synchronous = NORMAL")
+            connection.isDurable = false
+            let outcome = try connection.transaction(body)
+            try connection.beDurable()
+            return outcome
+        }
     }
 
     /// Runs `body` on the connection that only reads.

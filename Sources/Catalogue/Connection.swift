@@ -28,6 +28,8 @@ enum SQLValue: Sendable {
 @safe
 struct Connection: ~Copyable, @unchecked Sendable {
     private let database: OpaquePointer
+    /// Whether a commit waits for the disk.
+    var isDurable = true
     private var prepared: [UnsafePointer<UInt8>: OpaquePointer] = unsafe [:]
 
     /// How long a statement waits for another connection's lock.
@@ -52,6 +54,13 @@ struct Connection: ~Copyable, @unchecked Sendable {
     func execute(_ script: StaticString) throws(CatalogueError) {
         let code = unsafe sqlite3_exec(database, Self.text(script), nil, nil, nil)
         guard code == SQLITE_OK else { throw unsafe Self.error("execute", code, database) }
+    }
+
+    /// Makes each commit from now on wait for the disk.
+    mutating func beDurable() throws(CatalogueError) {
+        guard !isDurable else { return }
+        try execute("PRAGMA synchronous = FULL")
+        isDurable = true
     }
 
     /// Runs one statement and hands each of its rows to `body`; answers the number of rows it changed.

@@ -30,6 +30,7 @@ enum DurableWorkSchema {
             expires_at INTEGER NOT NULL,
             state      BLOB
         ) STRICT;
+        CREATE INDEX uploads_unfinished ON uploads (owner) WHERE location IS NULL;
         CREATE INDEX uploads_by_expiry ON uploads (expires_at);
 
         CREATE TABLE jobs (

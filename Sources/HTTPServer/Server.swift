@@ -23,7 +23,11 @@ package final class Server: Sendable {
             if limit < configuration.limits.maxConnections {
                 logger.notice("fewer descriptors than connections", metadata: ["descriptors": "\(limit)"])
             }
-            listener = SharedListener(try Listener(host: configuration.host, port: configuration.port))
+            if let number = configuration.inheritedListener {
+                listener = SharedListener(try Listener(inheriting: number))
+            } else {
+                listener = SharedListener(try Listener(host: configuration.host, port: configuration.port))
+            }
             pool = try WorkerPool(service)
             var mailboxes = [Mailbox]()
             for _ in 0..<max(1, configuration.limits.eventLoops) { mailboxes.append(try Mailbox()) }

@@ -82,14 +82,18 @@ package struct ServerConfiguration: Sendable {
     package var tls: TLSContext?
     /// What connections and requests may cost.
     package var limits: ServerLimits
+    /// A listening socket that this process was given, instead of host and port; the server takes it over.
+    package var inheritedListener: Int32?
 
     /// Sets where and how to serve.
     package init(
-        host: String = "127.0.0.1", port: UInt16 = 8080, tls: TLSContext? = nil, limits: ServerLimits = ServerLimits()
+        host: String = "127.0.0.1", port: UInt16 = 8080, tls: TLSContext? = nil, limits: ServerLimits = ServerLimits(),
+        inheritedListener: Int32? = nil
     ) {
         self.host = host
         self.port = port
         self.tls = tls
         self.limits = limits
+        self.inheritedListener = inheritedListener
     }
 }

@@ -38,34 +38,34 @@ package enum ContentDigest: Sendable, Equatable {
         guard octets.count >= 2, octets.first == colon, octets.last == colon else { return nil }
         return decodeBase64(octets.dropFirst().dropLast())
     }
+}
 
-    /// Decodes padded base64 (RFC 4648 section 4); unused bits must be zero.
-    private static func decodeBase64(_ octets: ArraySlice<UInt8>) -> [UInt8]? {
-        let padding = octets.reversed().prefix { $0 == UInt8(ascii: "=") }.count
-        guard octets.count % 4 == 0, padding <= 2 else { return nil }
-        var decoded: [UInt8] = []
-        var bits = 0
-        var count = 0
-        for octet in octets.dropLast(padding) {
-            guard let sextet = sextet(octet) else { return nil }
-            bits = (bits << 6 | Int(sextet)) & 0xFFFF
-            count += 6
-            if count >= 8 {
-                count -= 8
-                decoded.append(UInt8(truncatingIfNeeded: bits >> count))
-            }
+/// Decodes padded base64 (RFC 4648 section 4); unused bits must be zero. Nil for anything else.
+package func decodeBase64(_ octets: ArraySlice<UInt8>) -> [UInt8]? {
+    let padding = octets.reversed().prefix { $0 == UInt8(ascii: "=") }.count
+    guard octets.count % 4 == 0, padding <= 2 else { return nil }
+    var decoded: [UInt8] = []
+    var bits = 0
+    var count = 0
+    for octet in octets.dropLast(padding) {
+        guard let sextet = sextet(octet) else { return nil }
+        bits = (bits << 6 | Int(sextet)) & 0xFFFF
+        count += 6
+        if count >= 8 {
+            count -= 8
+            decoded.append(UInt8(truncatingIfNeeded: bits >> count))
         }
-        return bits & (1 << count - 1) == 0 ? decoded : nil
     }
+    return bits & (1 << count - 1) == 0 ? decoded : nil
+}
 
-    private static func sextet(_ octet: UInt8) -> UInt8? {
-        switch octet {
-        case 0x41...0x5A: octet - 0x41
-        case 0x61...0x7A: octet - 0x61 + 26
-        case 0x30...0x39: octet - 0x30 + 52
-        case UInt8(ascii: "+"): 62
-        case UInt8(ascii: "/"): 63
-        default: nil
-        }
+private func sextet(_ octet: UInt8) -> UInt8? {
+    switch octet {
+    case 0x41...0x5A: octet - 0x41
+    case 0x61...0x7A: octet - 0x61 + 26
+    case 0x30...0x39: octet - 0x30 + 52
+    case UInt8(ascii: "+"): 62
+    case UInt8(ascii: "/"): 63
+    default: nil
     }
 }

@@ -1,5 +1,11 @@
 import HTTPTypes
 
+/// The items of a query, the text behind the `?` of a target that was accepted before.
+package func queryItems(of text: String) throws(WireError) -> [QueryItem] {
+    let octets = Array(text.utf8)
+    return try RequestTarget.items(unsafe octets.span.bytes, 0..<octets.count)
+}
+
 /// A request target in origin-form, absolute-form or asterisk-form (RFC 9112 section 3.2), checked and decoded.
 struct RequestTarget {
     let raw: String
@@ -80,7 +86,7 @@ struct RequestTarget {
         }
     }
 
-    private static func items(_ bytes: RawSpan, _ range: Range<Int>) throws(WireError) -> [QueryItem] {
+    fileprivate static func items(_ bytes: RawSpan, _ range: Range<Int>) throws(WireError) -> [QueryItem] {
         guard bytes.firstOffset(outside: .query, in: range) == nil else { throw malformed }
         var items: [QueryItem] = []
         var start = range.lowerBound

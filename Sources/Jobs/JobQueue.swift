@@ -24,6 +24,9 @@ package protocol JobWorker: Sendable {
     /// Works until the job has come to an end or `control` asks to stop. A job that succeeded is recorded when this
     /// returns: its row and its artifact's are one transaction.
     func work(_ job: JobRecord, _ control: JobControl) -> JobEnd
+
+    /// Removes what is left of the work on a job that has come to its end.
+    func discard(_ job: JobRecord)
 }
 
 /// How the work on a job ended.

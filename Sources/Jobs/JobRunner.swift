@@ -195,6 +195,7 @@ package final class JobRunner: Sendable {
                 _ = DispatchSemaphore(value: 0).wait(timeout: .now() + .milliseconds(Int(limits.pollInterval)))
             }
         }
+        if moved.state.isFinal { worker.discard(moved) }
         board.note(moved)
     }
 

@@ -5,7 +5,7 @@ struct MetricFamily: Sendable {
         case counter(SeriesTable<Double>)
         case gauge(SeriesTable<Double>)
         case observedCounter(@Sendable () -> Double)
-        case observedGauge(@Sendable () -> Double)
+        case observedGauge(labels: [String], @Sendable () -> [Sample])
         case histogram(Histogram)
     }
 
@@ -30,7 +30,8 @@ struct MetricFamily: Sendable {
     var labels: [String] {
         switch kind {
         case .counter(let table), .gauge(let table): table.labels
-        case .observedCounter, .observedGauge: []
+        case .observedCounter: []
+        case .observedGauge(let labels, _): labels
         case .histogram(let histogram): histogram.table.labels
         }
     }
@@ -49,7 +50,7 @@ struct MetricFamily: Sendable {
         case .counter(let table): .counter(Self.samples(table))
         case .gauge(let table): .gauge(Self.samples(table))
         case .observedCounter(let read): .counter([Sample(labelValues: [], value: read())])
-        case .observedGauge(let read): .gauge([Sample(labelValues: [], value: read())])
+        case .observedGauge(_, let read): .gauge(read())
         case .histogram(let histogram): .histogram(histogram.table.sorted(), bounds: histogram.bounds)
         }
     }

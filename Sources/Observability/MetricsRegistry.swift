@@ -42,8 +42,23 @@ package final class MetricsRegistry: Sendable {
 
     /// A gauge without labels whose value is read whenever the metrics are rendered.
     package func observedGauge(_ name: String, help: String, read: @escaping @Sendable () -> Double) {
-        let family = register(name, help, .observedGauge(read))
-        guard case .observedGauge = family.kind else { Self.taken(name) }
+        observe(name, help, labels: []) { [MetricFamily.Sample(labelValues: [], value: read())] }
+    }
+
+    /// A gauge with one label whose values are read, by their label values, whenever the metrics are rendered.
+    package func observedGauge(
+        _ name: String, help: String, label: String, read: @escaping @Sendable () -> [(String, Double)]
+    ) {
+        observe(name, help, labels: [label]) {
+            read().map { MetricFamily.Sample(labelValues: [$0.0], value: $0.1) }
+        }
+    }
+
+    private func observe(
+        _ name: String, _ help: String, labels: [String], _ read: @escaping @Sendable () -> [MetricFamily.Sample]
+    ) {
+        let family = register(name, help, .observedGauge(labels: labels, read))
+        guard case .observedGauge(labels, _) = family.kind else { Self.taken(name) }
     }
 
     /// A counter without labels whose value, which must not fall, is read whenever the metrics are rendered.

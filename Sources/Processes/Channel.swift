@@ -72,8 +72,10 @@ package struct Channel: ~Copyable, Sendable {
         return Frame(kind: head[0], payload: payload)
     }
 
-    /// Whether something can be received now: a frame, or the end.
-    package borrowing func hasInput() -> Bool { viva_wait(number, 0, 0) == 1 }
+    /// Whether something can be received within so long: a frame, or the end.
+    package borrowing func hasInput(milliseconds: Int = 0) -> Bool {
+        viva_wait(number, 0, Self.timeout(milliseconds)) == 1
+    }
 
     private borrowing func send(_ bytes: [UInt8], _ milliseconds: Int?) throws(ProcessError) {
         let (number, timeout) = (number, Self.timeout(milliseconds))

@@ -58,6 +58,13 @@ package final class ChildProcess: Sendable {
         _ = close(process)
     }
 
+    /// Sets a variable of the environment that children get, unless somebody has set it. To be called while this
+    /// process has one thread.
+    package static func setDefault(_ value: String, of variable: String) {
+        // ENOMEM, the only failure of a name without `=`: the child does without.
+        _ = unsafe setenv(variable, value, 0)
+    }
+
     /// Waits until the child has ended, at most for so long (nil: for ever); nil when it still runs.
     package func wait(milliseconds: Int? = nil) -> ChildExit? {
         if let known = exit.withLock({ $0 }) { return known }
@@ -73,6 +80,12 @@ package final class ChildProcess: Sendable {
             }
             return exit
         }
+    }
+
+    /// Reaps processes that lost their parent and came to this one, as to the first process of a container. To be
+    /// called only where this process has no child besides `kept`.
+    package static func reapStrangers(besides kept: ChildProcess) {
+        viva_reap_strangers(kept.identifier)
     }
 
     /// Sends a signal; a child that has ended gets none.

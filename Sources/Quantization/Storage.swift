@@ -18,8 +18,11 @@ package protocol ArtifactOutput: AnyObject {
     func write(_ bytes: RawSpan, at offset: Int) throws(StorageFailure)
 }
 
-/// Room on disk for what must be read again before it can be written: never published, gone when the session ends.
-package protocol ScratchStorage: ArtifactOutput {
+/// Bytes that lie somewhere: positioned reads.
+package protocol StoredBytes: AnyObject {
     /// Fills all of `bytes` from `offset`; a short read is a failure.
     func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure)
 }
+
+/// Room on disk for what must be read again before it can be written: never published, gone when the session ends.
+package protocol ScratchStorage: ArtifactOutput, StoredBytes {}

@@ -56,6 +56,15 @@ package struct Listener: ~Copyable, Sendable {
         self.descriptor = descriptor
     }
 
+    /// Takes over a listening socket that another process has bound; anything else throws.
+    package init(inheriting number: Int32) throws(SocketError) {
+        let code = viva_adopt_listener(number)
+        guard code >= 0 else { throw .system(call: "adopt listener", errno: -code) }
+        let descriptor = Descriptor(owning: number)
+        address = try SocketAddress.of(descriptor, peer: false)
+        self.descriptor = descriptor
+    }
+
     /// Accepts one connection if one waits; a connection that broke while it waited is skipped.
     package func accept() throws(SocketError) -> Arrival {
         while true {

@@ -88,6 +88,11 @@ package enum Process {
         return Int(limit)
     }
 
+    /// Names the process, as `ps` and `top` show it; 15 bytes count. To be called by its first thread.
+    package static func name(_ name: String) {
+        unsafe name.withCString { unsafe viva_name_thread($0) }
+    }
+
     /// The cores this process may use.
     package static var cores: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
 

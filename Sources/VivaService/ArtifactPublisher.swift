@@ -2,8 +2,10 @@ import ArtifactStore
 import Catalogue
 import HTTPServer
 import HTTPTypes
+import Jobs
 import OpenSSL
 import Quantization
+import Tensors
 
 /// Makes artifacts durable and visible to their owner.
 ///
@@ -32,12 +34,73 @@ struct ArtifactPublisher: Sendable {
         }
     }
 
-    /// The same owner, bytes, recipe and engine give the same identifier.
-    func identifier(input: String, recipe: Recipe, budget: Budget? = nil) throws(Problem) -> String {
-        let limit = budget.map { "\n\($0.option.name)=\($0.option.text)" } ?? ""
-        let identity = Array("\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)\(limit)".utf8)
+    /// Publishes an artifact that an upload became, and ends the upload in the same step; returns where it is.
+    func publish(
+        _ finished: Finished, sealing upload: String, length: Int, expiresAt: Int64
+    ) throws(Problem) -> String {
+        let id = finished.description.id
+        let location = "/v1/artifacts/\(id)"
+        try store.inTurn([id]) { () throws(Problem) in
+            let record = try place(finished).record
+            do throws(CatalogueError) {
+                // Where the artifact was there before, its row stays as it is.
+                _ = try catalogue.sealUpload(
+                    upload, length: length, as: record, location: location, expiresAt: expiresAt)
+            } catch {
+                // Published work cannot be gone on with. The row's failure is the evidence; files that stay behind are
+                // swept at the next start.
+                if (try? catalogue.contains(id)) == false { try? store.remove(.artifact, id) }
+                throw Problem(error)
+            }
+        }
+        return location
+    }
+
+    /// What a session made, described; nil of `name` is none.
+    func describe(
+        _ staged: StagedContent, _ result: SessionResult, recipe: Recipe, name: String?,
+        input: (digest: Digest, bytes: Int), declaration: InputDeclaration, budget: BudgetOutcome? = nil
+    ) throws(Problem) -> Finished {
+        let digest = "sha256:\(input.digest.hex)"
+        let id = try identifier(input: digest, declaration: declaration, recipe: recipe, budget: budget?.budget)
+        return Finished(
+            staged: staged,
+            description: ArtifactDescription(
+                id: id, name: name, recipe: recipe, inputDigest: digest, inputBytes: input.bytes, result: result,
+                budget: budget))
+    }
+
+    /// Publishes what a job has made and ends the job, in one commit; false, and nothing published, when the job is not
+    /// running any more.
+    func publish(
+        _ work: WorkFolder, _ record: ArtifactRecord, report: [UInt8], ending job: JobRecord
+    ) throws(Problem) -> Bool {
+        try store.inTurn([record.id]) { () throws(Problem) in
+            let isNew = try known(record.id) == nil
+            do {
+                if isNew { try store.publish(try store.stage(work), report: report, as: record.id) }
+                if try catalogue.succeedJob(job, with: isNew ? record : nil) { return true }
+                if isNew { try store.remove(.artifact, record.id) }
+                return false
+            } catch let error as StoreError {
+                throw Problem(error)
+            } catch let error as CatalogueError {
+                throw Problem(error)
+            } catch {
+                throw Problem(unexpected: error)
+            }
+        }
+    }
+
+    /// The same owner, bytes, what is declared of them, recipe and engine give the same identifier.
+    func identifier(
+        input: String, declaration: InputDeclaration = .recognise, recipe: Recipe, budget: Budget? = nil
+    ) throws(Problem) -> String {
+        var identity = "\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)"
+        if let budget { identity += "\n\(budget.option.name)=\(budget.option.text)" }
+        if case .raw(let type, let shape) = declaration { identity += "\n\(type.rawValue) \(shape)" }
         do throws(OpenSSLError) {
-            return String(try SHA256.digest(of: identity).hex.prefix(32))
+            return String(try SHA256.digest(of: Array(identity.utf8)).hex.prefix(32))
         } catch {
             throw Problem(error)
         }

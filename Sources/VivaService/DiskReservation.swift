@@ -1,22 +1,45 @@
 import ArtifactStore
+import HTTPServer
 import Quantization
 import Synchronization
 
-/// What the artifacts of one request need of the disk, held against what is free before a weight is received.
+/// What the artifacts of one request need, held against the free disk and the owner's quota before a weight arrives.
 final class DiskReservation: Sendable {
     private let store: ArtifactStore
     private let floor: Int
+    private let permit: WorkPermit
     private let wanted = Mutex(0)
+    /// Why the quota has no room: a session carries errors of its own kind only.
+    private let refused = Mutex<Problem?>(nil)
 
     /// A reservation that leaves `floor` bytes of the disk free.
-    init(store: ArtifactStore, floor: Int) {
+    init(store: ArtifactStore, floor: Int, permit: WorkPermit) {
         self.store = store
         self.floor = floor
+        self.permit = permit
+    }
+
+    /// The answer to a session that failed.
+    func problem(_ error: QuantizationError) -> Problem { refused.withLock { $0 } ?? Problem(error) }
+
+    /// The same for one that was being fed.
+    func problem(_ error: TransferError<Problem>) -> Problem { refused.withLock { $0 } ?? Problem(error) }
+
+    /// The same for one whose caller goes on: a quota without room is no fault of the bytes.
+    func transferred(_ error: TransferError<Problem>) -> TransferError<Problem> {
+        refused.withLock { $0 }.map { .receive($0) } ?? error
+    }
+
+    /// Adds `quota` bytes to what the owner has, of which `disk` bytes are not on the disk yet.
+    func extend(quota: Int, disk: Int) throws(QuantizationError) {
+        try asking { () throws(Problem) in try permit.reserve(quota) }
+        try checkDisk(disk)
     }
 
     /// Adds `bytes`; throws `storage` when the disk has no room for all that was added.
     func add(_ bytes: Int) throws(QuantizationError) {
-        try check(
+        try asking { () throws(Problem) in try permit.reserve(bytes) }
+        try checkDisk(
             wanted.withLock { wanted in
                 wanted += bytes
                 return wanted
@@ -25,6 +48,20 @@ final class DiskReservation: Sendable {
 
     /// Throws `storage` when the disk has no room for `bytes`: for what is written before anything else is asked for.
     func check(_ bytes: Int) throws(QuantizationError) {
+        try asking { () throws(Problem) in try permit.check(bytes) }
+        try checkDisk(bytes)
+    }
+
+    private func asking(_ question: () throws(Problem) -> Void) throws(QuantizationError) {
+        do throws(Problem) {
+            try question()
+        } catch {
+            refused.withLock { $0 = error }
+            throw .storage(StorageFailure(operation: "quota", code: StagedStorage.diskFull))
+        }
+    }
+
+    private func checkDisk(_ bytes: Int) throws(QuantizationError) {
         let free: Int
         do throws(StoreError) {
             free = try store.space().free

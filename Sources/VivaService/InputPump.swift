@@ -3,8 +3,8 @@ import Quantization
 
 /// Moves an input from whoever receives it to quantizing sessions, and hashes it on the way.
 ///
-/// The one loop behind a one-shot request and the command line: the receiving thread reads, the sessions and the hash
-/// work on their Dispatch queues.
+/// The one way of the bytes behind a one-shot request, an upload and the command line: the receiving thread reads, the
+/// sessions and the hash work on their Dispatch queues.
 struct InputPump {
     /// What the bytes were.
     struct Outcome {
@@ -22,12 +22,14 @@ struct InputPump {
 
     private let queue: QuantizingQueue
     private let hash: InputHash
+    private let start = ContinuousClock().now
 
-    /// A pump for an input of `inputBytes`, nil when unknown; archives reach the sessions through `intake`.
+    /// A pump for an input of which `inputBytes` will come, nil when unknown; archives reach the sessions through
+    /// `intake`. `hash` has seen what the sessions have consumed before: nothing, unless they were resumed.
     init(
-        sessions: sending [QuantizingSession], intake: sending ArchiveIntake?, inputBytes: Int?, pool: BufferPool
-    ) throws(OpenSSLError) {
-        let hash = try InputHash()
+        sessions: sending [QuantizingSession], intake: sending ArchiveIntake? = nil, inputBytes: Int?,
+        pool: BufferPool, hash: InputHash
+    ) {
         self.hash = hash
         queue = QuantizingQueue(
             sessions: sessions, intake: intake, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
@@ -37,37 +39,65 @@ struct InputPump {
     func run<Receive: Error>(
         _ receive: (inout MutableRawSpan) throws(Receive) -> Int
     ) throws(TransferError<Receive>) -> Outcome {
-        let clock = ContinuousClock()
-        let start = clock.now
         var total = 0
         while true {
-            let count = try queue.take(receive)
+            let count = try take(receive)
             if count == 0 { break }
             total += count
         }
-        let received = clock.now
-        queue.settle()
-        let digest = hash.finish()
         do throws(QuantizationError) {
-            let results = try queue.finish(inputDigest: "sha256:\(digest.hex)")
-            return Outcome(
-                results: results, inputDigest: digest, inputBytes: total, receiving: received - start,
-                finishing: clock.now - received)
+            return try finish(inputBytes: total)
         } catch {
             throw .session(error)
         }
     }
+
+    /// Calls `receive` once and hands on what it got; returns the bytes, 0 at the end of the input.
+    func take<Receive: Error>(
+        _ receive: (inout MutableRawSpan) throws(Receive) -> Int
+    ) throws(TransferError<Receive>) -> Int {
+        try queue.take(receive)
+    }
+
+    /// Lets `body` ask the sessions when all that was taken is consumed and hashed.
+    func settled<Answer>(
+        _ body: ([QuantizingSession]) throws(QuantizationError) -> Answer
+    ) throws(QuantizationError) -> Answer {
+        try queue.settled(body)
+    }
+
+    /// The state of the hash, to be asked for when all is settled.
+    var hashState: [UInt8] { hash.state }
+
+    /// Ends the sessions: all `inputBytes` were taken, by this pump or before.
+    func finish(inputBytes: Int) throws(QuantizationError) -> Outcome {
+        let clock = ContinuousClock()
+        let received = clock.now
+        queue.settle()
+        let digest = hash.finish()
+        let results = try queue.finish(inputDigest: "sha256:\(digest.hex)")
+        return Outcome(
+            results: results, inputDigest: digest, inputBytes: inputBytes, receiving: received - start,
+            finishing: clock.now - received)
+    }
 }
 
 /// The running digest of an input.
-private final class InputHash: @unchecked Sendable {
-    // Invariant: the queue's side calls `update` one at a time; `finish` follows when the queue has settled.
+final class InputHash: @unchecked Sendable {
+    // Invariant: the queue's side calls `update` one at a time; all else follows when the queue has settled.
     private let hash: SHA256
 
+    /// A digest over nothing.
     init() throws(OpenSSLError) {
         hash = try SHA256()
     }
 
+    /// A digest that goes on behind the bytes of its `state`.
+    init(state: [UInt8]) throws(SHA256StateError) {
+        hash = try SHA256(state: state)
+    }
+
     func update(_ bytes: RawSpan) { hash.update(bytes) }
     func finish() -> Digest { hash.finish() }
+    var state: [UInt8] { hash.state() }
 }

@@ -69,8 +69,8 @@ extension Problem {
                 members: [("tensor", tensor.map { .string($0) } ?? .null)])
         case .snapshot(let flaw):
             self.init(
-                .internalServerError, code: "snapshot.\(flaw)", title: "What was begun cannot go on",
-                detail: "The recorded state does not fit: \(flaw). Send the input again from its start.")
+                .gone, code: "snapshot.\(flaw)", title: "What was begun cannot go on",
+                detail: "The recorded state is of no use any more (\(flaw)); begin again with the first byte.")
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }
@@ -178,6 +178,11 @@ extension Problem {
     init(unreadable error: any Error) {
         self.init(
             .internalServerError, code: "report.unreadable", detail: "The stored report cannot be read: \(error).")
+    }
+
+    /// The answer to an error that no module is known to throw here.
+    init(unexpected error: any Error) {
+        self.init(.internalServerError, code: "server.failed", detail: "The server failed: \(error).")
     }
 
     static let diskFull = Problem(

@@ -2,6 +2,9 @@ import FoundationEssentials
 
 /// What the kernel says of this process.
 enum ProcessFigures {
+    /// Its number.
+    static var identifier: Int32 { ProcessInfo.processInfo.processIdentifier }
+
     /// Resident memory in bytes, from `/proc/self/status`; nil where there is none.
     static var residentBytes: Double? {
         guard let text = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8) else { return nil }

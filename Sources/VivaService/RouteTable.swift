@@ -5,22 +5,45 @@ import HTTPTypes
 struct RouteTable: Sendable {
     let quantize: QuantizeHandler
     let artifacts: ArtifactHandlers
+    let inputs: InputHandlers
+    let uploads: UploadHandlers
+    let jobs: JobHandlers
     let plan: FilePlanHandler
     let compare: CompareHandler
     let operations: OperationsHandlers
+    let audit: AuditTrail
 
-    init(facilities: Facilities, isDraining: @escaping @Sendable () -> Bool) {
+    init(
+        facilities: Facilities, uploads: Uploads, jobs: JobService, isDraining: @escaping @Sendable () -> Bool
+    ) {
         quantize = QuantizeHandler(facilities: facilities)
         artifacts = ArtifactHandlers(facilities: facilities)
+        inputs = InputHandlers(facilities: facilities)
+        self.uploads = UploadHandlers(uploads: uploads)
+        self.jobs = JobHandlers(facilities: facilities, jobs: jobs)
         plan = FilePlanHandler(memory: facilities.memory, limits: facilities.limits)
         compare = CompareHandler(facilities: facilities)
+        audit = AuditTrail(catalogue: facilities.catalogue, access: facilities.access, metrics: facilities.metrics)
         operations = OperationsHandlers(facilities: facilities, isDraining: isDraining)
     }
 
-    var routes: [Route] {
+    /// All routes, with the notes that the audit log wants of those that change something.
+    var routes: [Route] { served.map(audit.noting) }
+
+    private var served: [Route] {
         [
             Route(.post, "/v1/quantize", .worker, handler: quantizing),
             Route(.put, "/v1/quantize", .worker, handler: quantizing),
+            Route(.post, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.create(&request) },
+            Route(.get, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.list(&request) },
+            Route(.put, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.put(&request) },
+            Route(.get, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.describe(&request) },
+            Route(.delete, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.remove(&request) },
+            Route(.options, "/v1/uploads", .inline) { (request) throws(Problem) in try uploads.options(&request) },
+            Route(.post, "/v1/uploads", .worker) { (request) throws(Problem) in try uploads.create(&request) },
+            Route(.get, "/v1/uploads/{id}", .worker) { (request) throws(Problem) in try uploads.describe(&request) },
+            Route(.patch, "/v1/uploads/{id}", .worker) { (request) throws(Problem) in try uploads.append(&request) },
+            Route(.delete, "/v1/uploads/{id}", .worker) { (request) throws(Problem) in try uploads.remove(&request) },
             Route(.get, "/v1/artifacts", .worker) { (request) throws(Problem) in try artifacts.list(&request) },
             Route(.get, "/v1/artifacts/{id}", .worker) { (request) throws(Problem) in
                 try artifacts.describe(&request)
@@ -40,12 +63,20 @@ struct RouteTable: Sendable {
             Route(.get, "/v1/artifacts/{id}/config.json", .worker) { (request) throws(Problem) in
                 try artifacts.config(&request)
             },
+            Route(.post, "/v1/jobs", .worker, maxBodyBytes: JobHandlers.maximumBodyBytes) { (request) throws(Problem) in
+                try jobs.create(&request)
+            },
+            Route(.get, "/v1/jobs", .worker) { (request) throws(Problem) in try jobs.list(&request) },
+            Route(.get, "/v1/jobs/{id}", .worker) { (request) throws(Problem) in try jobs.describe(&request) },
+            Route(.delete, "/v1/jobs/{id}", .worker) { (request) throws(Problem) in try jobs.remove(&request) },
+            Route(.get, "/v1/jobs/{id}/events", .worker) { (request) throws(Problem) in try jobs.events(&request) },
             Route(.get, "/v1/plan", .inline, handler: PlanHandlers.plan),
             Route(.post, "/v1/plan", .worker) { (request) throws(Problem) in try plan(&request) },
             Route(.put, "/v1/plan", .worker) { (request) throws(Problem) in try plan(&request) },
             Route(.post, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
             Route(.put, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
             Route(.get, "/v1/methods", .inline, handler: MethodHandlers.methods),
+            Route(.post, "/v1/gc", .worker) { (request) throws(Problem) in try operations.collectGarbage(&request) },
             Route(.get, "/livez", .inline) { (request) throws(Problem) in try operations.live(&request) },
             Route(.get, "/readyz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
             Route(.get, "/healthz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
@@ -57,6 +88,9 @@ struct RouteTable: Sendable {
     }
 
     private var quantizing: Route.Handler {
-        { (request) throws(Problem) in try quantize(&request) }
+        { (request) throws(Problem) in
+            guard JobHandlers.prefersLater(request.head) else { return try quantize(&request) }
+            return try jobs.createFromBody(&request)
+        }
     }
 }

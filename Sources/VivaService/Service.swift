@@ -11,31 +11,31 @@ import Sockets
 /// The running service: opens the data folder, makes it consistent, and serves until it is told to drain.
 package final class Service: Sendable {
     private let server: Server
-    private let logger: Logger
-    private let lines: LineWriter
+    private let log: ServiceLog
     private let configuration: ServiceConfiguration
+    private let retention: Retention
+    private let jobs: JobService
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
         self.configuration = configuration
         do {
-            let lines = try LineWriter { lost in
-                Array("{\"level\":\"warning\",\"logger\":\"viva\",\"message\":\"lines lost\",\"lines\":\(lost)}\n".utf8)
-            }
-            self.lines = lines
-            let logger = Logger(label: "viva") {
-                JSONLogHandler(label: $0, now: Clock.milliseconds, write: lines.write)
-            }
-            self.logger = logger
+            log = try ServiceLog()
+            let logger = log.logger
             let store = try ArtifactStore(folder: configuration.dataFolder)
             let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
             let access = Self.access(configuration, catalogue)
             try Self.checkKeys(configuration, access.policy, catalogue, logger)
             try Self.recover(store, catalogue, logger)
             let metrics = ServiceMetrics(logger: logger)
-            metrics.observe(store, catalogue)
+            metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
             let draining = DrainingFlag()
-            let table = Self.table(configuration, store, catalogue, access, metrics, draining)
+            let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
+            let uploads = Uploads(facilities: facilities)
+            retention = try Retention(uploads: uploads, logger: logger)
+            jobs = JobService(facilities, limits: configuration.jobLimits, logger: logger)
+            let table = RouteTable(
+                facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { draining.isSet })
             let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
             server = try Server(
                 configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
@@ -50,13 +50,13 @@ package final class Service: Sendable {
 
     /// Serves on the calling thread until drained. SIGTERM or SIGINT drains, a second one stops at once.
     package func run() throws(ServiceError) {
-        let server = server
-        let logger = logger
+        let requests = DrainRequests(server)
+        let logger = log.logger
         do {
             try Signals.listen { signal in
-                logger.notice("draining", metadata: ["signal": "\(signal)"])
-                server.drain()
+                if requests.hear(.signal) { logger.notice("draining", metadata: ["signal": "\(signal)"]) }
             }
+            try retention.start()
             let address = server.address
             if let path = configuration.portFile {
                 try Data("\(address.port)\n".utf8).write(to: URL(filePath: path), options: .atomic)
@@ -67,24 +67,29 @@ package final class Service: Sendable {
                 "listening",
                 metadata: [
                     "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
-                    "version": "\(Engine.version)",
+                    "version": "\(Engine.version)", "pid": "\(ProcessFigures.identifier)",
                 ])
+            try jobs.start()
+            if configuration.supervisedRestarts != nil {
+                try SupervisorLink().listen {
+                    if requests.hear(.supervisor) { logger.notice("draining") }
+                }
+            }
         } catch {
             throw .failed("\(error)")
         }
         server.run()
+        retention.stop()
+        jobs.stop()
         logger.notice("stopped")
-        lines.finish(by: .now + .seconds(1))
+        log.finish()
     }
 
-    /// Drops published files that no row names: the process was killed between the rename and the row.
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
-        let swept = try store.exclusively {
-            let orphans = try store.identifiers(of: .artifact).filter { try !catalogue.contains($0) }
-            for id in orphans { try store.remove(.artifact, id) }
-            return orphans.count
-        }
-        if swept > 0 { logger.notice("swept", metadata: ["artifacts": "\(swept)"]) }
+        let swept = try Recovery(store: store, catalogue: catalogue).run().filter { $0.count > 0 }
+        guard !swept.isEmpty else { return }
+        logger.notice(
+            "swept", metadata: Dictionary(uniqueKeysWithValues: swept.map { ($0.kind, "\($0.count)") }))
     }
 
     private static func access(_ configuration: ServiceConfiguration, _ catalogue: Catalogue) -> Access {
@@ -112,15 +117,16 @@ package final class Service: Sendable {
         }
     }
 
-    private static func table(
+    private static func facilities(
         _ configuration: ServiceConfiguration, _ store: ArtifactStore, _ catalogue: Catalogue, _ access: Access,
-        _ metrics: ServiceMetrics, _ draining: DrainingFlag
-    ) -> RouteTable {
-        let facilities = Facilities(
-            store: store, catalogue: catalogue, access: access, metrics: metrics, pool: BufferPool(),
+        _ metrics: ServiceMetrics
+    ) -> Facilities {
+        Facilities(
+            store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue), metrics: metrics,
+            pool: BufferPool(),
             memory: MemoryBudget(bytes: configuration.sessionLimits.maximumWorkingBytes),
-            limits: configuration.sessionLimits, freeBytesFloor: configuration.freeBytesFloor)
-        return RouteTable(facilities: facilities, isDraining: { draining.isSet })
+            limits: configuration.sessionLimits, intake: configuration.intake,
+            freeBytesFloor: configuration.freeBytesFloor)
     }
 
     private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {
@@ -131,6 +137,7 @@ package final class Service: Sendable {
         default: throw ServiceError.incompleteTLS
         }
         return ServerConfiguration(
-            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits)
+            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits,
+            inheritedListener: configuration.supervisedRestarts.map { _ in Supervision.listener })
     }
 }

@@ -1,4 +1,5 @@
 package import HTTPServer
+package import Jobs
 package import Quantization
 
 /// Everything that a person decides about a running service.
@@ -27,8 +28,16 @@ package struct ServiceConfiguration: Sendable {
     package var serverLimits = ServerLimits()
     /// Limits of a quantizing session.
     package var sessionLimits = SessionLimits.ofThisMachine
+    /// What jobs may take of the machine.
+    package var jobLimits = JobLimits()
+    /// How long what clients send is kept, and how much of it.
+    package var intake = IntakeLimits()
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
+
+    /// How often a supervisor has started the server anew, in a server process: it was given the listening socket and
+    /// a channel. Nil: the server binds the address itself.
+    package var supervisedRestarts: Int?
 
     /// The defaults: loopback, port 8080, `./viva-data`.
     package init() {}
@@ -47,6 +56,21 @@ package struct ServiceConfiguration: Sendable {
 
     /// Whether only this machine can reach the address.
     package var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+
+    /// Sets how long uploads and inputs are kept; a text that is no time changes nothing.
+    package mutating func keeps(uploads: String, inputs: String) {
+        intake.uploadTimeToLive = Self.parseDuration(uploads) ?? intake.uploadTimeToLive
+        intake.inputTimeToLive = Self.parseDuration(inputs) ?? intake.inputTimeToLive
+    }
+
+    /// Reads `90s`, `30m`, `24h` or `7d`, at least a second and at most 10,000 days; nil for anything else.
+    package static func parseDuration(_ text: String) -> Duration? {
+        let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
+        guard let unit = text.last.flatMap({ units[$0] }), let number = Int(text.dropLast()), text.first != "+",
+            number > 0, number <= 10_000 * 86_400 / unit
+        else { return nil }
+        return .seconds(number * unit)
+    }
 
     /// Splits `HOST:PORT`, `[::1]:8080` included; nil when it is neither.
     package static func parseListen(_ text: String) -> (host: String, port: UInt16)? {

@@ -2,6 +2,7 @@ import ArtifactStore
 import Catalogue
 import HTTPServer
 import HTTPTypes
+import Jobs
 import Logging
 import Observability
 import Quantization
@@ -20,6 +21,9 @@ final class ServiceMetrics: ServerObserver {
     private let inputBytes: Counter
     private let weights: Counter
     private let quantizing: Histogram
+    private let unnotedChanges: Counter
+    private let jobArtifacts: Counter
+    private let workerFailures: Counter
 
     init(logger: Logger) {
         self.logger = logger
@@ -36,13 +40,33 @@ final class ServiceMetrics: ServerObserver {
         inputBytes = registry.counter(
             "viva_quantized_input_bytes_total", help: "Bytes of these inputs.", labels: ["method"])
         weights = registry.counter("viva_quantized_weights_total", help: "Weights quantized.", labels: ["method"])
+        unnotedChanges = registry.counter(
+            "viva_unaudited_changes_total", help: "Changes that the audit log could not take.")
         quantizing = registry.histogram(
             "viva_quantize_duration_seconds", help: "Time from the first byte of an input to the end of its passes.",
             labels: ["method"], buckets: requestDurationBuckets + [30, 60, 300, 1800])
+        jobArtifacts = registry.counter(
+            "viva_job_artifacts_total", help: "Artifacts that jobs have made.", labels: ["method"])
+        workerFailures = registry.counter(
+            "viva_worker_failures_total", help: "Attempts at a job that failed for a reason outside of it.")
+    }
+
+    /// A change that is done, and that the audit log could not take.
+    func unnoted(_ record: AuditRecord, _ error: CatalogueError) {
+        unnotedChanges.add(1)
+        logger.error(
+            "not audited",
+            metadata: [
+                "owner": "\(record.owner)", "action": "\(record.action)", "target": "\(record.target)",
+                "trace_id": "\(record.trace ?? "")", "error": "\(error)",
+            ])
     }
 
     /// Adds what is read when somebody looks: the store's contents, the disk, the process.
-    func observe(_ store: ArtifactStore, _ catalogue: Catalogue) {
+    func observe(_ store: ArtifactStore, _ catalogue: Catalogue, restarts: Int) {
+        registry.observedGauge("viva_server_restarts", help: "Times the server was started anew after a crash.") {
+            Double(restarts)
+        }
         registry.observedGauge("viva_artifacts", help: "Artifacts in the catalogue.") {
             ((try? catalogue.totals())?.count).map(Double.init) ?? .nan
         }
@@ -56,6 +80,20 @@ final class ServiceMetrics: ServerObserver {
             ProcessFigures.residentBytes ?? .nan
         }
     }
+
+    /// Adds the figures of jobs.
+    func observe(_ runner: JobRunner, _ catalogue: Catalogue) {
+        registry.observedGauge("viva_jobs", help: "Jobs by state; queued is the depth of the queue.", label: "state") {
+            let totals = (try? catalogue.jobTotals()) ?? [:]
+            return JobState.allCases.map { ($0.rawValue, totals[$0].map(Double.init) ?? .nan) }
+        }
+        registry.observedGauge("viva_job_workers", help: "Worker processes at work.") { [weak runner] in
+            Double(runner?.running ?? 0)
+        }
+    }
+
+    func jobMade(_ artifact: ArtifactRecord) { jobArtifacts.add(1, [artifact.method]) }
+    func workerFailed() { workerFailures.add(1) }
 
     func connectionOpened() { connections.add(1) }
     func connectionClosed() { connections.add(-1) }

@@ -24,19 +24,19 @@ struct Serve: ParsableCommand {
     var tlsKey: String?
 
     @Option(help: "Keys: auto (required off loopback), required, or none (serve anybody who reaches the address).")
-    var auth = Authentication(rawValue: Environment.text("AUTH") ?? "auto")
+    var auth = Environment.text("AUTH") ?? "auto"
 
     @Option(help: "The scope that metrics need: none, read, write or admin. Without keys none, else admin.")
-    var metricsScope = Environment.text("METRICS_SCOPE")
+    var metricsScope: String?
 
     @Option(help: "The scope that health needs: none, read, write or admin.")
-    var healthScope = Environment.text("HEALTH_SCOPE")
+    var healthScope: String?
 
     @Option(help: "The most bytes of one owner, unless its key says otherwise.")
-    var maxBytesPerOwner = Environment.number("MAX_BYTES_PER_OWNER")
+    var maxBytesPerOwner: Int?
 
     @Option(help: "The most requests that quantize and jobs of one owner at once, unless its key says otherwise.")
-    var maxConcurrentPerOwner = Environment.number("MAX_CONCURRENT_PER_OWNER")
+    var maxConcurrentPerOwner: Int?
 
     @Option(help: "Write the bound port to this file once the service listens.")
     var portFile: String?
@@ -50,18 +50,46 @@ struct Serve: ParsableCommand {
     @Option(help: "Bytes that the disk must keep free; below, uploads get 507.")
     var freeBytesFloor = Environment.number("FREE_BYTES_FLOOR") ?? 256 << 20
 
+    @Option(help: .hidden)
+    var supervised: Int?
+
+    private var ownerLimits: OwnerLimits {
+        OwnerLimits(
+            bytes: maxBytesPerOwner ?? Environment.number("MAX_BYTES_PER_OWNER"),
+            work: maxConcurrentPerOwner ?? Environment.number("MAX_CONCURRENT_PER_OWNER"))
+    }
+
+    /// The scope that a flag, or its variable, says; nil when neither does.
+    private func asked(_ flag: String?, or variable: String) throws -> Scopes? {
+        guard let text = flag ?? Environment.text(variable) else { return nil }
+        guard let scopes = Scopes.asked(text) else {
+            throw ValidationError("a route's scope is none, read, write or admin, not '\(text)'")
+        }
+        return scopes
+    }
+
+    @Option(help: "How long an unfinished upload is kept after its last bytes: 90s, 30m, 24h, 7d.")
+    var uploadTtl = Environment.text("UPLOAD_TTL") ?? "24h"
+
+    @Option(help: "How long an input is kept that nobody sends again or uses in a job.")
+    var inputTtl = Environment.text("INPUT_TTL") ?? "7d"
+
     func validate() throws {
         guard ServiceConfiguration.parseListen(listen) != nil else {
             throw ValidationError("--listen '\(listen)' is not HOST:PORT")
         }
-        guard auth != nil else { throw ValidationError("VIVA_AUTH is auto, required or none") }
-        for scope in [metricsScope, healthScope] {
-            guard scope.map({ Scopes.asked($0) != nil }) ?? true else {
-                throw ValidationError("scopes of routes are none, read, write or admin")
+        guard Authentication(rawValue: auth) != nil else {
+            throw ValidationError("--auth is auto, required or none, not '\(auth)'")
+        }
+        _ = try asked(metricsScope, or: "METRICS_SCOPE")
+        _ = try asked(healthScope, or: "HEALTH_SCOPE")
+        for (flag, text) in [("--upload-ttl", uploadTtl), ("--input-ttl", inputTtl)] {
+            guard ServiceConfiguration.parseDuration(text) != nil else {
+                throw ValidationError("\(flag) '\(text)' is not a time like 90s, 30m, 24h or 7d")
             }
         }
-        guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, maxBytesPerOwner ?? 0 >= 0,
-            maxConcurrentPerOwner ?? 0 >= 0
+        guard drainSeconds >= 0, maxConnections > 0, freeBytesFloor >= 0, ownerLimits.bytes ?? 0 >= 0,
+            ownerLimits.work ?? 0 >= 0
         else {
             throw ValidationError("limits are not negative")
         }
@@ -77,19 +105,23 @@ struct Serve: ParsableCommand {
         configuration.dataFolder = data
         configuration.tlsCertificate = tlsCert ?? Environment.text("TLS_CERT")
         configuration.tlsKey = tlsKey ?? Environment.text("TLS_KEY")
-        configuration.authentication = auth ?? .auto
-        configuration.metricsScope = metricsScope.flatMap(Scopes.asked)
-        configuration.healthScope = healthScope.flatMap(Scopes.asked)
-        configuration.ownerLimits = OwnerLimits(bytes: maxBytesPerOwner, work: maxConcurrentPerOwner)
+        configuration.authentication = Authentication(rawValue: auth) ?? .auto
+        configuration.metricsScope = try asked(metricsScope, or: "METRICS_SCOPE")
+        configuration.healthScope = try asked(healthScope, or: "HEALTH_SCOPE")
+        configuration.ownerLimits = ownerLimits
         configuration.portFile = portFile ?? Environment.text("PORT_FILE")
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
         configuration.freeBytesFloor = freeBytesFloor
-        try Service(configuration).run()
+        configuration.keeps(uploads: uploadTtl, inputs: inputTtl)
+        if let supervised {
+            configuration.supervisedRestarts = supervised
+            return try Service(configuration).run()
+        }
+        let code = try Supervisor(configuration, arguments: CommandLine.arguments).run()
+        if code != 0 { throw ExitCode(code) }
     }
 }
-
-extension Authentication: ExpressibleByArgument {}
 
 /// The environment's side of the flags: `VIVA_` and the flag's name.
 enum Environment {

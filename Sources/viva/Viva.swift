@@ -19,8 +19,9 @@ struct Viva: ParsableCommand {
             """,
         version: Engine.version,
         subcommands: [
-            Serve.self, Quantize.self, Dequantize.self, Plan.self, Compare.self, Key.self, HealthcheckCommand.self,
-            Version.self,
+            Serve.self, Quantize.self, Dequantize.self, Plan.self, Compare.self, Key.self, GarbageCollection.self,
+            FileCheck.self, Audit.self, HealthcheckCommand.self,
+            Version.self, Worker.self,
         ])
 }
 

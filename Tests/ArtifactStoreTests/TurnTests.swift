@@ -99,28 +99,35 @@ import Testing
     }
 
     /// Turns that overlap without end leave no moment without one, and Linux prefers them to whoever waits.
-    @Test(.timeLimit(.minutes(1))) func aBusyServerDoesNotKeepAnExclusiveTurnWaitingForEver() throws {
+    @Test func aBusyServerDoesNotKeepAnExclusiveTurnWaitingForEver() throws {
         let folder = try TemporaryFolder()
         let server = try ArtifactStore(folder: folder.path + "/data")
         let helper = try ArtifactStore(beside: folder.path + "/data")
         let isOver = Mutex(false)
+        let hasStarved = Mutex(false)
+        let begun = [DispatchSemaphore(value: 0), DispatchSemaphore(value: 0)]
         let ended = DispatchGroup()
-        let begun = DispatchSemaphore(value: 0)
-        for number in 1...2 {
-            // Threads of their own: what waits has no place on a queue.
-            let thread = Thread {
-                server.inTurn(["\(number)"]) { _ = begun.signal() }
-                while !isOver.withLock({ $0 }) { server.inTurn(["\(number)"]) { _ = usleep(2000) } }
-                ended.leave()
-            }
+        for own in 0...1 {
             ended.enter()
-            thread.start()
+            // Threads of their own: what waits has no place on a queue.
+            Thread {
+                if own == 1 { begun[0].wait() }
+                // Nobody leaves before the other has begun anew, unless the other is kept from it.
+                for _ in 0..<5000 where !isOver.withLock({ $0 }) {
+                    server.inTurn(["\(own)"]) {
+                        begun[own].signal()
+                        _ = begun[1 - own].wait(timeout: .now() + .milliseconds(20))
+                        usleep(1000)
+                    }
+                }
+                if !isOver.withLock({ $0 }) { hasStarved.withLock { $0 = true } }
+                ended.leave()
+            }.start()
         }
-        begun.wait()
-        begun.wait()
-        for _ in 1...3 { helper.exclusively {} }
-        isOver.withLock { $0 = true }
+        usleep(20_000)
+        helper.exclusively { isOver.withLock { $0 = true } }
         ended.wait()
+        #expect(!hasStarved.withLock { $0 })
     }
 
     /// The oracle is flock(1), another process.

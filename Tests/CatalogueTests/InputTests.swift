@@ -114,6 +114,23 @@ import Testing
         #expect(try !catalogue.setUploadLength("u", 9, reserved: 9))
     }
 
+    @Test func unfinishedUploadsAreCounted() throws {
+        #expect(try catalogue.insert(upload("a"), atMost: 1))
+        #expect(try !catalogue.insert(upload("b"), atMost: 1))
+        #expect(try catalogue.insert(upload("c", owner: "bob"), atMost: 1))
+        try catalogue.sealUpload("a", as: input("sha256:a"), location: "/v1/inputs/sha256:a", expiresAt: 70)
+        #expect(try catalogue.insert(upload("b"), atMost: 1))
+    }
+
+    @Test func anInputUsedMeanwhileIsNotRemoved() throws {
+        #expect(try catalogue.insert(input("sha256:a", at: 5)))
+        #expect(try catalogue.removeInput("sha256:a", owner: "ann", unusedSince: 5) == .absent)
+        #expect(try !catalogue.useInput("sha256:b", owner: "ann", at: 9))
+        #expect(try catalogue.useInput("sha256:a", owner: "ann", at: 9))
+        #expect(try catalogue.removeInput("sha256:a", owner: "ann", unusedSince: 9) == .absent)
+        #expect(try catalogue.removeInput("sha256:a", owner: "ann", unusedSince: 10) == .removed)
+    }
+
     @Test func expiredUploadsAreFoundAndRemoved() throws {
         try catalogue.insert(upload("u"))
         #expect(try catalogue.expiredUploads(at: 49).isEmpty)
@@ -162,7 +179,7 @@ import Testing
         let all = try catalogue.auditRecords(after: 0)
         #expect(all.map(\.target) == ["t0", "t1", "t2"])
         #expect(try catalogue.auditRecords(after: all[1].sequence).map(\.target) == ["t2"])
-        try catalogue.forget(jobsFinishedBefore: 0, keysExpiredBy: 0, auditBefore: 2)
+        _ = try catalogue.forget(RetentionLimits(jobsFinishedBefore: 0, keysExpiredBy: 0, auditBefore: 2))
         #expect(try catalogue.auditRecords(after: 0).map(\.target) == ["t2"])
     }
 }

@@ -158,9 +158,9 @@ import Testing
         wanted.state = .cancelled
         wanted.finishedAt = 10
         #expect(try catalogue.moveJob(wanted, from: .queued))
-        try catalogue.forget(jobsFinishedBefore: 10, keysExpiredBy: 0, auditBefore: 0)
+        _ = try catalogue.forget(RetentionLimits(jobsFinishedBefore: 10, keysExpiredBy: 0, auditBefore: 0))
         #expect(try catalogue.job("a", owner: "ann") != nil)
-        try catalogue.forget(jobsFinishedBefore: 11, keysExpiredBy: 0, auditBefore: 0)
+        _ = try catalogue.forget(RetentionLimits(jobsFinishedBefore: 11, keysExpiredBy: 0, auditBefore: 0))
         #expect(try catalogue.job("a", owner: "ann") == nil)
         #expect(try catalogue.jobTotals().values.allSatisfy { $0 == 0 })
     }

@@ -66,18 +66,21 @@ final class TemporaryFolder: Sendable {
 }
 
 /// The real executable, serving on a free loopback port from a folder; stopped with its owner.
+///
+/// `process` is the supervisor, which a person starts; `server()` is the process that serves.
 final class LiveService {
     let data: URL
     let port: Int
     let process: Process
     private let folder: TemporaryFolder
+    private let log: URL
 
     /// Starts the service and waits until it listens. `data` is kept when given.
     init(data: URL? = nil, arguments: [String] = [], environment: [String: String] = [:]) throws {
         folder = try TemporaryFolder()
         self.data = data ?? folder.url.appending(path: "data")
         let portFile = folder.url.appending(path: "port")
-        let log = folder.url.appending(path: "log")
+        log = folder.url.appending(path: "log")
         _ = FileManager.default.createFile(atPath: log.path, contents: nil)
         process = Process()
         process.executableURL = Repository.viva
@@ -102,6 +105,8 @@ final class LiveService {
             throw StartFailure(log: said)
         }
         port = bound
+        // The line comes a moment after the file.
+        while starts().isEmpty, Date() < deadline { Thread.sleep(forTimeInterval: 0.002) }
     }
 
     struct StartFailure: Error { let log: String }
@@ -110,11 +115,44 @@ final class LiveService {
         kill()
     }
 
-    /// SIGKILL: nothing of the process's own runs after it.
+    /// SIGKILL: nothing of the processes' own runs after it. The server dies with its supervisor.
     func kill() {
         guard process.isRunning else { return }
+        let servers = starts()
         _ = Glibc.kill(process.processIdentifier, SIGKILL)
         process.waitUntilExit()
+        if let server = servers.last { Self.waitForEnd(of: server) }
+    }
+
+    /// The processes that have listened so far, the present one last, as the log names them.
+    func starts() -> [pid_t] {
+        logLines("listening").compactMap { ($0["pid"] as? String).flatMap { pid_t($0) } }
+    }
+
+    /// The process that serves.
+    func server() throws -> pid_t { try #require(starts().last) }
+
+    /// The lines of the log that say this.
+    func logLines(_ message: String) -> [[String: Any]] {
+        let text = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
+        return text.split(separator: "\n").compactMap { line in
+            let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+            return object?["message"] as? String == message ? object : nil
+        }
+    }
+
+    /// Whether a process runs no more; who has not been waited for yet runs no more either.
+    static func hasEnded(_ identifier: pid_t) -> Bool {
+        guard let text = try? String(contentsOfFile: "/proc/\(identifier)/stat", encoding: .utf8) else { return true }
+        return text.split(separator: ")").last?.split(separator: " ").first == "Z"
+    }
+
+    /// Waits for the end of a process, but not for ever.
+    @discardableResult
+    static func waitForEnd(of identifier: pid_t) -> Bool {
+        let deadline = Date(timeIntervalSinceNow: 20)
+        while !hasEnded(identifier), Date() < deadline { Thread.sleep(forTimeInterval: 0.002) }
+        return hasEnded(identifier)
     }
 
     func url(_ path: String, scheme: String = "http") -> String { "\(scheme)://127.0.0.1:\(port)\(path)" }
@@ -146,9 +184,9 @@ final class LiveService {
         return (list("staging"), list("artifacts"))
     }
 
-    /// Bytes allocated to the regular files that the process has open, unnamed scratch files included.
+    /// Bytes allocated to the regular files that the server has open, unnamed scratch files included.
     func diskInUse() throws -> Int {
-        let script = "stat -L -c '%F %b %B' /proc/\(process.processIdentifier)/fd/* 2>/dev/null || true"
+        let script = "stat -L -c '%F %b %B' /proc/\(try server())/fd/* 2>/dev/null || true"
         let lines = try run("/usr/bin/env", ["sh", "-c", script]).text.split(separator: "\n")
         return lines.filter { $0.hasPrefix("regular file") }.reduce(0) { sum, line in
             let figures = line.split(separator: " ").suffix(2).compactMap { Int($0) }
@@ -158,7 +196,7 @@ final class LiveService {
 
     /// A figure of `/proc/PID/status` in KiB, for instance `VmHWM`: the peak of resident memory.
     func memory(_ name: String) throws -> Int {
-        let status = try String(contentsOfFile: "/proc/\(process.processIdentifier)/status", encoding: .utf8)
+        let status = try String(contentsOfFile: "/proc/\(try server())/status", encoding: .utf8)
         let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("\(name):") })
         return try #require(line.split(whereSeparator: { !$0.isNumber }).first.flatMap { Int($0) })
     }

@@ -109,6 +109,33 @@ import Testing
         }
     }
 
+    /// The headers of a model's shards over HTTP, cut by the shell command of docs/PLANNING.md, and its folder.
+    @Test func theShardsOfAModelArePlannedFromTheirHeaders() throws {
+        let (service, folder) = (try LiveService(), try model())
+        let cut = """
+            cd "$1" && for f in model-*.safetensors; do head -c $((8 + $(od -An -tu8 -N8 $f))) $f; done > heads
+            """
+        #expect(try run("/bin/sh", ["-c", cut, "sh", folder.url.path]).status == 0)
+        let heads = folder.url.appending(path: "heads")
+        let query = "/v1/plan?methods=nf4,int8&model_type=llama"
+        let plan = try service.curl(query + "&shards=2", ["-T", heads.path])
+        let local = try run(Repository.viva.path, ["plan", folder.url.path, "--method", "nf4,int8", "--json"])
+        #expect(plan.status == 200)
+        #expect(
+            String(decoding: plan.body, as: UTF8.self).trimmingCharacters(in: .newlines)
+                == local.text.trimmingCharacters(in: .newlines))
+
+        let short = try service.curl(query + "&shards=3", ["-T", heads.path])
+        #expect(try short.status == 400 && short.json()["code"] as? String == "input.truncated")
+        let twice = try folder.file("twice", Data(contentsOf: heads) + Data(contentsOf: heads))
+        let doubled = try service.curl(query + "&shards=4", ["-T", twice.path])
+        #expect(try doubled.status == 400 && doubled.json()["code"] as? String == "plan.tensor_twice")
+        for bad in ["&shards=0", "&shards=1025", "&shards=2&dtype=float16&shape=8,8"] {
+            let answer = try service.curl(query + bad, ["-T", heads.path])
+            #expect(try answer.status == 400 && answer.json()["code"] as? String == "request.invalid_option")
+        }
+    }
+
     @Test func theCommandSaysWhatItPlans() throws {
         let folder = try model()
         let table = try run(Repository.viva.path, ["plan", folder.url.path, "--gpu", "t4"])

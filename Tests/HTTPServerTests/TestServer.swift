@@ -60,14 +60,15 @@ final class TestServer: Sendable {
 
     private static let fileBytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13) }
 
-    private init(_ limits: ServerLimits, host: String, tls: TLSContext?) throws {
+    private init(_ limits: ServerLimits, host: String, tls: TLSContext?, inherited: Int32?) throws {
         ended = try Sockets.Semaphore()
         gate = try Gate()
         fileURL = FileManager.default.temporaryDirectory.appendingPathComponent("viva-\(UUID().uuidString).bin")
         fileBytes = Self.fileBytes
         try Data(fileBytes).write(to: fileURL)
         server = try Server(
-            configuration: ServerConfiguration(host: host, port: 0, tls: tls, limits: limits),
+            configuration: ServerConfiguration(
+                host: host, port: 0, tls: tls, limits: limits, inheritedListener: inherited),
             router: testRouter(gate: gate, station: station, file: fileURL.path),
             logger: Logger(label: "test") { _ in
                 SwiftLogNoOpLogHandler()
@@ -76,9 +77,10 @@ final class TestServer: Sendable {
 
     static func with<R>(
         _ limits: ServerLimits = ServerLimits(), host: String = "127.0.0.1", tls: TLSContext? = nil,
+        inherited: Int32? = nil,
         _ body: (TestServer) throws -> R
     ) throws -> R {
-        let test = try TestServer(limits, host: host, tls: tls)
+        let test = try TestServer(limits, host: host, tls: tls, inherited: inherited)
         try Sockets.Thread.start(name: "test-server") {
             test.server.run()
             test.ended.signal()

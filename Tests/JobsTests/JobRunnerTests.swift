@@ -73,6 +73,8 @@ final class ScriptedWorker: JobWorker {
         self.script = script
     }
 
+    func discard(_ job: JobRecord) {}
+
     func work(_ job: JobRecord, _ control: JobControl) -> JobEnd {
         most.withLock { most in
             most.now += 1

@@ -61,6 +61,25 @@ import Testing
         #expect(errno == ESRCH)
     }
 
+    /// In a process of its own: others have children that they wait for.
+    @Test func strangersAreReapedAndTheKeptChildIsNot() async {
+        await #expect(processExitsWith: .success) {
+            let kept = try ChildProcess(Self.shell("exit 7"))
+            let strangers = try (0..<3).map { _ in try ChildProcess(Self.shell("exit 1")) }
+            for process in [kept] + strangers {
+                var information = unsafe siginfo_t()
+                guard unsafe waitid(P_PID, id_t(process.identifier), &information, WEXITED | WNOWAIT) == 0 else {
+                    exit(2)
+                }
+            }
+            // The kept one hides those that ended after it, until it is waited for.
+            ChildProcess.reapStrangers(besides: kept)
+            guard kept.wait() == .code(7) else { exit(3) }
+            ChildProcess.reapStrangers(besides: kept)
+            for process in strangers where kill(process.identifier, 0) == 0 { exit(4) }
+        }
+    }
+
     @Test func onlyTheDescriptorsOfThePlanAreOpen() throws {
         // One that survives exec by itself, as another library might open it.
         let stray = unsafe open("/dev/null", O_RDONLY)

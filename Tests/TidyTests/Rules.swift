@@ -40,6 +40,7 @@ enum Rules {
         "Sources/Compression/GzipInflater.swift",
         "Sources/Compression/ZlibStream.swift",
         "Sources/OpenSSL/OpenSSLError.swift",
+        "Sources/OpenSSL/SHA1.swift",
         "Sources/OpenSSL/SHA256.swift",
         "Sources/OpenSSL/Secrets.swift",
         "Sources/OpenSSL/TLSContext.swift",
@@ -88,6 +89,7 @@ enum Rules {
         "Sources/HTTPServer/InputBuffer.swift",
         "Sources/HTTPServer/RequestBody.swift",
         "Sources/HTTPServer/ResponseWriter.swift",
+        "Sources/HTTPWire/RequestTarget.swift",
         "Sources/Quantization/AWQ/AWQLayer.swift",
         "Sources/Quantization/AWQ/AWQMoments.swift",
         "Sources/Quantization/AWQ/StagedRows.swift",
@@ -106,6 +108,7 @@ enum Rules {
         "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",
         "Sources/Quantization/Session/HeaderCollector.swift",
+        "Sources/Quantization/Session/InputInspection.swift",
         "Sources/Quantization/Session/MemberReader.swift",
         "Sources/Quantization/Session/NpzReader.swift",
         "Sources/Quantization/Session/QuantizingSession.swift",
@@ -117,6 +120,8 @@ enum Rules {
         "Sources/VivaService/CommandLine/CommandLineRestorer.swift",
         "Sources/VivaService/CommandLine/FolderQuantizer.swift",
         "Sources/VivaService/CommandLine/LocalRun.swift",
+        "Sources/VivaService/Handlers/InputHandlers.swift",
+        "Sources/VivaService/Uploads/UploadReception.swift",
     ]
 
     /// Never in Sources: traps that a client could reach, promises instead of work, casts that lie.
@@ -136,7 +141,7 @@ enum Rules {
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
     static let maximumSourceLines = 31_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
-    static let maximumServerLines = 4_000
+    static let maximumServerLines = 4_200
     static let engineModules = ["Quantization", "Tensors", "CKernels"]
     static let maximumEngineLines = 13_000
     static let maximumTrackedBytes = 9 * 1_048_576

@@ -23,7 +23,7 @@ import Testing
             if line.hasPrefix("  /"), let colon = line.lastIndex(of: ":") {
                 path = String(line[line.index(line.startIndex, offsetBy: 2)..<colon])
             }
-            let verbs = ["get", "post", "put", "delete", "patch"]
+            let verbs = ["get", "post", "put", "delete", "patch", "options"]
             if let path, let verb = verbs.first(where: { line.hasPrefix("    \($0):") }) {
                 described.insert("\(verb) \(path)")
             }
@@ -89,6 +89,16 @@ import Testing
         let parsed = ServiceConfiguration.parseListen(text)
         #expect(parsed?.host == host)
         #expect(parsed?.port == port)
+    }
+
+    @Test(arguments: [("90s", 90), ("30m", 1800), ("24h", 86_400), ("7d", 604_800)] as [(String, Int)])
+    func timesHaveAUnit(_ text: String, _ seconds: Int) {
+        #expect(ServiceConfiguration.parseDuration(text) == .seconds(seconds))
+    }
+
+    @Test(arguments: ["", "h", "24", "0h", "-1h", "+1h", "1.5h", "1w", "99999999d"])
+    func otherTimesAreRefused(_ text: String) {
+        #expect(ServiceConfiguration.parseDuration(text) == nil)
     }
 
     @Test(arguments: ["8080", ":8080", "localhost", "localhost:99999", "localhost:-1", ""])

@@ -124,7 +124,8 @@ DURABLE = {
                           r"f(data)?sync\(\d+<.*catalogue\.sqlite-wal>"],
     "POST /v1/inputs": [r"fsync\(\d+<.*/content>", r"renameat2?\(.*inputs", r"fsync\(\d+<.*/inputs>",
                         r"f(data)?sync\(\d+<.*catalogue\.sqlite-wal>"],
-    "POST /v1/uploads": [r"fsync\(\d+<.*/work>", r"f(data)?sync\(\d+<.*catalogue\.sqlite-wal>"],
+    # The row comes first: a work folder without one is swept at a start, a row without one has offset 0.
+    "POST /v1/uploads": [r"f(data)?sync\(\d+<.*catalogue\.sqlite-wal>", r"fsync\(\d+<.*/work>"],
     "PATCH /v1/uploads": [r"fsync\(\d+<.*/content>", r"f(data)?sync\(\d+<.*catalogue\.sqlite-wal>"],
     "last PATCH": [r"fsync\(\d+<.*/content>", r"renameat2?\(.*inputs", r"fsync\(\d+<.*/inputs>",
                    r"f(data)?sync\(\d+<.*catalogue\.sqlite-wal>"],

@@ -35,10 +35,19 @@ class Ledger:
         self.jobs: dict[str, tuple[Weights, str]] = {}
         self.keys: dict[str, tuple[str, bytes]] = {}  # job -> key and request
         self.removed: set[str] = set()
+        self.returning: set[str] = set()  # artifacts that a job or an upload may still make
         self.doubtful: set[str] = set()
         self.counts = collections.Counter()
         self.by_name = {weights.name: weights for weights in pool}
         self.known = {pair[0]: pair[1] for weights in pool for pair in weights.artifacts.values()}
+
+    def attempt(self, weights: Weights, recipe: str, later: bool = False) -> None:
+        """Notes that an artifact may come about from now on: by a request, or later by a job or an upload."""
+        identifier = weights.artifacts[recipe][0]
+        with self.lock:
+            self.removed.discard(identifier)
+            if later:
+                self.returning.add(identifier)
 
     def check(self, port: int, deep: bool) -> None:
         """Compares every promise with what the service says now, while no client runs.
@@ -128,7 +137,7 @@ class Ledger:
         for item in everything(port, "/v1/artifacts"):
             if self.known.get(item["id"]) != item["digest"]:
                 raise Lost(f"an artifact that nobody made: {item['id']} {item['digest']}")
-            if item["id"] in self.removed:
+            if item["id"] in self.removed - self.returning:
                 raise Lost(f"a removed artifact came back: {item['id']}")
         for item in everything(port, "/v1/inputs"):
             if item["id"] not in self.by_name:

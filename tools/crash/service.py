@@ -75,10 +75,15 @@ class Service:
         return self.log.read().decode(errors="replace")
 
     def kill(self) -> None:
-        """kill -9 of the service and everything it started."""
+        """kill -9 of the service and everything it started: supervisor, server, workers."""
+        family = self.children()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        # The lock of the folder is free when the server has ended, which may be a moment after its supervisor.
+        deadline = time.monotonic() + 10
+        while any(command_line(pid) for pid in family) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def children(self) -> list[int]:
         """The processes that the service started, theirs included."""

@@ -52,7 +52,7 @@ def finish_jobs(service: Service, ledger: Ledger) -> None:
                 raise Lost(f"job {identifier} does not end: {job}")
             time.sleep(0.05)
         artifact, digest = weights.artifacts[recipe]
-        if job["state"] != "succeeded" or job["artifact"]["id"] != artifact:
+        if job["state"] != "succeeded" or job["artifact"] != artifact:
             raise Lost(f"job {identifier} should have made {artifact}: {job}")
         ledger.counts["jobs succeeded"] += 1
     for item in everything(service.port, "/v1/artifacts"):

@@ -34,6 +34,8 @@ int viva_semaphore_wait(struct viva_semaphore *semaphore, int timeout_ms);
 // Binds and listens, non-blocking, close-on-exec, SO_REUSEADDR. A failed look-up answers VIVA_LOOKUP_FAILED - EAI code.
 #define VIVA_LOOKUP_FAILED (-100000)
 int viva_listen(const char *host, uint16_t port, int backlog);
+// Makes an inherited listening socket non-blocking and close-on-exec; -EINVAL when it is a socket that does not listen.
+int viva_adopt_listener(int descriptor);
 // Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY.
 int viva_accept(int listener);
 // Writes the numeric host of this end (peer = 0) or the other end (peer = 1); answers the port.

@@ -34,6 +34,8 @@ int viva_spawn(const struct viva_child *child, pid_t *identifier);
 int viva_child_wait(int process, int timeout_ms);
 // Reaps an ended child: writes its exit code, or its signal (is_signal = 1).
 int viva_child_reap(int process, int *status, int *is_signal);
+// Reaps every ended child but `kept`: processes that lost their parents and became children of this one.
+void viva_reap_strangers(pid_t kept);
 // Sends a signal; one that has ended already gets none, and nobody else does.
 int viva_child_signal(int process, int number);
 

@@ -51,7 +51,7 @@ package struct ArtifactLayout: Sendable {
     }
 
     /// What comes in; weights that are stored as [in, out] say so.
-    let input: InputDescription
+    package let input: InputDescription
     /// Bytes of the finished artifact.
     package let fileBytes: Int
     /// Where the parts of known length begin.

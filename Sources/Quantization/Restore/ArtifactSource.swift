@@ -1,11 +1,9 @@
 import Tensors
 
-/// An artifact that lies somewhere in whole: positioned reads.
-package protocol ArtifactSource: AnyObject {
+/// An artifact, or an input, that lies somewhere in whole.
+package protocol ArtifactSource: StoredBytes {
     /// Bytes in all.
     var byteCount: Int { get }
-    /// Fills all of `bytes` from `offset`; a short read is a failure.
-    func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure)
 }
 
 /// Reads parts of an artifact into arrays that are reused.

@@ -39,6 +39,9 @@ package final class ArchiveIntake {
         self.reserve = reserve
     }
 
+    /// Whether the input is an archive: the sessions see nothing of it before it is whole.
+    package var holdsArchive: Bool { archive != nil }
+
     /// Takes the next bytes of the input for `sessions`, which see nothing else.
     package func consume(_ bytes: RawSpan, for sessions: [QuantizingSession]) throws(QuantizationError) {
         var rest = bytes

@@ -72,14 +72,29 @@ extension InputDescription {
     package static func reading<Failure: Error>(
         limits: ContainerLimits, memory: MemoryShare?, _ receive: (inout MutableRawSpan) throws(Failure) -> Int
     ) throws(TransferError<Failure>) -> InputDescription {
+        try reading(headers: 1, limits: limits, memory: memory, receive)[0]
+    }
+
+    /// Reads so many headers that lie one directly behind the other: those of a model's shards. At least one.
+    package static func reading<Failure: Error>(
+        headers count: Int, limits: ContainerLimits, memory: MemoryShare?,
+        _ receive: (inout MutableRawSpan) throws(Failure) -> Int
+    ) throws(TransferError<Failure>) -> [InputDescription] {
+        var found: [InputDescription] = []
         var header = HeaderCollector(declaredBytes: nil, limits: limits, memory: memory)
-        var found: InputDescription?
         try transfer(receive) { (bytes) throws(QuantizationError) in
-            _ = try header.take(bytes)
-            found = header.finished()?.input
-            return found == nil
+            var rest = bytes
+            while rest.byteCount > 0 {
+                rest = rest.extracting(droppingFirst: try header.take(rest))
+                guard let (input, overshoot) = header.finished() else { return true }
+                found.append(input)
+                guard found.count < count else { return false }
+                header = HeaderCollector(declaredBytes: nil, limits: limits, memory: memory)
+                _ = try header.take(unsafe overshoot.span.bytes)
+            }
+            return true
         }
-        guard let found else { throw .session(header.endedEarly) }
+        guard found.count >= count else { throw .session(header.endedEarly) }
         return found
     }
 }

@@ -5,7 +5,7 @@ import Tensors
 /// The local header is held to the directory before the first byte, length and CRC-32 with the last.
 struct MemberReader {
     private let member: ZipMember
-    private let archive: any ScratchStorage
+    private let archive: any StoredBytes
     private let codec: any ArchiveCodec
     private let inflater: (any MemberInflater)?
     /// Where the member's stored bytes lie in the archive.
@@ -22,7 +22,7 @@ struct MemberReader {
 
     /// Opens a member of the archive that lies at the start of `archive`.
     init(
-        _ member: ZipMember, in archive: any ScratchStorage, codec: any ArchiveCodec
+        _ member: ZipMember, in archive: any StoredBytes, codec: any ArchiveCodec
     ) throws(QuantizationError) {
         self.member = member
         self.archive = archive
@@ -120,7 +120,7 @@ struct MemberReader {
     }
 }
 
-extension ScratchStorage {
+extension StoredBytes {
     /// Reads the first `count` of `values` back.
     ///
     /// Every bit pattern is a valid number, which is what makes reading them raw safe.

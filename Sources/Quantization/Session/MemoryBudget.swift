@@ -1,5 +1,5 @@
 internal import Synchronization
-import Tensors
+package import Tensors
 
 /// Memory that all sessions of a process share, so that no number of clients can ask for more than there is.
 ///
@@ -65,7 +65,7 @@ package final class MemoryShare: Sendable {
 
 extension ArtifactLayout {
     /// Bytes of the widest tensor's working set with up to `threads` threads, as far as the input's header decides.
-    func workingBytes(of input: InputDescription, threads: Int) -> Int {
+    package func workingBytes(of input: InputDescription, threads: Int) -> Int {
         zip(tensors, input.entries).map { $0.workingBytes(of: $1.widened, threads: threads) }.max() ?? 0
     }
 }

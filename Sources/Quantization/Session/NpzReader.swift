@@ -4,7 +4,7 @@ import Tensors
 struct NpzReader {
     /// All arrays in one description.
     let input: InputDescription
-    private let archive: any ScratchStorage
+    private let archive: any StoredBytes
     private let codec: any ArchiveCodec
     /// The members, and the length of the npy header in each.
     private let members: [(member: ZipMember, headerBytes: Int)]
@@ -18,7 +18,7 @@ struct NpzReader {
     /// Reads the directory, the local headers and the npy headers of the archive in the first `count` bytes of
     /// `archive`.
     init(
-        _ archive: any ScratchStorage, count: Int, codec: any ArchiveCodec, limits: ContainerLimits,
+        _ archive: any StoredBytes, count: Int, codec: any ArchiveCodec, limits: ContainerLimits,
         memory: MemoryShare?
     ) throws(QuantizationError) {
         let tail = try archive.bytes(at: max(0, count - ZipArchive.tailBytes)..<count)

@@ -91,6 +91,16 @@ package final class QuantizingQueue: Sendable {
         side.sync {}
     }
 
+    /// Waits until everything handed over is done, then asks the sessions for their state or their place.
+    ///
+    /// Throws what `body` throws, and before it what a session refused.
+    package func settled<Answer>(
+        _ body: ([QuantizingSession]) throws(QuantizationError) -> Answer
+    ) throws(QuantizationError) -> Answer {
+        settle()
+        return try work.ask(body)
+    }
+
     /// Waits until everything handed over is done, then ends the sessions, in their order, on the caller's thread.
     package func finish(inputDigest: String) throws(QuantizationError) -> [SessionResult] {
         settle()
@@ -131,6 +141,13 @@ private final class SessionBox: @unchecked Sendable {
         } catch {
             firstFailure.withLock { $0 = error }
         }
+    }
+
+    func ask<Answer>(
+        _ body: ([QuantizingSession]) throws(QuantizationError) -> Answer
+    ) throws(QuantizationError) -> Answer {
+        if let failure { throw failure }
+        return try body(sessions)
     }
 
     func finish(_ digest: String) throws(QuantizationError) -> [SessionResult] {

@@ -143,10 +143,10 @@ extension QuantizingSession {
     /// Everything that a later session of the same recipe, input and engine needs to go on behind the bytes consumed
     /// so far, on the same output and scratch storage.
     ///
-    /// What the state promises has been handed to both: the caller makes them durable, then records the state, then
-    /// goes on. From then on earlier states are worthless. This session may go on too, and what it writes beyond the
-    /// state, whole or in part, does not disturb one that resumes: it is written again, the same bytes at the same
-    /// place. Threads and instruction set may differ between the two.
+    /// What the state promises has been handed to both: the caller makes them durable, then records the state, and only
+    /// when that is durable too lets the session go on, for from then on earlier states are worthless. What it writes
+    /// beyond the state, whole or in part, does not disturb one that resumes: it is written again, the same bytes at
+    /// the same place. Threads and instruction set may differ between the two.
     ///
     /// Usually some KiB: sums, error counts, the unfinished block or row, 150 bytes for each finished weight; NF4 with
     /// double quantization holds the first MiB of a tensor until it has chosen its offset.

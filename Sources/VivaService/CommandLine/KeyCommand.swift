@@ -12,18 +12,21 @@ package struct KeyCommand {
 
     /// Opens the catalogue of a data folder, which is made where there is none yet and `creating` says so.
     package init(data folder: String, creating: Bool) throws(ServiceError) {
-        catalogue = try DataFolder(folder, creating: creating).catalogue
+        catalogue = try OpenDataFolder(folder, creating: creating).catalogue
     }
 
     /// Makes a key; answers the key, which cannot be had again, and its identifier.
     package func add(
         name: String, scopes: String, maximumBytes: Int?, maximumWork: Int?
     ) throws(ServiceError) -> (key: String, id: String) {
-        guard (1...Self.maximumNameLength).contains(name.count), !name.unicodeScalars.contains(where: \.isControl) else {
+        guard (1...Self.maximumNameLength).contains(name.count), !name.unicodeScalars.contains(where: \.isControl)
+        else {
             throw .failed("a name has 1 to \(Self.maximumNameLength) characters, none of them a control character")
         }
         guard let granted = Scopes(scopes) else { throw .failed("scopes are read, write and admin, not '\(scopes)'") }
-        guard [maximumBytes, maximumWork].allSatisfy({ ($0 ?? 0) >= 0 }) else { throw .failed("limits are not negative") }
+        guard [maximumBytes, maximumWork].allSatisfy({ ($0 ?? 0) >= 0 }) else {
+            throw .failed("limits are not negative")
+        }
         do {
             let key = try AccessKey()
             let record = KeyRecord(
@@ -71,8 +74,7 @@ package struct KeyCommand {
     }
 
     private func note(_ action: String, of key: KeyRecord) throws(CatalogueError) {
-        try catalogue.note(
-            AuditRecord(at: Clock.milliseconds(), owner: "local", action: action, target: key.id, trace: nil))
+        try catalogue.note(.byOperator(action, of: key.id))
     }
 }
 
@@ -81,7 +83,7 @@ extension Unicode.Scalar {
 }
 
 /// A data folder, opened beside the server that may be running.
-struct DataFolder {
+struct OpenDataFolder {
     let store: ArtifactStore
     let catalogue: Catalogue
 

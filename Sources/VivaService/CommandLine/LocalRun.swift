@@ -32,7 +32,8 @@ struct LocalRun {
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 limits: .ofThisMachine, isShard: isShard, output: StagedStorage(staged), scratch: StagedStorage(scratch)
             )
-            let pump = try InputPump(sessions: [session], intake: intake, inputBytes: file.length, pool: pool)
+            let pump = InputPump(
+                sessions: [session], intake: intake, inputBytes: file.length, pool: pool, hash: try InputHash())
             let outcome = try pump.run { (span) throws(ReadFailure) in try read(file, &span) }
             return (outcome.results[0], outcome.inputBytes, outcome.inputDigest)
         } catch let error as TransferError<ReadFailure> {

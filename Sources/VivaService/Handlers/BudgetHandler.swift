@@ -8,7 +8,7 @@ extension QuantizeHandler {
     /// of least error within the budget made of what was staged.
     func within(
         _ budget: Budget, _ candidates: [BudgetCandidate], _ request: inout Request, _ wanted: QuantizeRequest,
-        _ principal: Principal
+        _ principal: Principal, _ permit: WorkPermit
     ) throws(Problem) -> Response {
         let staged: StagedContent
         let input: StagedFile
@@ -18,7 +18,7 @@ extension QuantizeHandler {
         } catch {
             throw Problem(error)
         }
-        let reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
+        let reservation = facilities.reservation(permit)
         let session: BudgetSession
         do throws(QuantizationError) {
             session = try BudgetSession(
@@ -30,7 +30,7 @@ extension QuantizeHandler {
                 }, memory: facilities.memory,
                 reserve: { (bytes) throws(QuantizationError) in try reservation.add(bytes) })
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
         let run: BudgetRun
         do throws(OpenSSLError) {
@@ -42,7 +42,7 @@ extension QuantizeHandler {
         do throws(TransferError<Problem>) {
             made = try run.run { (span) throws(Problem) in try request.body.read(into: &span) }
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
         let making = Making(recipe: made.recipe, staged: staged, scratch: input)
         return try conclude(made.pumped, wanted, [making], principal, budget: made.outcome)

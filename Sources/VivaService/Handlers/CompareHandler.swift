@@ -12,6 +12,8 @@ struct CompareHandler: Sendable {
     func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
         try QuantizeRequest.refuseMultipart(request.head)
         let question = try CompareQuestion(Query.items(request.head))
+        let permit = try facilities.quotas.permit(try facilities.access.principal(request))
+        defer { permit.end() }
         let staged: StagedFile
         let scratch: StagedFile
         do throws(StoreError) {
@@ -20,7 +22,7 @@ struct CompareHandler: Sendable {
         } catch {
             throw Problem(error)
         }
-        let reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
+        let reservation = facilities.reservation(permit)
         let session: ComparisonSession
         do throws(QuantizationError) {
             session = try question.session(
@@ -28,13 +30,13 @@ struct CompareHandler: Sendable {
                 scratch: StagedStorage(scratch), memory: facilities.memory,
                 onSample: { (bytes) throws(QuantizationError) in try reservation.add(bytes) })
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
         do throws(TransferError<Problem>) {
             let comparison = try session.run { (span) throws(Problem) in try request.body.read(into: &span) }
             return try Self.answer(ComparisonJSON.json(comparison).bytes(), asPage: Page.isWanted(request.head))
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
     }
 

@@ -46,6 +46,25 @@ struct OperationsHandlers: Sendable {
         return checks
     }
 
+    /// `POST /v1/gc`: what `viva gc` does, while the server runs.
+    func collectGarbage(_ request: inout Request) throws(Problem) -> Response {
+        let query = try Query(request.head, known: ["dry_run"])
+        let isDryRun = try query.integer("dry_run", in: 0...1) == 1
+        do {
+            let collected = try GarbageCollector(
+                store: facilities.store, catalogue: facilities.catalogue,
+                inputTimeToLive: facilities.intake.inputTimeToLive, isDryRun: isDryRun
+            ).run()
+            return .json(collected.json(isDryRun: isDryRun).bytes())
+        } catch let error as StoreError {
+            throw Problem(error)
+        } catch let error as CatalogueError {
+            throw Problem(error)
+        } catch {
+            throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+        }
+    }
+
     func metricsText(_ request: inout Request) throws(Problem) -> Response {
         let offered = ["text/plain", "application/openmetrics-text"]
         let wanted = preferredMediaType(accept: request.head.fields[.accept], offered: offered)

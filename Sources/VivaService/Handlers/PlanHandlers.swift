@@ -29,51 +29,73 @@ struct FilePlanHandler: Sendable {
 
     /// What this route takes beside the options of recipes.
     static let names = CacheNeed.names.union(["gpu", "dtype", "shape"])
+    /// The most shards of a model; the largest models have some 200.
+    static let maximumShards = 1_024
 
     func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
         try QuantizeRequest.refuseMultipart(request.head)
         let (query, recipes) = try Query.withRecipes(
-            Query.items(request.head), known: Self.names, varied: Recipe.sizeOptions)
+            Query.items(request.head), known: Self.names.union(["shards"]), varied: Recipe.sizeOptions)
         guard recipes.allSatisfy(\.gates.areOpen) else {
             throw Query.invalid("A plan measures no loss: min_sqnr_db and max_rel_error belong to /v1/quantize.")
         }
         let gpus = try GPU.asked(query)
         let need = try CacheNeed(query, known: nil)
         let declaration = try QuantizeRequest.declaration(dtype: query.text("dtype"), shape: query.text("shape"))
+        let shards = try query.integer("shards", in: 1...Self.maximumShards)
         let share = MemoryShare(memory)
-        let input = try input(&request, declaration, share)
-        let plan = FilePlan(inputs: [input], recipes: recipes, engine: Engine.name, limits: limits)
+        let inputs = try inputs(&request, declaration, shards: shards, share)
+        let plan = FilePlan(
+            inputs: inputs, isModel: shards != nil, recipes: recipes, engine: Engine.name, limits: limits)
         return .json(PlanJSON.file(plan, gpus: gpus, cache: need).bytes())
     }
 
-    /// The header's description; of raw values no byte is read, and of a file none behind its header.
-    private func input(
-        _ request: inout Request, _ declaration: InputDeclaration, _ share: MemoryShare
-    ) throws(Problem) -> InputDescription {
-        do {
-            if let input = try declaration.described(limits: limits) { return input }
+    /// What the header says, or those of all shards; of raw values no byte is read, and of a file none behind its
+    /// header.
+    private func inputs(
+        _ request: inout Request, _ declaration: InputDeclaration, shards: Int?, _ share: MemoryShare
+    ) throws(Problem) -> [InputDescription] {
+        let described: InputDescription?
+        do throws(QuantizationError) {
+            described = try declaration.described(limits: limits)
         } catch {
             throw Problem(error)
         }
+        if let described {
+            guard shards == nil else { throw Query.invalid("Raw bytes have no header, hence no shards.") }
+            return [described]
+        }
+        let inputs: [InputDescription]
         do throws(TransferError<Problem>) {
-            return try InputDescription.reading(limits: limits.container, memory: share) {
+            inputs = try InputDescription.reading(headers: shards ?? 1, limits: limits.container, memory: share) {
                 (span) throws(Problem) in try request.body.read(into: &span)
             }
         } catch {
             if case .session(.truncated(let expected, let received)) = error {
-                throw .headerTooShort(expected, received)
+                throw .headerTooShort(expected, received, shards: shards)
             }
             throw Problem(error)
         }
+        var seen: Set<ExactName> = []
+        for entry in inputs.lazy.flatMap(\.entries) where !seen.insert(ExactName(entry.name)).inserted {
+            throw Problem(
+                .badRequest, code: "plan.tensor_twice", title: "Two shards hold the same tensor",
+                detail: "'\(entry.name)' stands in two headers.", members: [("tensor", .string(entry.name))])
+        }
+        return inputs
     }
 }
 
 extension Problem {
     /// A plan's body that ends within the header: how many bytes would be enough.
-    fileprivate static func headerTooShort(_ expected: Int, _ received: Int) -> Problem {
-        .truncated(
-            expected, received, title: "The header is not whole",
-            detail: "A plan needs the first \(expected) bytes at least, \(received) arrived: head -c \(expected) FILE.")
+    fileprivate static func headerTooShort(_ expected: Int, _ received: Int, shards: Int?) -> Problem {
+        let advice =
+            if let shards {
+                "Send the headers of all \(shards) shards, one directly behind the other, and nothing else."
+            } else {
+                "A plan needs the first \(expected) bytes at least, \(received) arrived: head -c \(expected) FILE."
+            }
+        return .truncated(expected, received, title: "The header is not whole", detail: advice)
     }
 }
 

@@ -23,8 +23,12 @@ struct QuantizeHandler: Sendable {
     func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
         let principal = try facilities.access.principal(request)
         let wanted = try QuantizeRequest(request.head)
+        let permit = try facilities.quotas.permit(principal)
+        defer { permit.end() }
+        // An owner without room for a single byte is refused before it sends any.
+        try permit.check(1)
         if let budget = wanted.budget {
-            return try within(budget.limit, budget.candidates, &request, wanted, principal)
+            return try within(budget.limit, budget.candidates, &request, wanted, principal, permit)
         }
         var makings: [Making] = []
         do throws(StoreError) {
@@ -36,7 +40,7 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw Problem(error)
         }
-        let outcome = try pump(&request, wanted, makings)
+        let outcome = try pump(&request, wanted, makings, facilities.reservation(permit))
         return try conclude(outcome, wanted, makings, principal)
     }
 
@@ -56,9 +60,8 @@ struct QuantizeHandler: Sendable {
     }
 
     private func pump(
-        _ request: inout Request, _ wanted: QuantizeRequest, _ makings: [Making]
+        _ request: inout Request, _ wanted: QuantizeRequest, _ makings: [Making], _ reservation: DiskReservation
     ) throws(Problem) -> InputPump.Outcome {
-        let reservation = DiskReservation(store: facilities.store, floor: facilities.freeBytesFloor)
         var sessions: [QuantizingSession] = []
         do {
             for making in makings {
@@ -73,20 +76,20 @@ struct QuantizeHandler: Sendable {
                         }))
             }
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
         let pump: InputPump
         do throws(OpenSSLError) {
-            pump = try InputPump(
+            pump = InputPump(
                 sessions: sessions, intake: intake(wanted, request.body.declaredLength, reservation),
-                inputBytes: request.body.declaredLength, pool: facilities.pool)
+                inputBytes: request.body.declaredLength, pool: facilities.pool, hash: try InputHash())
         } catch {
             throw Problem(error)
         }
         do throws(TransferError<Problem>) {
             return try pump.run { (span) throws(Problem) in try request.body.read(into: &span) }
         } catch {
-            throw Problem(error)
+            throw reservation.problem(error)
         }
     }
 
@@ -108,16 +111,15 @@ struct QuantizeHandler: Sendable {
         _ outcome: InputPump.Outcome, _ wanted: QuantizeRequest, _ makings: [Making], _ budget: BudgetOutcome?,
         _ principal: Principal
     ) throws(Problem) -> [ArtifactPublisher.Published] {
-        let input = "sha256:\(outcome.inputDigest.hex)"
         let publisher = ArtifactPublisher(
             store: facilities.store, catalogue: facilities.catalogue, owner: principal.owner)
         var finished: [ArtifactPublisher.Finished] = []
         for (making, result) in zip(makings, outcome.results) {
-            let id = try publisher.identifier(input: input, recipe: making.recipe, budget: budget?.budget)
-            let description = ArtifactDescription(
-                id: id, name: wanted.name, recipe: making.recipe, inputDigest: input, inputBytes: outcome.inputBytes,
-                result: result, budget: budget)
-            finished.append(ArtifactPublisher.Finished(staged: making.staged, description: description))
+            finished.append(
+                try publisher.describe(
+                    making.staged, result, recipe: making.recipe, name: wanted.name,
+                    input: (outcome.inputDigest, outcome.inputBytes), declaration: wanted.declaration,
+                    budget: budget))
         }
         return try publisher.publish(finished)
     }

@@ -8,6 +8,8 @@ import Tensors
 struct QuantizeRequest {
     /// One for each format; with a budget the first candidate.
     let recipes: [Recipe]
+    /// The options of the recipes as the client wrote them.
+    let options: [RecipeOption]
     /// The budget, and what it chooses among.
     let budget: (limit: Budget, candidates: [BudgetCandidate])?
     let declaration: InputDeclaration
@@ -23,7 +25,13 @@ struct QuantizeRequest {
 
     init(_ head: RequestHead) throws(Problem) {
         try Self.refuseMultipart(head)
-        let (own, options) = try Query.split(Query.items(head), own: Self.ownNames)
+        try self.init(Query.items(head), accept: head.fields[.accept])
+    }
+
+    /// What the items of a query ask for, and the `Accept` beside them.
+    init(_ items: [Query.Item], accept: String?) throws(Problem) {
+        let (own, options) = try Query.split(items, own: Self.ownNames)
+        self.options = options
         do throws(QuantizationError) {
             if let limit = try Budget.read({ own.text($0) }) {
                 budget = (limit, try BudgetCandidate.list(options: options))
@@ -42,7 +50,7 @@ struct QuantizeRequest {
         switch own.text("download") {
         case nil:
             let offered = ["application/json", Self.safetensors, "application/octet-stream"]
-            let preferred = preferredMediaType(accept: head.fields[.accept], offered: offered)
+            let preferred = preferredMediaType(accept: accept, offered: offered)
             isInline = preferred == Self.safetensors || preferred == "application/octet-stream"
         case "1", "true": isInline = true
         case "0", "false": isInline = false

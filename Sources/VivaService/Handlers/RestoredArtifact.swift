@@ -9,6 +9,7 @@ extension ArtifactHandlers {
     func dequantized(_ request: inout Request) throws(Problem) -> Response {
         let query = try Query(request.head, known: ["dtype"])
         let elements = try RestoredArtifact.elements(query.text("dtype"))
+        let principal = try facilities.access.principal(request)
         let record = try record(request, checkingQuery: false)
         var fields = HTTPFields()
         fields[.contentDisposition] = Self.attachment(record, as: ".\(elements.rawValue)")
@@ -19,9 +20,13 @@ extension ArtifactHandlers {
             request.head, contentType: QuantizeRequest.safetensors, etag: etag, fields: fields
         ) { () throws(Problem) in
             do {
+                let permit = try facilities.quotas.permit(principal)
                 let artifact = OpenedArtifact(try facilities.store.open(record.id, .content))
                 return RestoredArtifact(
-                    try RestoringSession(source: artifact, elements: elements, memory: facilities.memory))
+                    try RestoringSession(source: artifact, elements: elements, memory: facilities.memory),
+                    permit: permit)
+            } catch let problem as Problem {
+                throw problem
             } catch let error as StoreError {
                 throw Self.unopened(record, error, facilities.catalogue)
             } catch let error as QuantizationError {
@@ -37,9 +42,12 @@ extension ArtifactHandlers {
 final class RestoredArtifact: BodyProducer, @unchecked Sendable {
     // Invariant: the handler hands the session over with the answer; from then on the thread that sends has it alone.
     private let session: RestoringSession
+    /// Ends with the answer.
+    private let permit: WorkPermit
 
-    init(_ session: RestoringSession) {
+    init(_ session: RestoringSession, permit: WorkPermit) {
         self.session = session
+        self.permit = permit
     }
 
     var byteCount: Int { session.byteCount }

@@ -1,0 +1,137 @@
+package import Tensors
+
+/// Looks at the bytes of an input while they pass, and refuses what its header, or its length, shows to be malformed.
+///
+/// Nothing of the data is held. An archive says only at its end what it holds: `InputDescription.of` reads that.
+package struct InputInspection: ~Copyable {
+    /// What the first bytes have told.
+    package struct Finding: Sendable, Equatable {
+        /// What the bytes are.
+        package let container: Container
+        /// How many there will be; nil for an archive.
+        package let totalBytes: Int?
+
+        /// A finding of an earlier inspection.
+        package init(container: Container, totalBytes: Int?) {
+            self.container = container
+            self.totalBytes = totalBytes
+        }
+    }
+
+    /// Nil until enough bytes have come.
+    package private(set) var finding: Finding?
+    private let declaredBytes: Int?
+    private let limits: SessionLimits
+    /// Nil, and its memory given back, when the header is whole.
+    private var header: HeaderCollector?
+    /// The first bytes, until they tell an archive from everything else.
+    private var opening: [UInt8]? = []
+    private var received = 0
+
+    /// An inspection of an input of `declaredBytes`, nil when unknown; a large header takes room from `memory`.
+    package init(
+        declaration: InputDeclaration, declaredBytes: Int?, limits: SessionLimits, memory: MemoryBudget
+    ) throws(QuantizationError) {
+        self.declaredBytes = declaredBytes
+        self.limits = limits
+        header = HeaderCollector(
+            declaredBytes: declaredBytes, limits: limits.container, memory: MemoryShare(memory))
+        if let declaredBytes { try Self.check(declaredBytes, limits.maximumInputBytes, "input_bytes") }
+        if let input = try declaration.described(totalBytes: declaredBytes, limits: limits) {
+            finding = Finding(container: input.container, totalBytes: input.totalBytes)
+        }
+    }
+
+    /// Goes on where an inspection stood that had this `finding` and had seen so many bytes.
+    package mutating func resume(_ finding: Finding, received: Int) throws(QuantizationError) {
+        self.finding = finding
+        self.received = received
+        try checkLength()
+    }
+
+    /// Takes the next bytes.
+    package mutating func take(_ bytes: RawSpan) throws(QuantizationError) {
+        received += bytes.byteCount
+        if finding == nil { try look(at: bytes) }
+        try checkLength()
+    }
+
+    /// Ends the input; throws when bytes are missing. Once only.
+    package mutating func ended() throws(QuantizationError) -> Finding {
+        if finding == nil, let held = opening, !held.isEmpty {
+            _ = try header?.take(unsafe held.span.bytes)
+        }
+        guard let finding else {
+            throw header?.endedEarly ?? .truncated(expected: ZipArchive.magic.count, received: received)
+        }
+        if let total = finding.totalBytes, received < total { throw .truncated(expected: total, received: received) }
+        return finding
+    }
+
+    private mutating func look(at bytes: RawSpan) throws(QuantizationError) {
+        var rest = bytes
+        if var held = opening {
+            let count = min(ZipArchive.magic.count - held.count, bytes.byteCount)
+            held.append(bytes.extracting(first: count))
+            rest = bytes.extracting(droppingFirst: count)
+            opening = held
+            guard held.count == ZipArchive.magic.count else { return }
+            opening = nil
+            if held == ZipArchive.magic {
+                finding = Finding(container: .npz, totalBytes: nil)
+                if let declaredBytes { try Self.check(declaredBytes, limits.maximumArchiveBytes, "archive_bytes") }
+                return
+            }
+            _ = try header?.take(unsafe held.span.bytes)
+        }
+        _ = try header?.take(rest)
+        guard let (input, _) = header?.finished() else { return }
+        header = nil
+        finding = Finding(container: input.container, totalBytes: input.totalBytes)
+    }
+
+    private func checkLength() throws(QuantizationError) {
+        try Self.check(received, limits.maximumInputBytes, "input_bytes")
+        guard let finding else { return }
+        guard let total = finding.totalBytes else {
+            return try Self.check(received, limits.maximumArchiveBytes, "archive_bytes")
+        }
+        try Self.check(total, limits.maximumInputBytes, "input_bytes")
+        guard received <= total else { throw .trailingBytes(expected: total) }
+    }
+
+    private static func check(_ value: Int, _ limit: Int, _ name: String) throws(QuantizationError) {
+        guard value <= limit else { throw .limit(name: name, value: value, limit: limit, tensor: nil) }
+    }
+}
+
+extension InputDescription {
+    /// Reads what a whole input holds: its header, or the directory and the headers of an archive's members.
+    ///
+    /// What a large header needs of memory is taken from `memory` for as long as this runs. Throws what a session would
+    /// refuse in the same input.
+    package static func of(
+        _ input: any ArtifactSource, declaration: InputDeclaration, codec: any ArchiveCodec, limits: SessionLimits,
+        memory: MemoryBudget
+    ) throws(QuantizationError) -> InputDescription {
+        let count = input.byteCount
+        if let described = try declaration.described(totalBytes: count, limits: limits) { return described }
+        let share = MemoryShare(memory)
+        let first = try input.bytes(at: 0..<min(count, ZipArchive.magic.count))
+        if first == ZipArchive.magic {
+            return try NpzReader(input, count: count, codec: codec, limits: limits.container, memory: share).input
+        }
+        var collector = HeaderCollector(declaredBytes: count, limits: limits.container, memory: share)
+        var position = 0
+        while position < count {
+            let piece = try input.bytes(at: position..<min(count, position + pieceBytes))
+            position += piece.count
+            _ = try collector.take(unsafe piece.span.bytes)
+            if let (description, _) = collector.finished() { return description }
+        }
+        throw collector.endedEarly
+    }
+
+    /// A stored header is read in pieces of so many bytes.
+    private static var pieceBytes: Int { 64 << 10 }
+}

@@ -1,0 +1,280 @@
+import ArtifactStore
+import Catalogue
+import HTTPServer
+import HTTPTypes
+import Jobs
+import Logging
+import Processes
+import Quantization
+import Synchronization
+
+/// Has each job done by a process of its own, which it starts, hears and ends.
+final class ProcessWorker: JobWorker {
+    /// Memory of a process that quantizes nothing: its program, buffers, and the stacks of its threads, which count
+    /// although they are hardly touched.
+    static let baseBytes = 512 << 20
+    /// What such a process really takes, and its job is planned with.
+    static let residentBytes = 32 << 20
+    /// Descriptors of a worker: what it is given, and what its libraries open.
+    static let mostDescriptors = 64
+    /// How gladly the kernel kills a worker when memory is gone: before the server, which would take all with it.
+    static let killPreference = 500
+    /// How long a worker that was told to stop may take to leave a checkpoint; how long one that is done may take to
+    /// end.
+    static let patience: Duration = .seconds(5)
+    /// How often the time is looked at while nothing comes.
+    private static let lookMilliseconds = 250
+
+    private let store: ArtifactStore
+    private let catalogue: Catalogue
+    private let metrics: ServiceMetrics
+    private let limits: SessionLimits
+    private let board: JobBoard
+    private let logger: Logger
+    /// The program that is started, with its first arguments.
+    private let program: ChildPlan
+
+    init(_ facilities: Facilities, board: JobBoard, logger: Logger, program: ChildPlan = .worker) {
+        store = facilities.store
+        catalogue = facilities.catalogue
+        metrics = facilities.metrics
+        limits = facilities.limits
+        self.board = board
+        self.logger = logger
+        self.program = program
+    }
+
+    func work(_ job: JobRecord, _ control: JobControl) -> JobEnd {
+        let end: JobEnd
+        do {
+            end = try run(job, control)
+        } catch let failure as WorkFailure {
+            end = failure.isOutside ? .disturbed(problem: failure.problem) : .failed(problem: failure.problem)
+        } catch {
+            end = .disturbed(problem: text(Self.problem(error), of: job))
+        }
+        if case .disturbed(let problem) = end {
+            metrics.workerFailed()
+            logger.warning("job disturbed", metadata: ["job": "\(job.id)", "problem": "\(problem)"])
+        }
+        return end
+    }
+
+    func discard(_ job: JobRecord) {
+        do {
+            try store.removeWork(job.id)
+        } catch {
+            // Nobody needs it any more: the next start sweeps it.
+            logger.warning("work not removed", metadata: ["job": "\(job.id)", "error": "\(error)"])
+        }
+    }
+
+    private func run(_ job: JobRecord, _ control: JobControl) throws -> JobEnd {
+        let request = try JobRequest(text: job.recipe)
+        guard let record = try catalogue.input(job.input, owner: job.owner) else {
+            throw WorkFailure(isOutside: false, problem: text(.inputNotFound(job.input), of: job))
+        }
+        let input = try store.openInput(String(job.input.dropFirst("sha256:".count)))
+        let (work, place) = try open(job)
+        let archive = record.container == "npz" ? try store.scratch() : nil
+        let descriptors = [input.descriptor, work.content.descriptor, try work.scratch().descriptor]
+        // The worker makes durable what it writes; that the files have names is the store's to make so.
+        try work.synchronize()
+        let link = try WorkerLink(
+            program, memoryBytes: Self.baseBytes + 2 * job.memory,
+            descriptors: descriptors + (archive.map { [$0.descriptor] } ?? []))
+        let order = WorkOrder(
+            request: request, artifact: job.artifact, owner: job.owner, input: job.input, inputBytes: record.bytes,
+            threads: limits.maximumThreads, workingBytes: limits.maximumWorkingBytes)
+        try link.begin(order, place)
+        control.onWish { wish in link.ask(wish) }
+        defer { control.onWish(nil) }
+        let outcome = try follow(link, job)
+        switch outcome {
+        case .stopped: return .stopped
+        case .failed(let failure): throw failure
+        case .gone(let exit):
+            if control.wish != nil { return .stopped }
+            throw WorkFailure(isOutside: true, problem: text(.workerCrashed(exit), of: job))
+        case .made(let artifact, let report):
+            return try publish(artifact, report: report, work, job)
+        }
+    }
+
+    /// The work of an earlier worker and where it stood, or new work.
+    private func open(_ job: JobRecord) throws -> (WorkFolder, [UInt8]) {
+        if let place = try catalogue.jobCheckpoint(job.id) {
+            do throws(StoreError) {
+                return (try store.work(job.id), place)
+            } catch {
+                // It was removed, or published without a row: the work begins anew.
+                logger.notice("work begins anew", metadata: ["job": "\(job.id)", "error": "\(error)"])
+            }
+        }
+        try store.removeWork(job.id)
+        return (try store.createWork(job.id), [])
+    }
+
+    private enum Outcome {
+        case made(ArtifactRecord, report: [UInt8])
+        case failed(WorkFailure)
+        case stopped
+        case gone(ChildExit?)
+    }
+
+    /// Hears the worker until its last word or its end.
+    private func follow(_ link: WorkerLink, _ job: JobRecord) throws -> Outcome {
+        var report: [UInt8] = []
+        while let frame = try link.next(lookMilliseconds: Self.lookMilliseconds) {
+            switch WorkAnswer(rawValue: frame.kind) {
+            case .progress:
+                let progress = try WorkProgress(frame)
+                board.note(
+                    job.id, bytes: progress.bytes, tensors: progress.tensors, totalTensors: progress.totalTensors,
+                    at: Clock.milliseconds())
+            case .checkpoint:
+                try catalogue.checkpointJob(job.id, frame.payload)
+                try link.confirm()
+            case .report: report = frame.payload
+            case .finished: return .made(try ArtifactRecord(frame), report: report)
+            case .failed: return .failed(try WorkFailure(frame))
+            case .stopped: return .stopped
+            case nil: throw WorkError.unreadable("an answer of kind \(frame.kind)")
+            }
+        }
+        return .gone(link.end())
+    }
+
+    private func publish(
+        _ artifact: ArtifactRecord, report: [UInt8], _ work: WorkFolder, _ job: JobRecord
+    ) throws -> JobEnd {
+        let publisher = ArtifactPublisher(store: store, catalogue: catalogue, owner: job.owner)
+        guard artifact.id == job.artifact, artifact.owner == job.owner, artifact.inputDigest == job.input,
+            try work.content.length() == artifact.bytes
+        else { throw WorkError.unreadable("an artifact") }
+        guard let done = job.after(.succeeded, at: Clock.milliseconds()) else { return .stopped }
+        guard try publisher.publish(work, artifact, report: report, ending: done) else { return .stopped }
+        metrics.jobMade(artifact)
+        return .succeeded
+    }
+
+    private func text(_ problem: Problem, of job: JobRecord) -> String {
+        // Without its request the trace is lost, not the problem.
+        let trace = (try? JobRequest(text: job.recipe))?.trace ?? ""
+        return String(decoding: problem.render(traceID: trace), as: UTF8.self)
+    }
+
+    private static func problem(_ error: any Error) -> Problem {
+        switch error {
+        case let error as Problem: error
+        case let error as StoreError: Problem(error)
+        case let error as CatalogueError: Problem(error)
+        default:
+            Problem(.internalServerError, code: "worker.failed", detail: "The worker could not be used: \(error).")
+        }
+    }
+}
+
+extension ChildPlan {
+    /// This program as a worker.
+    static var worker: ChildPlan { ChildPlan(arguments: ["viva", "worker"]) }
+}
+
+/// A worker process and the channel to it.
+private final class WorkerLink: Sendable {
+    private let child: ChildProcess
+    private let channel: Channel
+    /// When a worker that was told to stop is ended.
+    private let deadline = Mutex<ContinuousClock.Instant?>(nil)
+
+    init(_ program: ChildPlan, memoryBytes: Int, descriptors: [Int32]) throws(ProcessError) {
+        var plan = program
+        plan.isSilent = true
+        plan.memoryBytes = memoryBytes
+        plan.mostDescriptors = ProcessWorker.mostDescriptors
+        plan.killPreference = ProcessWorker.killPreference
+        var started: ChildProcess?
+        channel = try Channel.connected { (far) throws(ProcessError) in
+            plan.descriptors = [far.number] + descriptors
+            started = try ChildProcess(plan)
+        }
+        guard let started else { throw .system(call: "spawn", errno: 0) }
+        child = started
+    }
+
+    /// Sends what a worker needs to begin. A worker that is gone by now is noticed by who hears it.
+    func begin(_ order: WorkOrder, _ place: [UInt8]) throws(ProcessError) {
+        do throws(ProcessError) {
+            try channel.send(order.frame)
+            try channel.send(Frame(kind: WorkCommand.resume.rawValue, payload: place))
+        } catch {
+            guard error.isDisconnection else { throw error }
+        }
+    }
+
+    /// Passes on what is wanted of the worker.
+    func ask(_ wish: JobControl.Wish) {
+        switch wish {
+        case .cancel: child.signal(ChildProcess.kill)
+        case .interrupt:
+            deadline.withLock { $0 = .now + ProcessWorker.patience }
+            // One that is gone needs not be told; one that does not listen is ended at the deadline.
+            try? channel.send(Frame(kind: WorkCommand.stop.rawValue), milliseconds: 0)
+        }
+    }
+
+    /// Tells that a checkpoint is recorded. A worker that is gone by now is noticed by who hears it.
+    func confirm() throws(ProcessError) {
+        do throws(ProcessError) {
+            try channel.send(Frame(kind: WorkCommand.recorded.rawValue))
+        } catch {
+            guard error.isDisconnection else { throw error }
+        }
+    }
+
+    /// The next answer; nil when the worker is gone, ended by the deadline among other things.
+    func next(lookMilliseconds: Int) throws(ProcessError) -> Frame? {
+        while !channel.hasInput(milliseconds: lookMilliseconds) {
+            if let end = deadline.withLock({ $0 }), end < .now { child.signal(ChildProcess.kill) }
+        }
+        do throws(ProcessError) {
+            return try channel.receive(atMost: Channel.maximumPayload)
+        } catch {
+            guard error.isDisconnection else { throw error }
+            return nil
+        }
+    }
+
+    /// How a worker that closed its channel has ended; it is killed when it does not.
+    func end() -> ChildExit? {
+        if let exit = child.wait(milliseconds: Int(ProcessWorker.patience.components.seconds) * 1000) { return exit }
+        child.signal(ChildProcess.kill)
+        return child.wait()
+    }
+}
+
+extension Problem {
+    /// A worker process that ended without a word.
+    static func workerCrashed(_ exit: ChildExit?) -> Problem {
+        var members: [(String, ProblemValue)] = []
+        let how: String
+        switch exit {
+        case .signal(let number)?:
+            members.append(("signal", .integer(Int(number))))
+            how = "by signal \(number)"
+        case .code(let code)?:
+            members.append(("exit_code", .integer(Int(code))))
+            how = "with exit code \(code)"
+        case nil: how = "in an unknown way"
+        }
+        return Problem(
+            .internalServerError, code: "worker.crashed", title: "The worker process ended",
+            detail: "The process that worked on this job ended \(how). Nothing else was affected.", members: members)
+    }
+
+    static func inputNotFound(_ name: String) -> Problem {
+        Problem(
+            .notFound, code: "input.not_found",
+            detail: "There is no input '\(name)'; send it first: curl -T FILE '/v1/inputs'.")
+    }
+}

@@ -1,0 +1,159 @@
+import FoundationEssentials
+import HTTPServer
+import Logging
+import Processes
+import Sockets
+import Synchronization
+
+/// Keeps a server process running: binds the address, starts this program again with the listening socket in its
+/// hands, and starts it anew when a trap, a kill or a failure ends it. Clients that connect meanwhile wait in the
+/// socket's backlog.
+///
+/// It does nothing else: what can trap is in the process that may die.
+package final class Supervisor: Sendable {
+    /// The most starts in a row that end before the server listens; then the supervisor gives up.
+    static let mostFailedStarts = 5
+    /// What is waited after the first of them; twice as long after each further one.
+    static let firstPause: Duration = .milliseconds(50)
+    /// How often processes that lost their parent are looked for, where this is the first process of a container.
+    private static let reapingMilliseconds = 10_000
+    /// The exit code of a supervisor that has given up (EX_SOFTWARE of sysexits.h).
+    package static let gaveUp: Int32 = 70
+    /// Swift's runtime prints no backtrace before a server process ends, unless the operator asks for one: it takes
+    /// seconds in which nobody is served, and for ever when a second thread traps meanwhile.
+    private static let backtrace = "enable=no"
+
+    /// A server process and the channel to it.
+    private final class Generation: Sendable {
+        let process: ChildProcess
+        let channel: Channel
+
+        init(_ process: ChildProcess, _ channel: consuming Channel) {
+            self.process = process
+            self.channel = channel
+        }
+    }
+
+    private struct State: ~Copyable {
+        /// Gone once the server is to drain: new clients are refused then, and nothing is started anew.
+        var listener: Listener?
+        var generation: Generation?
+    }
+
+    private let arguments: [String]
+    private let state: Mutex<State>
+    private let log: ServiceLog
+    /// Ends a pause early.
+    private let wakeup: Semaphore
+
+    /// Binds the address of `configuration`.
+    ///
+    /// - Parameter arguments: the program's own, its name first; they start the same server again.
+    package init(_ configuration: ServiceConfiguration, arguments: [String]) throws(ServiceError) {
+        self.arguments = arguments
+        ChildProcess.setDefault(Self.backtrace, of: "SWIFT_BACKTRACE")
+        do {
+            log = try ServiceLog()
+            wakeup = try Semaphore()
+            let listener = try Listener(host: configuration.host, port: configuration.port)
+            state = Mutex(State(listener: listener, generation: nil))
+        } catch {
+            throw .failed("\(error)")
+        }
+    }
+
+    /// Keeps the server running on the calling thread until it has ended in an orderly way or there is no hope; answers
+    /// the exit code. SIGTERM or SIGINT drains the server, a second one stops it at once.
+    package func run() throws(ServiceError) -> Int32 {
+        defer { log.finish() }
+        do {
+            try Signals.listen { [self] _ in drain() }
+            var failures = 0
+            var restarts = 0
+            while let generation = try start(restarts: restarts) {
+                let end = wait(for: generation)
+                let hasListened = Self.hasListened(generation)
+                if let code = verdict(end, hasListened: hasListened, restarts: restarts) { return code }
+                failures = hasListened ? 0 : failures + 1
+                restarts += 1
+                let metadata: Logger.Metadata = [
+                    "ended": "\(end)", "pid": "\(generation.process.identifier)", "restarts": "\(restarts)",
+                ]
+                guard failures < Self.mostFailedStarts else {
+                    log.logger.critical("the server does not come up: giving up", metadata: metadata)
+                    return Self.gaveUp
+                }
+                log.logger.error("the server ended; it is started anew", metadata: metadata)
+                if failures > 0 { _ = wakeup.wait(until: .now + Self.firstPause * (1 << (failures - 1))) }
+            }
+            return 0
+        } catch {
+            throw .failed("\(error)")
+        }
+    }
+
+    /// The exit code, when there is nothing to start anew.
+    private func verdict(_ end: ChildExit, hasListened: Bool, restarts: Int) -> Int32? {
+        let isDraining = state.withLock { $0.listener == nil }
+        switch end {
+        case .code(0): return 0
+        // It refused to start, and has said why: a wrong option does not get right by repeating it.
+        case .code(let code) where isDraining || restarts == 0 && !hasListened: return code
+        // As shells report it.
+        case .signal(let signal) where isDraining: return 128 + signal
+        case .code, .signal: return nil
+        }
+    }
+
+    /// Starts a server process; nil when the server is to drain.
+    private func start(restarts: Int) throws(ProcessError) -> Generation? {
+        var plan = ChildPlan(arguments: arguments + ["--supervised", "\(restarts)"])
+        return try state.withLock { (state) throws(ProcessError) -> Generation? in
+            let listener: Int32
+            switch state.listener {
+            case .some(let open): listener = open.descriptor.number
+            case .none: return nil
+            }
+            var process: ChildProcess?
+            let channel = try Channel.connected { (far) throws(ProcessError) in
+                plan.descriptors = [listener, far.number]
+                process = try ChildProcess(plan)
+            }
+            guard let process else { return nil }
+            let generation = Generation(process, channel)
+            state.generation = generation
+            return generation
+        }
+    }
+
+    private func wait(for generation: Generation) -> ChildExit {
+        while true {
+            let end = generation.process.wait(milliseconds: Self.reapingMilliseconds)
+            ChildProcess.reapStrangers(besides: generation.process)
+            if let end { return end }
+        }
+    }
+
+    /// What an ended process has said before.
+    private static func hasListened(_ generation: Generation) -> Bool {
+        // A channel that breaks has said nothing.
+        guard generation.channel.hasInput(), let frame = try? generation.channel.receive(atMost: 0) else {
+            return false
+        }
+        return frame.kind == Supervision.Message.listening.rawValue
+    }
+
+    private func drain() {
+        let generation = state.withLock { state in
+            state.listener = nil
+            return state.generation
+        }
+        wakeup.signal()
+        do {
+            try generation?.channel.send(Supervision.Message.drain.frame, milliseconds: 0)
+        } catch {
+            // It has ended, or does not hear: a signal it hears, or the next one to come.
+            generation?.process.signal(ChildProcess.terminate)
+        }
+    }
+}

@@ -1,0 +1,129 @@
+import HTTPServer
+import HTTPTypes
+import HTTPWire
+import Quantization
+import Tensors
+
+/// What `POST /v1/jobs` asks for, read from its JSON.
+struct JobOrder {
+    /// The input, as `sha256:<hex>`.
+    let input: String
+    let request: JobRequest
+
+    private static let known = ["input", "method", "options", "calibration", "name", "dtype", "shape"]
+
+    /// Reads the body.
+    init(_ request: inout Request) throws(Problem) {
+        let root = try Self.document(&request)
+        guard case .object(let members) = root else { throw Self.invalid("The body is no JSON object.") }
+        if let member = members.first(where: { !Self.known.contains($0.name) }) {
+            throw Self.invalid("There is no member '\(member.name)'; known: \(Self.known.joined(separator: ", ")).")
+        }
+        input = try Self.text("input", of: root, isNeeded: true) ?? ""
+        let method = try Self.text("method", of: root, isNeeded: true) ?? ""
+        guard try Self.text("calibration", of: root) == nil else {
+            throw Problem(
+                .unprocessableContent, code: "job.calibration", title: "Calibration data comes with the weights",
+                detail: "Put the tensors '<module>.activations' into the input itself; they never reach the artifact.")
+        }
+        let name = try Self.text("name", of: root)
+        if let name, name.isEmpty || name.utf8.count > QuantizeRequest.maximumNameBytes {
+            throw Self.invalid("name has 1 to \(QuantizeRequest.maximumNameBytes) bytes.")
+        }
+        self.request = JobRequest(
+            options: [RecipeOption("method", method)] + (try Self.options(root["options"])), name: name,
+            dtype: try Self.text("dtype", of: root), shape: try Self.shape(root["shape"]), trace: request.trace.traceID)
+        try Self.refuse(self.request.options)
+    }
+
+    /// Options that a job does not have: what they ask for is made by another way.
+    static func refuse(_ options: [RecipeOption]) throws(Problem) {
+        if let option = options.first(where: { Budget.names.contains($0.name) }) {
+            throw Problem(
+                .unprocessableContent, code: "job.budget", title: "A job makes what its recipe says",
+                detail: "'\(option.name)' compares many recipes: send the bytes to /v1/quantize?\(option.name)=….")
+        }
+        if let format = options.first(where: { $0.name == "format" }), format.text.contains(",") {
+            throw Problem(
+                .unprocessableContent, code: "job.several_formats", title: "A job makes one artifact",
+                detail: "format='\(format.text)' names several: make one job for each of them.")
+        }
+    }
+
+    private static func document(_ request: inout Request) throws(Problem) -> JSONValue {
+        var bytes: [UInt8] = []
+        var buffer = [UInt8](repeating: 0, count: 16 << 10)
+        while true {
+            var span = buffer.mutableSpan
+            var raw = unsafe span.mutableBytes
+            let count = try request.body.read(into: &raw)
+            if count == 0 { break }
+            guard bytes.count + count <= JobHandlers.maximumBodyBytes else { throw tooLarge }
+            bytes += buffer.prefix(count)
+        }
+        do throws(TensorFormatError) {
+            return try JSONValue.parse(unsafe bytes.span.bytes)
+        } catch {
+            throw invalid("The body is no JSON: \(error.detail).")
+        }
+    }
+
+    private static func text(
+        _ name: String, of root: JSONValue, isNeeded: Bool = false
+    ) throws(Problem) -> String? {
+        switch root[name] {
+        case .string(let text)?: return text
+        case .null? where !isNeeded: return nil
+        case nil where !isNeeded: return nil
+        case nil: throw invalid("The member '\(name)' is missing.")
+        default: throw invalid("'\(name)' is no string.")
+        }
+    }
+
+    /// `"4096,4096"` or `[4096, 4096]`.
+    private static func shape(_ value: JSONValue?) throws(Problem) -> String? {
+        switch value {
+        case nil, .null?: return nil
+        case .string(let text)?: return text
+        case .array(let items)?:
+            var dimensions: [String] = []
+            for item in items {
+                guard let dimension = item.integer else { throw invalid("'shape' holds something else than numbers.") }
+                dimensions.append("\(dimension)")
+            }
+            return dimensions.joined(separator: ",")
+        default: throw invalid("'shape' is neither a list of numbers nor a text like 4096,4096.")
+        }
+    }
+
+    /// The members of `options` as they would stand in a query; a list gives an option several times.
+    private static func options(_ value: JSONValue?) throws(Problem) -> [RecipeOption] {
+        let members: [JSONValue.Member]
+        switch value {
+        case nil, .null?: return []
+        case .object(let found)?: members = found
+        default: throw invalid("'options' is no object.")
+        }
+        var options: [RecipeOption] = []
+        for member in members {
+            guard member.name != "method" else { throw invalid("'method' stands beside 'options', not in it.") }
+            let values: [JSONValue] = if case .array(let items) = member.value { items } else { [member.value] }
+            for value in values {
+                switch value {
+                case .string(let text), .number(let text): options.append(RecipeOption(member.name, text))
+                case .bool(let flag): options.append(RecipeOption(member.name, flag ? "true" : "false"))
+                default: throw invalid("The option '\(member.name)' is neither text, a number nor true or false.")
+                }
+            }
+        }
+        return options
+    }
+
+    private static func invalid(_ detail: String) -> Problem {
+        Problem(.badRequest, code: "request.invalid_body", title: "The body is not valid", detail: detail)
+    }
+
+    private static let tooLarge = Problem(
+        .contentTooLarge, code: "limit.body_bytes",
+        detail: "The description of a job has at most \(JobHandlers.maximumBodyBytes) bytes.")
+}
