@@ -31,8 +31,6 @@ enum UploadSQL {
 
     static let remove: StaticString = "DELETE FROM uploads WHERE id = ?1 AND owner = ?2"
 
-    static let contains: StaticString = "SELECT 1 FROM uploads WHERE id = ?1"
-
     static let expired: StaticString = """
         SELECT id, owner, length, received, reserved, metadata, query, location, created_at, expires_at
         FROM uploads WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2
@@ -123,11 +121,6 @@ extension Catalogue {
         try writing { (connection) throws(CatalogueError) in
             try connection.run(UploadSQL.remove, [.text(id), .text(owner)]) > 0
         }
-    }
-
-    /// Whether any owner has an upload of this identifier.
-    package func containsUpload(_ id: String) throws(CatalogueError) -> Bool {
-        try reading { (connection) throws(CatalogueError) in try connection.finds(UploadSQL.contains, [.text(id)]) }
     }
 
     /// Uploads whose time is over, at most `maximumPageSize`.

@@ -165,7 +165,7 @@ import Testing
     @Test(arguments: [
         InputSQL.one, InputSQL.page, InputSQL.use, InputSQL.needs, InputSQL.remove, InputSQL.anyOwner,
         InputSQL.unused, UploadSQL.one, UploadSQL.state, UploadSQL.advance, UploadSQL.setLength, UploadSQL.seal,
-        UploadSQL.remove, UploadSQL.contains, UploadSQL.expired, JobSQL.one, JobSQL.liveOfArtifact, JobSQL.page,
+        UploadSQL.remove, UploadSQL.expired, JobSQL.one, JobSQL.liveOfArtifact, JobSQL.page,
         JobSQL.pageByState, JobSQL.nextOwner, JobSQL.firstQueued, JobSQL.move, JobSQL.cancel, JobSQL.checkpoint,
         JobSQL.checkpointOf, JobSQL.interrupted, JobSQL.contains, JobSQL.remove, JobSQL.removeOld, JobSQL.keyed,
         JobSQL.forget, KeySQL.one, KeySQL.revoke, KeySQL.notes, KeySQL.forgetNotes, KeySQL.usage,

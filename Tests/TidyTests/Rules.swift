@@ -142,7 +142,7 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 31_000
+    static let maximumSourceLines = 32_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 4_200
     static let engineModules = ["Quantization", "Tensors", "CKernels"]
