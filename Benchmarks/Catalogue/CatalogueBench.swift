@@ -36,6 +36,11 @@ struct CatalogueBench {
         for (before, after) in zip(few, many) {
             report("\(after.name), \(rows) artifacts", after.rate, (before.rate, "with 1,000"))
         }
+        for owner in 0..<4 {
+            let input = InputRecord(
+                owner: "owner-\(owner)", digest: "sha256:input", bytes: 1, container: "npy", createdAt: 1)
+            _ = try catalogue.insert(input)
+        }
         let enqueued = try rate(jobs) { number in _ = try catalogue.enqueue(job(number)) }
         report("enqueue a job", enqueued, (commits, "the fsyncs"))
         let listed = try rate(500) { _ in
@@ -55,7 +60,7 @@ struct CatalogueBench {
 
     private func job(_ number: Int) -> JobRecord {
         JobRecord(
-            id: "job-\(number)", owner: "owner-\(number % 4)", input: "sha256:\(number)", recipe: #"{"method":"nf4"}"#,
+            id: "job-\(number)", owner: "owner-\(number % 4)", input: "sha256:input", recipe: #"{"method":"nf4"}"#,
             artifact: "of-\(number)", createdAt: Int64(number))
     }
 

@@ -29,6 +29,8 @@ package enum Enqueued: Sendable, Equatable {
     case keyInUse
     /// The key was used for this request, and its job has been removed since.
     case removed
+    /// Its input, or its calibration data, has been removed since it was looked at.
+    case inputAbsent
 }
 
 extension Catalogue {
@@ -40,6 +42,11 @@ extension Catalogue {
             if let key, let before = try Self.repeated(job.owner, key, job.createdAt, &connection) { return before }
             let values: [SQLValue] = [.text(job.artifact), .text(job.owner)]
             let alike = job.state.isFinal ? nil : try connection.job(JobSQL.liveOfArtifact, values)
+            // From this commit on the job keeps its inputs from being removed.
+            for input in [job.input, job.calibration].compactMap({ $0 }) where !job.state.isFinal {
+                let isThere = try connection.finds(InputSQL.one, [.text(job.owner), .text(input)])
+                guard isThere else { return .inputAbsent }
+            }
             if alike == nil { try connection.run(JobSQL.insert, job.values) }
             let id = alike?.id ?? job.id
             if let key {

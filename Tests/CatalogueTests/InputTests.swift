@@ -49,7 +49,10 @@ import Testing
         var job = JobRecord(
             id: "j", owner: "ann", input: asCalibration ? "sha256:w" : "sha256:a", recipe: "{}", artifact: "x",
             createdAt: 1)
-        if asCalibration { job.calibration = "sha256:a" }
+        if asCalibration {
+            job.calibration = "sha256:a"
+            #expect(try catalogue.insert(input("sha256:w")))
+        }
         _ = try catalogue.enqueue(job)
         #expect(try catalogue.removeInput("sha256:a", owner: "ann") == .needed(job: "j"))
         #expect(try catalogue.removeInput("sha256:a", owner: "bob") == .removed)
@@ -58,7 +61,7 @@ import Testing
         #expect(try catalogue.moveJob(job, from: .queued))
         #expect(try catalogue.removeInput("sha256:a", owner: "ann") == .removed)
         #expect(try !catalogue.containsInput("sha256:a"))
-        #expect(try catalogue.usage(of: "ann").bytes == 0)
+        #expect(try catalogue.usage(of: "ann").bytes == (asCalibration ? 100 : 0))
     }
 
     @Test func pagesAreNewestFirst() throws {

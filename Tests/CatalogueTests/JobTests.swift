@@ -11,8 +11,11 @@ import Testing
         catalogue = try Catalogue(path: folder.path + "/catalogue.sqlite")
     }
 
-    private func job(_ id: String, owner: String = "ann", artifact: String? = nil) -> JobRecord {
-        JobRecord(
+    /// A job whose input is there.
+    private func job(_ id: String, owner: String = "ann", artifact: String? = nil) throws -> JobRecord {
+        let input = InputRecord(owner: owner, digest: "sha256:\(id)", bytes: 0, container: "npy", createdAt: 1)
+        _ = try catalogue.insert(input)
+        return JobRecord(
             id: id, owner: owner, input: "sha256:\(id)", recipe: #"{"method":"nf4"}"#, artifact: artifact ?? "of-\(id)",
             createdAt: 7)
     }
@@ -22,8 +25,8 @@ import Testing
     }
 
     @Test func aJobComesBackAsItWas() throws {
-        var job = job("a")
-        job.calibration = "sha256:c"
+        var job = try self.job("a")
+        job.calibration = "sha256:a"
         job.memory = 5
         job.reserved = 6
         job.totalBytes = 8
@@ -58,6 +61,22 @@ import Testing
         }
     }
 
+    @Test func aJobNeedsWhatItIsMadeOf() throws {
+        var job = try self.job("a")
+        job.calibration = "sha256:c"
+        #expect(try catalogue.enqueue(job) == .inputAbsent)
+        job.calibration = nil
+        #expect(try catalogue.removeInput("sha256:a", owner: "ann") == .removed)
+        #expect(try catalogue.enqueue(job) == .inputAbsent)
+        #expect(try catalogue.job("a", owner: "ann") == nil)
+        // What is made already needs nothing.
+        job.state = .succeeded
+        guard case .new = try catalogue.enqueue(job) else {
+            Issue.record("not new")
+            return
+        }
+    }
+
     @Test func ownersTakeTurnsAndEachKeepsItsOrder() throws {
         for id in ["a1", "a2", "a3"] { _ = try catalogue.enqueue(job(id, owner: "ann")) }
         for id in ["b1", "b2"] { _ = try catalogue.enqueue(job(id, owner: "bob")) }
@@ -72,11 +91,11 @@ import Testing
     }
 
     @Test func aJobThatDoesNotFitOrMustWaitHoldsNobodyUp() throws {
-        var large = job("large", owner: "ann")
+        var large = try job("large", owner: "ann")
         large.memory = 1_000
-        var later = job("later", owner: "bob")
+        var later = try job("later", owner: "bob")
         later.notBefore = 500
-        for job in [large, later, job("small", owner: "cyd")] { _ = try catalogue.enqueue(job) }
+        for job in [large, later, try job("small", owner: "cyd")] { _ = try catalogue.enqueue(job) }
         #expect(try claim(after: "cyd", memory: 999) == "small")
         #expect(try claim(memory: 999) == nil)
         #expect(try claim(memory: 999, now: 500) == "later")
@@ -131,7 +150,7 @@ import Testing
             Issue.record("not new")
             return
         }
-        var later = job("c")
+        var later = try job("c")
         later.createdAt = 50
         guard case .new = try catalogue.enqueue(later, key: other) else {
             Issue.record("an expired key still holds")
@@ -140,7 +159,7 @@ import Testing
     }
 
     @Test func aRemovedJobIsNotMadeAgainByItsKey() throws {
-        var done = job("a")
+        var done = try job("a")
         done.state = .succeeded
         let key = IdempotencyKey(key: "k", fingerprint: "f", expiresAt: 50)
         _ = try catalogue.enqueue(done, key: key)

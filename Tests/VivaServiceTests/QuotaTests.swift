@@ -48,6 +48,8 @@ import Testing
     @Test func jobsCountAsWork() throws {
         try KeyedService.with { (service) throws in
             let (key, id) = try service.key("k", work: 1)
+            _ = try service.catalogue.insert(
+                InputRecord(owner: id, digest: "sha256:0", bytes: 1, container: "raw", createdAt: 1))
             var job = JobRecord(id: "j", owner: id, input: "sha256:0", recipe: "{}", artifact: "a", createdAt: 1)
             _ = try service.catalogue.enqueue(job)
             for (method, path) in [("POST", "/v1/quantize?method=int8"), ("POST", "/v1/compare")] {

@@ -71,7 +71,8 @@ import Testing
         try catalogue.insert(
             UploadRecord(
                 id: "expired", owner: "owner", length: 9, metadata: "", query: nil, createdAt: 1, expiresAt: 2))
-        var job = JobRecord(id: "j", owner: "owner", input: "sha256:0", recipe: "{}", artifact: "a", createdAt: 1)
+        var job = JobRecord(
+            id: "j", owner: "owner", input: "sha256:\(unused)", recipe: "{}", artifact: "a", createdAt: 1)
         _ = try catalogue.enqueue(job, key: IdempotencyKey(key: "k", fingerprint: "f", expiresAt: 2))
         job.state = .succeeded
         job.finishedAt = 2

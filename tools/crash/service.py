@@ -26,7 +26,7 @@ class Answer:
         return json.loads(self.body)
 
     def __repr__(self) -> str:
-        return f"{self.status} {self.body[:300]!r}"
+        return f"{self.status} {self.body[:3000]!r}"
 
 
 def ask(port: int, method: str, target: str, body: bytes | None = None, fields: dict | None = None) -> Answer:

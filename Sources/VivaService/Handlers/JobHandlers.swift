@@ -31,7 +31,7 @@ struct JobHandlers: Sendable {
         _ = try Query(request.head, known: [])
         let key = try Self.idempotencyKey(request.head)
         let order = try JobOrder(&request)
-        return try respond(enqueue(order.request, input: order.input, principal, key: key))
+        return try respond(enqueue(order.request, input: order.input, principal, key: key), input: order.input)
     }
 
     /// `POST /v1/quantize` with `Prefer: respond-async` (RFC 7240): the body is stored, and a job made of it.
@@ -49,7 +49,8 @@ struct JobHandlers: Sendable {
             options: wanted.options, name: wanted.name, dtype: question.dtype, shape: question.shape,
             trace: request.trace.traceID)
         do throws(Problem) {
-            var response = try respond(enqueue(job, input: kept.record.digest, principal, key: key))
+            var response = try respond(
+                enqueue(job, input: kept.record.digest, principal, key: key), input: kept.record.digest)
             if let name = HTTPField.Name("Preference-Applied") { response.fields[name] = "respond-async" }
             return response
         } catch {
@@ -90,9 +91,10 @@ struct JobHandlers: Sendable {
     }
 
     /// The answer to the wish for a job, wherever it came from.
-    func respond(_ enqueued: Enqueued) throws(Problem) -> Response {
+    func respond(_ enqueued: Enqueued, input: String) throws(Problem) -> Response {
         let job: JobRecord
         switch enqueued {
+        case .inputAbsent: throw .inputNotFound(input)
         case .new(let new): job = new
         case .alike(let known), .repeated(let known): job = known
         case .keyInUse:
