@@ -32,6 +32,41 @@ import Testing
         #expect(unanswered > 0)
     }
 
+    /// curl is cut off in a download by a kill, and `curl -C -` gets the rest from the next life of the service.
+    @Test func curlResumesADownload() throws {
+        let folder = try TemporaryFolder()
+        let data = folder.url.appending(path: "data")
+        let weights = try folder.file("w", Data(count: 32 << 20))
+        let out = folder.url.appending(path: "out")
+        let (path, digest): (String, String)
+        do {
+            let service = try LiveService(data: data)
+            let made = try service.post(weights, "method=int8&dtype=float32&shape=8192,1024").json()
+            path = "/v1/artifacts/\(try #require(made["id"] as? String))/content"
+            digest = try #require(made["digest"] as? String)
+            let download = Process()
+            download.executableURL = URL(filePath: "/usr/bin/curl")
+            // Slow enough that the kill comes in the middle.
+            download.arguments = ["-sS", "--limit-rate", "4M", "-o", out.path, service.url(path)]
+            download.standardError = FileHandle.nullDevice
+            try download.run()
+            while (try? Data(contentsOf: out).count) ?? 0 == 0, download.isRunning {
+                Thread.sleep(forTimeInterval: 0.01)
+            }
+            service.kill()
+            download.waitUntilExit()
+            #expect(download.terminationStatus != 0)
+        }
+        let part = try Data(contentsOf: out).count
+        #expect((1..<8 << 20).contains(part))
+        let service = try LiveService(data: data)
+        let rest = try run(
+            "/usr/bin/curl", ["-sS", "-C", "-", "-o", out.path, "-w", "%{http_code}", service.url(path)])
+        #expect(rest.status == 0 && rest.text == "206")
+        let sum = try run("/usr/bin/sha256sum", [out.path])
+        #expect("sha256:" + sum.text.prefix(64) == digest)
+    }
+
     /// Lists every artifact, and reads all `besides` those that an earlier round has read.
     private func expectWhole(
         _ service: LiveService, _ acknowledged: [String: String], round: Int, besides read: Set<String>
