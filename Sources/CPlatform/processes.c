@@ -197,6 +197,16 @@ void viva_reap_strangers(pid_t kept) {
              && waitpid(ended.si_pid, NULL, 0) > 0);
 }
 
+int64_t viva_child_time(pid_t identifier) {
+    clockid_t clock;
+    struct timespec time;
+    int failure = clock_getcpuclockid(identifier, &clock);
+    if (failure != 0) {
+        return -failure;
+    }
+    return clock_gettime(clock, &time) < 0 ? -errno : time.tv_sec * INT64_C(1000) + time.tv_nsec / 1000000;
+}
+
 int viva_child_signal(int process, int number) {
     return syscall(SYS_pidfd_send_signal, process, number, NULL, 0) < 0 ? -errno : 0;
 }

@@ -88,6 +88,12 @@ package final class ChildProcess: Sendable {
         viva_reap_strangers(kept.identifier)
     }
 
+    /// The processor time that the child has had, all threads together; nil for one that has ended.
+    package var processorTime: Duration? {
+        let milliseconds = viva_child_time(identifier)
+        return milliseconds < 0 ? nil : .milliseconds(milliseconds)
+    }
+
     /// Sends a signal; a child that has ended gets none.
     package func signal(_ number: Int32) {
         // ESRCH: it has ended, which is what signals are for.

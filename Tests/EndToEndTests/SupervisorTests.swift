@@ -56,6 +56,21 @@ import Testing
         #expect(ends.map { $0["ended"] as? String } == ["signal(\(signal))", "signal(\(signal))"])
     }
 
+    /// A server that does not move cannot keep the supervisor from ending.
+    @Test func aServerThatStandsStillIsEndedByASecondSignal() throws {
+        let service = try LiveService()
+        let server = try service.server()
+        Glibc.kill(server, SIGSTOP)
+        let supervisor = service.process.processIdentifier
+        Glibc.kill(supervisor, SIGTERM)
+        Thread.sleep(forTimeInterval: 0.3)
+        #expect(service.process.isRunning)
+        Glibc.kill(supervisor, SIGTERM)
+        service.process.waitUntilExit()
+        #expect(service.process.terminationStatus == 128 + SIGKILL)
+        #expect(LiveService.waitForEnd(of: server))
+    }
+
     @Test func theServerDiesWithItsSupervisor() throws {
         let service = try LiveService()
         let server = try service.server()

@@ -131,6 +131,25 @@ import Testing
         #expect(problem["trace_id"] as? String == order.request.trace)
     }
 
+    /// The disk gave back other bytes than were sent: no artifact may come of them.
+    @Test func changedBytesMakeNoArtifact() throws {
+        var changed = input
+        changed[changed.count - 3] ^= 1
+        try Data(changed).write(to: URL(filePath: folder.path + "/input"))
+        let said = try hear(try start(try store.createWork("a"), order))
+        #expect(said[.finished] == nil)
+        let problem = try WorkFailure(try #require(said[.failed])).problem
+        #expect(problem.contains(#""code":"input.changed""#))
+    }
+
+    /// A worker that nobody gave an order waits for ever, and uses no time.
+    @Test func aWorkerThatStandsStillIsEnded() throws {
+        let link = try WorkerLink(
+            .builtWorker, memoryBytes: 1 << 30, descriptors: [], silence: .milliseconds(300))
+        #expect(try link.next(lookMilliseconds: 50) == nil)
+        #expect(link.end() == .signal(ChildProcess.kill))
+    }
+
     @Test func aWorkerWithoutAnOrderEnds() throws {
         var plan = ChildPlan.builtWorker
         plan.isSilent = true
@@ -160,7 +179,7 @@ import Testing
         #expect(try WorkProgress(progress.frame) == progress)
         let failure = WorkFailure(isOutside: true, problem: "{}")
         #expect(try WorkFailure(failure.frame) == failure)
-        let place = WorkPlace(headBytes: 77, state: [1, 2])
+        let place = WorkPlace(headBytes: 77, hash: [9, 8, 7], state: [1, 2])
         #expect(WorkPlace(place.bytes) == place)
         let record = ArtifactRecord(
             id: "a", owner: "o", name: nil, method: "m", format: "f", mode: "b", inputDigest: "i", inputBytes: 1,

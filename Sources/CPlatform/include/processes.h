@@ -36,6 +36,8 @@ int viva_child_wait(int process, int timeout_ms);
 int viva_child_reap(int process, int *status, int *is_signal);
 // Reaps every ended child but `kept`: processes that lost their parents and became children of this one.
 void viva_reap_strangers(pid_t kept);
+// Milliseconds of processor time that a child of this identifier has had, all threads together, or a negative errno.
+int64_t viva_child_time(pid_t identifier);
 // Sends a signal; one that has ended already gets none, and nobody else does.
 int viva_child_signal(int process, int number);
 

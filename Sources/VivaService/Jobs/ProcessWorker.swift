@@ -22,6 +22,9 @@ final class ProcessWorker: JobWorker {
     /// How long a worker that was told to stop may take to leave a checkpoint; how long one that is done may take to
     /// end.
     static let patience: Duration = .seconds(5)
+    /// A worker that says nothing and computes nothing for so long is ended, as one that crashed: it may have been
+    /// stopped, or wait for what never comes. One that says nothing but computes may go on.
+    static let silence: Duration = .seconds(60)
     /// How often the time is looked at while nothing comes.
     private static let lookMilliseconds = 250
 
@@ -181,13 +184,17 @@ extension ChildPlan {
 }
 
 /// A worker process and the channel to it.
-private final class WorkerLink: Sendable {
+final class WorkerLink: Sendable {
     private let child: ChildProcess
     private let channel: Channel
     /// When a worker that was told to stop is ended.
     private let deadline = Mutex<ContinuousClock.Instant?>(nil)
+    private let silence: Duration
 
-    init(_ program: ChildPlan, memoryBytes: Int, descriptors: [Int32]) throws(ProcessError) {
+    init(
+        _ program: ChildPlan, memoryBytes: Int, descriptors: [Int32], silence: Duration = ProcessWorker.silence
+    ) throws(ProcessError) {
+        self.silence = silence
         var plan = program
         plan.isSilent = true
         plan.memoryBytes = memoryBytes
@@ -234,8 +241,12 @@ private final class WorkerLink: Sendable {
 
     /// The next answer; nil when the worker is gone, ended by the deadline among other things.
     func next(lookMilliseconds: Int) throws(ProcessError) -> Frame? {
+        var (seen, since) = (child.processorTime, ContinuousClock.now)
         while !channel.hasInput(milliseconds: lookMilliseconds) {
             if let end = deadline.withLock({ $0 }), end < .now { child.signal(ChildProcess.kill) }
+            let time = child.processorTime
+            if time != seen { (seen, since) = (time, .now) }
+            if .now - since > silence { child.signal(ChildProcess.kill) }
             // Somebody else may hold the worker's end of the channel; what the worker sent last has arrived by now.
             if child.wait(milliseconds: 0) != nil, !channel.hasInput() { return nil }
         }

@@ -136,12 +136,17 @@ extension WorkerProcess {
         let session: QuantizingSession
         let intake: ArchiveIntake?
         let plan: PlannedInput
+        /// Of all that was consumed: bytes that are not those of the input's name make no artifact.
+        var hash: InputHash
         var position = 0
 
-        init(_ session: QuantizingSession, _ intake: ArchiveIntake?, _ plan: PlannedInput) {
+        init(
+            _ session: QuantizingSession, _ intake: ArchiveIntake?, _ plan: PlannedInput
+        ) throws(OpenSSLError) {
             self.session = session
             self.intake = intake
             self.plan = plan
+            hash = try InputHash()
         }
 
         /// An archive is unpacked when it is whole, by what no snapshot holds.
@@ -153,6 +158,7 @@ extension WorkerProcess {
             } else {
                 try session.consume(bytes)
             }
+            hash.update(bytes)
             position += bytes.byteCount
         }
     }
@@ -200,6 +206,13 @@ extension WorkerProcess {
                 }
             }
             try tell(pass)
+            guard "sha256:\(pass.hash.finish().hex)" == order.input else {
+                throw failure(
+                    Problem(
+                        .internalServerError, code: "input.changed", title: "The stored input is damaged",
+                        detail: "The bytes on the disk are not those of \(order.input): run viva fsck, send them again."
+                    ))
+            }
             try pass.intake?.finish(for: [pass.session])
             return try pass.session.finish(inputDigest: order.input)
         } catch let error as QuantizationError {
@@ -231,7 +244,7 @@ extension WorkerProcess {
                     throw .storage(StagedStorage.failure("reserve", error))
                 }
             })
-        guard declaration == .recognise else { return Pass(session, nil, plan) }
+        guard declaration == .recognise else { return try Pass(session, nil, plan) }
         let intake = ArchiveIntake(
             codec: ZlibArchiveCodec(), declaredBytes: order.inputBytes, limits: limits, memory: memory,
             openScratch: { () throws(StorageFailure) in
@@ -239,7 +252,7 @@ extension WorkerProcess {
                     try StagedFile.inherited(WorkDescriptor.archive, isKept: false)
                 }
             })
-        return Pass(session, intake, plan)
+        return try Pass(session, intake, plan)
     }
 
     /// Goes on where an earlier worker stood; nil when it left nothing that fits, and all is made anew.
@@ -254,7 +267,10 @@ extension WorkerProcess {
                 try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
             }
             try pass.session.resume(place.state)
+            pass.hash = try InputHash(state: place.hash)
         } catch QuantizationError.snapshot {
+            return nil
+        } catch is SHA256StateError {
             return nil
         }
         pass.position = pass.session.consumedBytes
@@ -283,7 +299,8 @@ extension WorkerProcess {
     /// Makes durable what was written, and then tells where another worker can go on; false where there is none.
     private func keep(_ pass: Pass, _ making: borrowing Making) throws -> Bool {
         guard pass.canBePutAside else { return false }
-        let place = WorkPlace(headBytes: pass.session.headBytes, state: try pass.session.snapshot())
+        let place = WorkPlace(
+            headBytes: pass.session.headBytes, hash: pass.hash.state, state: try pass.session.snapshot())
         do throws(StoreError) {
             try making.content.synchronize()
             try making.scratch.synchronize()
@@ -306,23 +323,29 @@ extension WorkerProcess {
     }
 }
 
-/// From where a session can go on: how much of the input it must see first, and its state.
+/// From where a session can go on: how much of the input it must see first, the hash of what it saw, and its state.
 struct WorkPlace: Equatable {
     let headBytes: Int
+    let hash: [UInt8]
     let state: [UInt8]
 
-    init(headBytes: Int, state: [UInt8]) {
+    init(headBytes: Int, hash: [UInt8], state: [UInt8]) {
         self.headBytes = headBytes
+        self.hash = hash
         self.state = state
     }
 
     /// Reads `bytes`; nil when there is nothing to go on from.
     init?(_ bytes: [UInt8]) {
-        guard bytes.count > 8 else { return nil }
+        guard bytes.count > 9, bytes.count > 9 + Int(bytes[8]) else { return nil }
         headBytes = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
-        state = Array(bytes.dropFirst(8))
+        hash = Array(bytes[9..<9 + Int(bytes[8])])
+        state = Array(bytes.dropFirst(9 + hash.count))
         if headBytes < 0 { return nil }
     }
 
-    var bytes: [UInt8] { (0..<8).map { UInt8(truncatingIfNeeded: headBytes >> (8 * $0)) } + state }
+    /// Eight bytes, the least significant first; the hash behind its length; the state.
+    var bytes: [UInt8] {
+        (0..<8).map { UInt8(truncatingIfNeeded: headBytes >> (8 * $0)) } + [UInt8(hash.count)] + hash + state
+    }
 }

@@ -16,7 +16,12 @@ package final class Supervisor: Sendable {
     /// What is waited after the first of them; twice as long after each further one.
     static let firstPause: Duration = .milliseconds(50)
     /// How often processes that lost their parent are looked for, where this is the first process of a container.
-    private static let reapingMilliseconds = 10_000
+    private static let reapingMilliseconds = 1_000
+    /// What a server gets beyond its drain deadline, and after a second signal, before it is killed: one that does not
+    /// move any more keeps no deadline of its own.
+    static let lastGrace: Duration = .seconds(3)
+    /// How often that is looked at.
+    private static let drainingMilliseconds = 250
     /// The exit code of a supervisor that has given up (EX_SOFTWARE of sysexits.h).
     package static let gaveUp: Int32 = 70
     /// Swift's runtime prints no backtrace before a server process ends, unless the operator asks for one: it takes
@@ -38,11 +43,14 @@ package final class Supervisor: Sendable {
         /// Gone once the server is to drain: new clients are refused then, and nothing is started anew.
         var listener: Listener?
         var generation: Generation?
+        /// When a server that is to drain is killed.
+        var killsAt: ContinuousClock.Instant?
     }
 
     private let arguments: [String]
     private let state: Mutex<State>
     private let log: ServiceLog
+    private let drainDeadline: Duration
     /// Ends a pause early.
     private let wakeup: Semaphore
 
@@ -56,7 +64,8 @@ package final class Supervisor: Sendable {
             log = try ServiceLog()
             wakeup = try Semaphore()
             let listener = try Listener(host: configuration.host, port: configuration.port)
-            state = Mutex(State(listener: listener, generation: nil))
+            state = Mutex(State(listener: listener))
+            drainDeadline = configuration.serverLimits.drainDeadline
         } catch {
             throw .failed("\(error)")
         }
@@ -128,7 +137,10 @@ package final class Supervisor: Sendable {
 
     private func wait(for generation: Generation) -> ChildExit {
         while true {
-            let end = generation.process.wait(milliseconds: Self.reapingMilliseconds)
+            let killsAt = state.withLock { $0.killsAt }
+            let end = generation.process.wait(
+                milliseconds: killsAt == nil ? Self.reapingMilliseconds : Self.drainingMilliseconds)
+            if end == nil, let killsAt, killsAt < .now { generation.process.signal(ChildProcess.kill) }
             ChildProcess.reapStrangers(besides: generation.process)
             if let end { return end }
         }
@@ -145,7 +157,10 @@ package final class Supervisor: Sendable {
 
     private func drain() {
         let generation = state.withLock { state in
+            let isFirst = state.listener != nil
             state.listener = nil
+            let grace = isFirst ? drainDeadline + Self.lastGrace : Self.lastGrace
+            state.killsAt = min(state.killsAt ?? .now + grace, .now + grace)
             return state.generation
         }
         wakeup.signal()
