@@ -36,6 +36,18 @@ final class DiskReservation: Sendable {
         try checkDisk(disk)
     }
 
+    /// Whether `extend` would find room for more than is needed at once.
+    func isFree(quota: Int, disk: Int) -> Bool {
+        do {
+            try permit.check(quota)
+            try checkDisk(disk)
+            return true
+        } catch {
+            // Nothing is lost: what is needed is asked for next, and answered with what is wrong.
+            return false
+        }
+    }
+
     /// Adds `bytes`; throws `storage` when the disk has no room for all that was added.
     func add(_ bytes: Int) throws(QuantizationError) {
         try asking { () throws(Problem) in try permit.reserve(bytes) }

@@ -31,6 +31,25 @@ import Testing
         #expect(try catalogue.usage(of: "ann").bytes == 100)
     }
 
+    /// Who made a row can tell whether it was used since, whatever the clock says.
+    @Test func everyUseMovesOn() throws {
+        for (digest, use) in [("sha256:same", Int64(5)), ("sha256:earlier", 3)] {
+            let made = input(digest, at: 5)
+            var again = made
+            (again.createdAt, again.usedAt) = (use, use)
+            #expect(try catalogue.insert(made))
+            #expect(try !catalogue.insert(again))
+            #expect(try catalogue.removeInput(digest, owner: "ann", unusedSince: made.usedAt + 1) == .absent)
+        }
+        let named = input("sha256:named", at: 5)
+        #expect(try catalogue.insert(named))
+        #expect(try catalogue.useInput(named.digest, owner: "ann", at: 5))
+        #expect(try catalogue.removeInput(named.digest, owner: "ann", unusedSince: 6) == .absent)
+        let unused = input("sha256:unused", at: 5)
+        #expect(try catalogue.insert(unused))
+        #expect(try catalogue.removeInput(unused.digest, owner: "ann", unusedSince: 6) == .removed)
+    }
+
     @Test func sentAgainItIsUsedAnew() throws {
         #expect(try catalogue.insert(input("sha256:a", at: 1)))
         #expect(try !catalogue.insert(input("sha256:a", at: 9)))

@@ -269,6 +269,18 @@ extension TestLife {
         #expect(refused.status == 422)
         #expect(folder.entries("inputs").count == 1)
     }
+
+    /// A refused job takes its input away again only where no other request was told that it is there.
+    @Test(arguments: [false, true]) func whatAnotherWasToldIsThereStays(isUsed: Bool) throws {
+        let life = try TestLife(folder.path)
+        let bytes = SampleInput.safetensors()
+        let name = try life.store(bytes)
+        let record = try #require(try life.facilities.catalogue.input(name, owner: "local"))
+        if isUsed { #expect(try life.send("PUT /v1/inputs/\(name)", [], bytes).status == 200) }
+        try InputHandlers(facilities: life.facilities).discard(record)
+        #expect(try life.send("GET /v1/inputs/\(name)").status == (isUsed ? 200 : 404))
+        #expect(folder.entries("inputs").count == (isUsed ? 1 : 0))
+    }
 }
 
 extension TestLife {

@@ -132,9 +132,9 @@ extension InputHandlers {
         return (try isNew ? record : known(record.digest, owner: owner) ?? record, description, isNew)
     }
 
-    /// Takes an input away again.
+    /// Takes a new input away again, unless somebody was told since that it is there.
     func discard(_ record: InputRecord) throws(Problem) {
-        _ = try publisher.remove(record.digest, owner: record.owner)
+        _ = try publisher.remove(record.digest, owner: record.owner, unusedSince: record.usedAt + 1)
     }
 
     private func fill(

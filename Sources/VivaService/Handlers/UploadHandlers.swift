@@ -28,8 +28,9 @@ struct UploadHandlers: Sendable {
             let principal = try facilities.access.principal(request)
             let fields = request.head.fields
             let length = try UploadFields.length(fields)
-            if let length, length > facilities.limits.maximumInputBytes {
-                throw UploadDelivery.tooLong(facilities.limits.maximumInputBytes)
+            let limit = facilities.limits.maximumInputBytes
+            if let length, length > limit {
+                throw Problem(QuantizationError.limit(name: "input_bytes", value: length, limit: limit, tensor: nil))
             }
             let metadata = try UploadFields.metadata(fields, atMost: facilities.intake.maximumMetadataBytes)
             let hasBody = request.body.declaredLength != 0

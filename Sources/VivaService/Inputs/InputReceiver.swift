@@ -7,7 +7,7 @@ import Quantization
 ///
 /// Room on the disk is taken before the bytes: for all of them where their number is known, else in steps.
 final class InputReceiver {
-    /// Room is taken in steps of so many bytes where the length is unknown.
+    /// Room is taken in steps of so many bytes where the length is unknown, and so many are free.
     static let reserveStep = 64 << 20
 
     /// Bytes from the start of the input that were taken.
@@ -89,7 +89,12 @@ final class InputReceiver {
         guard bytes.byteCount > 0 else { return }
         try inspection.take(bytes)
         let end = offset + bytes.byteCount
-        if end > reserved { try reserve(max(end, reserved + Self.reserveStep)) }
+        if end > reserved {
+            let step = max(end, reserved + Self.reserveStep)
+            let isStepFree = reservation.isFree(
+                quota: missing(before.counted, of: step), disk: missing(before.held, of: step))
+            try reserve(isStepFree ? step : end)
+        }
         do throws(StoreError) {
             try file.write(bytes, at: offset)
         } catch {
@@ -98,9 +103,11 @@ final class InputReceiver {
         offset = end
     }
 
+    /// Of `count` bytes those for which no room was taken, neither here nor `before`.
+    private func missing(_ before: Int, of count: Int) -> Int { count - max(reserved, min(before, count)) }
+
     private func reserve(_ count: Int) throws(QuantizationError) {
-        func missing(_ before: Int) -> Int { count - max(reserved, min(before, count)) }
-        try reservation.extend(quota: missing(before.counted), disk: missing(before.held))
+        try reservation.extend(quota: missing(before.counted, of: count), disk: missing(before.held, of: count))
         do throws(StoreError) {
             try file.reserve(count)
         } catch {

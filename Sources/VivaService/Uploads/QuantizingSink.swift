@@ -121,7 +121,7 @@ final class QuantizingSink: UploadSink {
             try work.synchronize()
             return try QuantizationCheckpoint(headBytes: headBytes, hash: hash, session: session).bytes()
         } catch {
-            throw Problem(sink: error)
+            throw problem(error)
         }
     }
 
@@ -141,23 +141,35 @@ final class QuantizingSink: UploadSink {
             try? facilities.store.removeWork(record.id)
             return location
         } catch {
-            throw Problem(sink: error)
+            throw problem(error)
         }
+    }
+
+    /// What the session throws may stand for a quota without room.
+    private func problem(_ error: any Error) -> Problem {
+        (error as? QuantizationError).map { room.reservation.problem($0) } ?? Problem(sink: error)
     }
 
     private static func consume(_ head: StagedFile, _ count: Int, _ session: QuantizingSession) throws {
         var position = 0
-        try transfer(
-            { (span) throws(StoreError) in
-                var piece = span._mutatingExtracting(first: min(span.byteCount, count - position))
-                try head.read(into: &piece, at: position)
-                position += piece.byteCount
-                return piece.byteCount
-            },
-            to: { (bytes) throws(QuantizationError) in
-                try session.consume(bytes)
-                return true
-            })
+        do throws(TransferError<StoreError>) {
+            try transfer(
+                { (span) throws(StoreError) in
+                    var piece = span._mutatingExtracting(first: min(span.byteCount, count - position))
+                    try head.read(into: &piece, at: position)
+                    position += piece.byteCount
+                    return piece.byteCount
+                },
+                to: { (bytes) throws(QuantizationError) in
+                    try session.consume(bytes)
+                    return true
+                })
+        } catch {
+            switch error {
+            case .receive(let error): throw error
+            case .session(let error): throw error
+            }
+        }
     }
 }
 

@@ -63,16 +63,19 @@ struct UploadRefusal: Error {
     /// Whether no later request can mend it: what was sent is not what it should be.
     let endsUpload: Bool
 
-    /// A refusal of the bytes themselves; those of the server leave the upload as it was.
+    /// A refusal of the bytes themselves; those of the server, and of a quota, leave the upload as it was.
     init(content problem: Problem) {
-        self.problem = problem
-        endsUpload = problem.status.kind == .clientError
+        self.init(problem, endsUpload: problem.status.kind == .clientError && problem.status != .forbidden)
     }
 
     /// A failure of this request alone.
     init(request problem: Problem) {
+        self.init(problem, endsUpload: false)
+    }
+
+    fileprivate init(_ problem: Problem, endsUpload: Bool) {
         self.problem = problem
-        endsUpload = false
+        self.endsUpload = endsUpload
     }
 }
 
@@ -92,9 +95,7 @@ struct UploadReception {
         } catch {
             switch error {
             case .receive(let problem):
-                // What came before the failure is kept.
-                if !isWhole, !isComplete { try acknowledge() }
-                throw UploadRefusal(request: problem)
+                throw keeping(problem)
             case .session(let error): throw UploadRefusal(content: Problem(error))
             }
         }
@@ -142,6 +143,17 @@ struct UploadReception {
         var bytes = unsafe span.mutableBytes
         guard try request.body.read(into: &bytes) == 0 else { throw UploadDelivery.tooLong(length) }
         return 0
+    }
+
+    /// The refusal of a request whose bytes ended with `problem`; what came before is kept.
+    private mutating func keeping(_ problem: Problem) -> UploadRefusal {
+        do throws(UploadRefusal) {
+            if !isWhole, !isComplete { try acknowledge() }
+            return UploadRefusal(request: problem)
+        } catch {
+            // A sink that failed cannot keep anything either: why it failed first is the answer.
+            return UploadRefusal(problem, endsUpload: error.endsUpload)
+        }
     }
 
     private mutating func acknowledge() throws(UploadRefusal) {

@@ -45,6 +45,8 @@ final class Uploads: Sendable {
                 detail: "There may be \(limit) at once; finish or delete others first.",
                 members: [("limit", .integer(limit))], fields: [.retryAfter: "60"])
         }
+        // The row counts them now.
+        permit.keep()
         do throws(Problem) {
             // Takes the room on the disk.
             _ = try sinks.open(record, state: nil, permit: permit)
@@ -82,10 +84,14 @@ final class Uploads: Sendable {
         if record.location != nil { return record }
         let permit = try facilities.quotas.permit(principal)
         defer { permit.end() }
-        try setLength(&record, delivery.length)
+        let isLengthNew = record.length == nil
+        record.length = record.length ?? delivery.length
         let state = try recording { () throws(CatalogueError) in try catalogue.uploadState(id) }
+        let sink = try open(record, state, permit)
+        // A length that the sink refuses is not noted.
+        if isLengthNew { try noteLength(record) }
         var reception = UploadReception(
-            record: record, sink: try open(record, state, permit), checksum: delivery.checksum,
+            record: record, sink: sink, checksum: delivery.checksum,
             isWhole: delivery.isWhole, permit: permit, uploads: self)
         do throws(UploadRefusal) {
             return try reception.run(&request)
@@ -163,16 +169,14 @@ final class Uploads: Sendable {
             return try sinks.open(record, state: state, permit: permit)
         } catch {
             // What the client only says now, the length for one, may contradict what it sent before.
-            if error.status.kind == .clientError, error.status != .forbidden { try end(record) }
+            if UploadRefusal(content: error).endsUpload { try end(record) }
             throw error
         }
     }
 
     /// Notes a length that is said late. One that is reached already is noted by the result.
-    private func setLength(_ record: inout UploadRecord, _ length: Int?) throws(Problem) {
-        guard let length, record.length == nil else { return }
-        record.length = length
-        guard length > record.offset else { return }
+    private func noteLength(_ record: UploadRecord) throws(Problem) {
+        guard let length = record.length, length > record.offset else { return }
         let (id, reserved) = (record.id, record.reserved)
         _ = try recording { () throws(CatalogueError) in
             try catalogue.setUploadLength(id, length, reserved: reserved)
