@@ -82,6 +82,12 @@ final class Client {
 
     func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
 
+    /// Waits until something has arrived that is not read yet, and leaves it.
+    func waitForBytes() -> Bool {
+        var interest = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+        return unsafe poll(&interest, 1, 10_000) == 1
+    }
+
     private func more() throws -> Bool {
         var chunk = [UInt8](repeating: 0, count: 64 << 10)
         let count = unsafe recv(descriptor, &chunk, chunk.count, 0)
