@@ -177,7 +177,9 @@ package final class ArtifactStore: Sendable {
         try validate(id, kind)
         do {
             let folder = try folders[kind].folder.folder(id)
-            return try OpenedFile(folder.file(part.rawValue, O_RDONLY), path: folder.pathOf(part.rawValue))
+            // A pipe in place of the file is refused, not waited for.
+            return try OpenedFile(
+                folder.file(part.rawValue, O_RDONLY | O_NONBLOCK), path: folder.pathOf(part.rawValue))
         } catch {
             throw error.isAbsence ? .notFound(id) : error
         }

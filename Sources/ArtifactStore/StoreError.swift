@@ -36,6 +36,16 @@ package enum StoreError: Error, Sendable, Equatable {
         }
     }
 
+    /// True when the fault is the stored thing's own: the disk does not give its bytes back (EIO, too few of them), or
+    /// it is no file in a folder but a link, a folder, a pipe, a socket (ELOOP, ENOTDIR, EISDIR, ENXIO).
+    package var isDamage: Bool {
+        switch self {
+        case .truncated: true
+        case .system(_, _, let code): [EIO, ELOOP, ENOTDIR, EISDIR, ENXIO].contains(code)
+        default: false
+        }
+    }
+
     /// True when the request failed for want of room, which a client sees as 507 and an operator can cure.
     package var isDiskFull: Bool {
         if case .full = self { return true }

@@ -124,6 +124,16 @@ import Testing
         #expect(throws: StoreError.self) { _ = try store.open("x", .content).length }
     }
 
+    @Test func aPipeInPlaceOfTheContentIsRefusedAndNotWaitedFor() throws {
+        try publish("x", [1])
+        let path = folder.path + "/a/b/artifacts/x/content"
+        try FileManager.default.removeItem(atPath: path)
+        let made = unsafe mkfifo(path, 0o600)
+        #expect(made == 0)
+        let error = #expect(throws: StoreError.self) { _ = try store.open("x", .content).length }
+        #expect(error?.isDamage == true)
+    }
+
     @Test func anOpenArtifactStaysReadableAfterRemoval() throws {
         try publish("x", [1, 2, 3])
         let opened = try store.open("x", .content)

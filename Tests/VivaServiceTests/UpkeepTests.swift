@@ -133,7 +133,7 @@ import Testing
         }
     }
 
-    @Test(arguments: ["flipped", "shortened", "no report", "empty report"])
+    @Test(arguments: ["flipped", "shortened", "no report", "empty report", "a pipe", "a link", "a folder", "no folder"])
     func aDamagedArtifactLeavesService(_ damage: String) throws {
         try KeyedService.with { (service) throws in
             let key = try service.key("k").key
@@ -146,6 +146,19 @@ import Testing
                 bytes[bytes.count - 1] ^= 1
                 try bytes.write(to: content)
             case "shortened": try Data(contentsOf: content).dropLast().write(to: content)
+            case "a pipe":
+                try FileManager.default.removeItem(at: content)
+                let made = unsafe mkfifo(content.path, 0o600)
+                #expect(made == 0)
+            case "a link":
+                try FileManager.default.removeItem(at: content)
+                try FileManager.default.createSymbolicLink(atPath: content.path, withDestinationPath: "report.json")
+            case "a folder":
+                try FileManager.default.removeItem(at: content)
+                try FileManager.default.createDirectory(at: content, withIntermediateDirectories: false)
+            case "no folder":
+                try FileManager.default.removeItem(at: files)
+                try Data().write(to: files)
             case "no report": try FileManager.default.removeItem(at: files.appending(path: "report.json"))
             default: try Data().write(to: files.appending(path: "report.json"))
             }
@@ -191,16 +204,61 @@ import Testing
         }
     }
 
+    /// Too few bytes are never sent under the entity tag of the whole artifact.
+    @Test func aShortenedArtifactIsNotSent() throws {
+        try KeyedService.with { (service) throws in
+            let key = try service.key("k").key
+            let id = try #require(service.quantize(key).json["id"] as? String)
+            let content = URL(filePath: "\(service.folder)/artifacts/\(id)/content")
+            try Data(contentsOf: content).dropLast().write(to: content)
+            for fields in [[], ["Range: bytes=0-9"]] {
+                let reply = try service.send("GET", "/v1/artifacts/\(id)/content", key: key, fields: fields)
+                #expect(reply.status == 500 && reply.code == "artifact.damaged" && reply.field("ETag") == nil)
+                #expect(reply.text.contains("viva fsck"))
+            }
+        }
+    }
+
+    /// Stores an input for its owners, whatever was there; answers its digest.
+    private func put(_ text: String, for owners: [String], in service: KeyedService) throws -> String {
+        let staged = try service.store.stage()
+        try staged.content.write(Array(text.utf8))
+        let hex = try staged.content.digest().hex
+        try service.store.publishInput(staged, as: hex)
+        for owner in owners {
+            _ = try service.catalogue.insert(
+                InputRecord(
+                    owner: owner, digest: "sha256:\(hex)", bytes: text.utf8.count, container: "raw", createdAt: 1))
+        }
+        return hex
+    }
+
+    /// Between the look and its turn a client removes the input and sends it again.
+    @Test(arguments: ["lost", "damaged"]) func anInputThatIsMadeAnewMeanwhileStays(_ fault: String) throws {
+        try KeyedService.with { (service) throws in
+            let hex = try put("input", for: ["a"], in: service)
+            let beside = try OpenDataFolder(service.folder)
+            let check = StoreCheck(store: beside.store, catalogue: beside.catalogue)
+            if fault == "lost" {
+                try service.store.remove(.input, hex)
+            } else {
+                try Data("inpus".utf8).write(to: URL(filePath: "\(service.folder)/inputs/\(hex)/content"))
+            }
+            let seen = try check.condition(ofInput: hex)
+            #expect((seen == .lost) == (fault == "lost") && !seen.isWhole)
+            _ = try service.catalogue.removeInput("sha256:\(hex)", owner: "a")
+            if fault == "damaged" { try service.store.remove(.input, hex) }
+            #expect(try put("input", for: ["a"], in: service) == hex)
+            #expect(try check.settle(input: hex, seen) == nil)
+            #expect(try service.catalogue.containsInput("sha256:\(hex)"))
+            #expect(try service.store.openInput(hex).bytes() == Array("input".utf8))
+            #expect(try service.store.identifiers(of: .quarantined).isEmpty)
+        }
+    }
+
     @Test func aDamagedInputGoesForAllItsOwners() throws {
         try KeyedService.with { (service) throws in
-            let staged = try service.store.stage()
-            try staged.content.write(Array("input".utf8))
-            let hex = try staged.content.digest().hex
-            try service.store.publishInput(staged, as: hex)
-            for owner in ["a", "b"] {
-                _ = try service.catalogue.insert(
-                    InputRecord(owner: owner, digest: "sha256:\(hex)", bytes: 5, container: "raw", createdAt: 1))
-            }
+            let hex = try put("input", for: ["a", "b"], in: service)
             try Data("inpus".utf8).write(to: URL(filePath: "\(service.folder)/inputs/\(hex)/content"))
             #expect(try check(service).findings.map(\.code) == ["input.damaged"])
             #expect(try !service.catalogue.containsInput("sha256:\(hex)"))

@@ -135,7 +135,7 @@ struct ArtifactHandlers: Sendable {
         throw Problem.notFound(id)
     }
 
-    /// The artifact's file for an answer.
+    /// The artifact's file for an answer; 500 when its length is not the recorded one: the entity tag vouches for all.
     static func open(
         _ record: ArtifactRecord, _ facilities: Facilities
     ) throws(Problem) -> FileBody {
@@ -145,11 +145,18 @@ struct ArtifactHandlers: Sendable {
         } catch {
             throw unopened(record, error, facilities.catalogue)
         }
+        let file: FileBody
         do {
-            return try FileBody(owning: descriptor)
+            file = try FileBody(owning: descriptor)
         } catch {
             throw Problem(.internalServerError, code: "storage.failed", detail: "The artifact's file cannot be sent.")
         }
+        guard file.length == record.bytes else {
+            throw Problem(
+                .internalServerError, code: "artifact.damaged", title: "The artifact is damaged",
+                detail: "Its file has \(file.length) bytes, \(record.bytes) are recorded: run viva fsck.")
+        }
+        return file
     }
 
     /// The answer when a file of `record` does not open: 404 when the artifact was removed since the row was read.

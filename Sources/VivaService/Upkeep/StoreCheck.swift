@@ -27,7 +27,7 @@ struct StoreCheck {
     }
 
     /// What a look at a file can show.
-    private enum Condition: Equatable {
+    enum Condition: Equatable {
         case whole(bytes: Int)
         case damaged(String)
         case lost
@@ -104,23 +104,34 @@ struct StoreCheck {
             for digest in page {
                 outcome.inputs += 1
                 let hex = String(digest.dropFirst(InputName.prefix.count))
-                let condition = try look { () throws(StoreError) in
-                    let file = try store.openInput(hex)
-                    let found = try file.digest().hex
-                    return found == hex ? .whole(bytes: file.length) : .damaged("its digest is \(found)")
+                switch try condition(ofInput: hex) {
+                case .whole(let bytes): outcome.bytes += bytes
+                case let condition:
+                    if let finding = try settle(input: hex, condition) { outcome.findings.append(finding) }
                 }
-                if case .whole(let bytes) = condition {
-                    outcome.bytes += bytes
-                    continue
-                }
-                let settled: Finding? = try store.exclusively { () throws -> Finding? in
-                    guard try catalogue.removeLostInput(digest) > 0 else { return nil }
-                    return try finding("input", .input, hex, condition)
-                }
-                if let settled { outcome.findings.append(settled) }
             }
             guard let end = page.last, page.count == Catalogue.maximumPageSize else { return }
             last = end
+        }
+    }
+
+    func condition(ofInput hex: String, hashing: Bool = true) throws(StoreError) -> Condition {
+        try look { () throws(StoreError) in
+            let file = try store.openInput(hex)
+            guard hashing else { return .whole(bytes: file.length) }
+            let found = try file.digest().hex
+            return found == hex ? .whole(bytes: file.length) : .damaged("its digest is \(found)")
+        }
+    }
+
+    /// Takes an input that is not whole out of service, unless it was removed or made anew since it was `seen`.
+    func settle(input hex: String, _ seen: Condition) throws -> Finding? {
+        try store.exclusively {
+            // An input made anew has the same digest, hence the same row: only its file tells. To hash takes long, and
+            // everybody waits: only what was damaged is hashed again.
+            let now = try condition(ofInput: hex, hashing: seen != .lost)
+            guard !now.isWhole, try catalogue.removeLostInput(InputName.prefix + hex) > 0 else { return nil }
+            return try finding("input", .input, hex, now)
         }
     }
 
@@ -189,12 +200,9 @@ struct StoreCheck {
         do {
             return try body()
         } catch {
-            switch error {
-            case .notFound: return .lost
-            // EIO: the disk does not give the bytes back.
-            case .truncated, .system(_, _, 5): return .damaged("it cannot be read: \(error)")
-            default: throw error
-            }
+            if case .notFound = error { return .lost }
+            guard error.isDamage else { throw error }
+            return .damaged("it cannot be read: \(error)")
         }
     }
 }
