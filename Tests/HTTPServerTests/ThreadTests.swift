@@ -22,7 +22,7 @@ import Testing
             let stalled = try (0..<4).map { _ in try Client(test.port) }
             for client in stalled { try client.send(Self.upload(200_000, sending: 100_000)) }
             #expect(eventually { test.recorder.counts.withLock { $0.started } == 4 })
-            usleep(50_000)
+            usleep(300_000)
             let late = try Client(test.port)
             try late.send(Self.upload(200_000, sending: 100_000))
             #expect(try late.answer().code == "server.overloaded")
