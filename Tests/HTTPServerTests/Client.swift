@@ -82,10 +82,10 @@ final class Client {
 
     func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }
 
-    /// Waits until something has arrived that is not read yet, and leaves it.
-    func waitForBytes() -> Bool {
+    /// Whether something arrives that is not read yet, and leaves it.
+    func hasBytes(within milliseconds: Int32) -> Bool {
         var interest = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-        return unsafe poll(&interest, 1, 10_000) == 1
+        return unsafe poll(&interest, 1, milliseconds) == 1
     }
 
     private func more() throws -> Bool {

@@ -19,13 +19,15 @@ import Testing
         limits.reservedThreads = 2
         limits.workerQueue = 2
         try TestServer.with(limits) { test in
-            let stalled = try (0..<4).map { _ in try Client(test.port) }
-            for client in stalled { try client.send(Self.upload(200_000, sending: 100_000)) }
-            #expect(eventually { test.recorder.counts.withLock { $0.started } == 4 })
-            usleep(300_000)
-            let late = try Client(test.port)
-            try late.send(Self.upload(200_000, sending: 100_000))
-            #expect(try late.answer().code == "server.overloaded")
+            // Two get a thread, two wait for one, the rest is refused: whichever come last, and before a thread is awake
+            // those that it will take wait too.
+            let bodies = try (0..<5).map { _ in try Client(test.port) }
+            for client in bodies { try client.send(Self.upload(200_000, sending: 100_000)) }
+            #expect(eventually { bodies.contains { $0.hasBytes(within: 0) } })
+            let refused = bodies.filter { $0.hasBytes(within: 100) }
+            let stalled = bodies.filter { client in !refused.contains { $0 === client } }
+            #expect(stalled.count >= 2)
+            for client in refused { #expect(try client.answer().code == "server.overloaded") }
             test.gate.release()
             let short = try Client(test.port)
             try short.send(Self.wait)
