@@ -130,17 +130,18 @@ extension FoldFamily {
             rules: attention()
                 + experts(
                     "block_sparse_moe", gate: "w1", up: "w3", down: "w2", beside: ["block_sparse_moe.gate"]),
-            others: []),
+            others: ["block_sparse_moe.experts.down_proj"]),
         FoldFamily(
             types: ["qwen3_moe", "olmoe"],
             rules: attention() + dense
                 + experts("mlp", gate: "gate_proj", up: "up_proj", down: "down_proj", beside: ["mlp.gate"]),
-            others: headNorms),
+            others: headNorms + ["mlp.experts.down_proj"]),
         FoldFamily(
             types: ["qwen2_moe"],
             rules: attention() + dense
                 + experts(
                     "mlp", gate: "gate_proj", up: "up_proj", down: "down_proj",
-                    beside: ["mlp.gate", "mlp.shared_expert_gate"], shared: "shared_expert"), others: []),
+                    beside: ["mlp.gate", "mlp.shared_expert_gate"], shared: "shared_expert"),
+            others: ["mlp.experts.down_proj"]),
     ]
 }

@@ -167,7 +167,7 @@ struct FoldLayer {
         if coding[index] == .fixed {
             throw Self.incomplete("'\(entry.name)' is coded by another method, which cannot scale it")
         }
-        if coding[index] == .copied && !entry.type.isQuantizable {
+        if coding[index] == .copied && (entry.isFP8 || !entry.type.isQuantizable) {
             throw Self.incomplete("'\(entry.name)' is \(entry.type.rawValue) and stays it, which cannot be scaled")
         }
     }

@@ -60,7 +60,9 @@ struct FoldedTensor {
                 limit: restored == .f16 ? 65504 : .greatestFiniteMagnitude)
         }
         switch type {
-        case .f64: try workplace.write(values.map { Double($0) }.span, at: offset)
+        case .f64:
+            let doubles = values.map { Double($0) }
+            try workplace.write(doubles.span, at: offset)
         case .f32: try workplace.write(values.span, at: offset)
         default:
             var halves = [UInt16](repeating: 0, count: values.count)
