@@ -121,7 +121,15 @@ extension InputDescription {
         if first == ZipArchive.magic {
             return try NpzReader(input, count: count, codec: codec, limits: limits.container, memory: share).input
         }
-        var collector = HeaderCollector(declaredBytes: count, limits: limits.container, memory: share)
+        return try header(of: input, limits: limits, memory: share)
+    }
+
+    /// Reads the header of a whole safetensors or npy file; what a large one needs of memory is taken from `memory`.
+    static func header(
+        of input: any ArtifactSource, limits: SessionLimits, memory: MemoryShare?
+    ) throws(QuantizationError) -> InputDescription {
+        let count = input.byteCount
+        var collector = HeaderCollector(declaredBytes: count, limits: limits.container, memory: memory)
         var position = 0
         while position < count {
             let piece = try input.bytes(at: position..<min(count, position + pieceBytes))

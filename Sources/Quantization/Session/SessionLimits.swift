@@ -15,6 +15,10 @@ package struct SessionLimits: Sendable, Equatable {
     /// Products of one pass of AWQ's scale search over a Linear, tokens · rows · columns: half an hour for two cores
     /// and 20 candidates. Unlike all other work this grows with the square of the input.
     package var maximumSearchProducts = 1 << 40
+    /// Tokens of one layer's activations.
+    package var maximumCalibrationTokens = 1 << 20
+    /// Bytes of a file of calibration data: the full Gram matrices of an 8B model are 90 GB.
+    package var maximumCalibrationBytes = 1 << 40
     /// Bytes of one bias that AWQ casts to F16; it is held whole.
     package var maximumBiasBytes = 8 << 20
     /// Comparisons of characters that `include` and `exclude` may take over all names: about two seconds.
