@@ -10,6 +10,8 @@ struct AWQLayer {
     let name: String
     let weight: StagedTensor
     let activations: StagedTensor?
+    /// Where the activations lie, if it is not the scratch storage of the run.
+    var inputStorage: (any StoredBytes)?
     let options: AWQOptions
     let placement: AWQPlacement
     /// The first byte of scratch storage that nobody else uses.
@@ -51,7 +53,7 @@ struct AWQLayer {
         try checkChoices()
         var result = AWQResult()
         var rows = weightRows(scratch)
-        var inputs = activations.map { StagedRows($0, scratch: scratch, name: activationsName) }
+        var inputs = activations.map { StagedRows($0, storage: inputStorage ?? scratch, name: activationsName) }
         if options.scaling == .keep, inputs != nil {
             (result.chosenRatio, result.inputScales) = try searchScales(&rows, &inputs, pause: pause)
         }
@@ -119,7 +121,7 @@ extension AWQLayer {
     }
 
     func weightRows(_ scratch: any ScratchStorage) -> StagedRows {
-        StagedRows(weight, scratch: scratch, name: name, limit: HalfOctets.limit)
+        StagedRows(weight, storage: scratch, name: name, limit: HalfOctets.limit)
     }
 
     private func writeInputScales(_ scales: [Float]?, to output: any ArtifactOutput) throws(QuantizationError) {

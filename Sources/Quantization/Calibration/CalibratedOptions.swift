@@ -41,8 +41,8 @@ struct CalibratedOptions: Sendable, Hashable {
 package struct OutputError: Sendable, Equatable {
     /// Of the codes that were written.
     package var relative: Double
-    /// Of the same format rounded to nearest.
-    package var roundToNearest: Double
+    /// Of the same format rounded to nearest; nil where nobody measured it.
+    package var roundToNearest: Double?
     /// Of AWQ as AutoAWQ searches it, scales and clipping; nil for other codes.
     package var plainAWQ: Double?
     /// Tokens that it was measured over.
@@ -67,6 +67,8 @@ struct CalibratedResult: Sendable {
     var rounding = Rounding.nearest
     /// The damping in use; nil where codes were rounded to nearest.
     var damping: Double?
+    /// Tokens that the calibration data was taken over; nil where it does not say.
+    var tokens: Int?
     /// nil without products of columns.
     var output: OutputError?
 }

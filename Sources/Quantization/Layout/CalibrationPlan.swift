@@ -50,9 +50,14 @@ struct CalibrationPlan: Sendable {
     var warning: String? {
         guard let first = withoutData.first else { return nil }
         if withoutData.count == 1 { return "\(first) has no calibration data; it is rounded to nearest." }
-        var names = withoutData.prefix(Self.namesInWarning).joined(separator: ", ")
-        if withoutData.count > Self.namesInWarning { names += " and \(withoutData.count - Self.namesInWarning) more" }
-        return "\(withoutData.count) weights have no calibration data and are rounded to nearest: \(names)."
+        return "\(withoutData.count) weights have no calibration data and are rounded to nearest: "
+            + Self.names(withoutData) + "."
+    }
+
+    /// Names for a warning: the first of many.
+    static func names(_ names: [String]) -> String {
+        let told = names.prefix(namesInWarning).joined(separator: ", ")
+        return names.count > namesInWarning ? "\(told) and \(names.count - namesInWarning) more" : told
     }
 
     /// Refuses data with which a weight cannot be coded as the recipe wants it.

@@ -83,8 +83,9 @@ extension TensorStage {
         let recipe = layout.recipe(of: index)
         let activations = recipe.needsActivations ? calibration?.activations : nil
         let layer = AWQLayer(
-            name: input.entries[index].name, weight: weight, activations: activations, options: AWQOptions(recipe),
-            placement: placement, scratchBase: scratch.layerBase)
+            name: input.entries[index].name, weight: weight, activations: activations?.matrix,
+            inputStorage: activations?.storage, options: AWQOptions(recipe), placement: placement,
+            scratchBase: scratch.layerBase)
         let result = try layer.run(scratch: workplace.scratch, output: workplace.output, pause: pause)
         var made = EncodedTensor(result.errors, result.histogram)
         made.scaleRatio = result.chosenRatio
@@ -100,10 +101,10 @@ extension TensorStage {
     ) throws(QuantizationError) -> EncodedTensor {
         let layer = CalibratedLayer(
             name: input.entries[index].name, weight: weight, storage: workplace.scratch, calibration: calibration,
-            options: CalibratedOptions(layout.recipe(of: index)), placement: layout.tensors[index], threads: threads)
+            options: CalibratedOptions(layout.recipe(of: index), threads: threads),
+            placement: layout.tensors[index], scratchBase: scratch.layerBase)
         let result = try layer.run(
-            scratch: workplace.scratch, scratchBase: scratch.layerBase, output: workplace.output,
-            kernels: workplace.kernels, progress: pause)
+            scratch: workplace.scratch, output: workplace.output, kernels: workplace.kernels, progress: pause)
         var made = EncodedTensor(result.errors, result.histogram)
         made.scaleRatio = result.chosenRatio
         made.nestedOffset = result.nestedOffset
@@ -130,7 +131,8 @@ extension TensorStage {
     private func calibration(of index: Int) throws(QuantizationError) -> LayerCalibration? {
         guard layout.calibration.knowledge[index] != .none else { return nil }
         let entry = input.entries[index]
-        return try calibrationIndex?.layer(ofWeight: entry.name, columns: entry.shape[1], isLone: layout.calibration.isLone)
+        return try calibrationIndex?.layer(
+            ofWeight: entry.name, columns: entry.shape[1], isLone: layout.calibration.isLone)
     }
 
     /// Where a tensor lies on scratch for the layers.
