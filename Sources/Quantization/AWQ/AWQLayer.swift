@@ -45,7 +45,7 @@ struct AWQLayer {
         try checkChoices()
         var result = AWQResult()
         var rows = weightRows(scratch)
-        var inputs = activations.map { StagedRows($0, scratch: scratch, name: activationsName) }
+        var inputs = activations.map { StagedRows($0, storage: scratch, name: activationsName) }
         if options.scaling == .keep, inputs != nil {
             (result.chosenRatio, result.inputScales) = try searchScales(&rows, &inputs)
         }
@@ -113,7 +113,7 @@ extension AWQLayer {
     }
 
     func weightRows(_ scratch: any ScratchStorage) -> StagedRows {
-        StagedRows(weight, scratch: scratch, name: name, limit: HalfOctets.limit)
+        StagedRows(weight, storage: scratch, name: name, limit: HalfOctets.limit)
     }
 
     private func writeInputScales(_ scales: [Float]?, to output: any ArtifactOutput) throws(QuantizationError) {

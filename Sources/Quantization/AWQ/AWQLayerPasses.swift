@@ -87,7 +87,7 @@ extension AWQLayer {
         let scales = result.inputScales
         var outputTokens: TokenBlock?
         if options.calibration == .none { inputs = nil }
-        var search = try clipSearch(&inputs, scales: scales)
+        var search = try clipSearch(&inputs, scales: scales, scratch)
         if var tokens = inputs {
             outputTokens = try outputBlock(&tokens)
             inputs = tokens
@@ -159,7 +159,9 @@ enum ClipMethod {
 
 extension AWQLayer {
     /// Prepares the clip search, if there is to be one.
-    private func clipSearch(_ inputs: inout StagedRows?, scales: [Float]?) throws(QuantizationError) -> ClipMethod {
+    private func clipSearch(
+        _ inputs: inout StagedRows?, scales: [Float]?, _ scratch: any ScratchStorage
+    ) throws(QuantizationError) -> ClipMethod {
         guard options.clip, var rows = inputs else { return .off }
         let tokens = AWQClipSearch.sampledTokens(of: rows.tensor.rows)
         guard AWQClipSearch.usesMoments(groupSize: groupSize) else {
@@ -167,7 +169,7 @@ extension AWQLayer {
                 AWQClipByTokens(columns: weight.columns, tokens: tokens, dividedBy: scales, threads: options.threads))
         }
         let moments = moments
-        try moments.write(&rows, tokens: tokens, dividedBy: scales, threads: options.threads)
+        try moments.write(&rows, tokens: tokens, dividedBy: scales, threads: options.threads, to: scratch)
         inputs = rows
         return .moments(moments)
     }

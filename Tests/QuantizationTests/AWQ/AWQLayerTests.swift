@@ -177,7 +177,7 @@ struct AWQLayerTests {
         let expected = AWQClipSearch.thresholds(
             octet, firstColumn: 0, groups: 1, groupSize: columns,
             moments: try moments.read(band: 0..<1, from: run.storage))
-        var inputs = StagedRows(try #require(run.layer.activations), scratch: run.storage, name: "activations")
+        var inputs = StagedRows(try #require(run.layer.activations), storage: run.storage, name: "activations")
         var search = AWQClipByTokens(
             columns: columns, tokens: AWQClipSearch.sampledTokens(of: 30), dividedBy: nil, threads: 2)
         for _ in 0..<2 { #expect(try search.threshold(octet, &inputs) == expected[0]) }
