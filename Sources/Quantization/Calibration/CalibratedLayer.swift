@@ -31,14 +31,16 @@ struct CalibratedLayer {
 
     /// Bytes of memory that a run holds, address space that is not touched left out.
     static func workingBytes(
-        rows: Int, columns: Int, knowledge: Knowledge, options: CalibratedOptions
+        rows: Int, columns: Int, knowledge: Knowledge, options: CalibratedOptions, threads: Int
     ) -> Int {
         let gram = knowledge == .gram || knowledge == .activations ? columns * columns * 4 : columns * 128 * 4
         return gram + 96 << 20
     }
 
     /// Bytes of scratch storage that a run uses from `scratchBase` on.
-    static func scratchBytes(rows: Int, columns: Int, options: CalibratedOptions) -> Int {
+    static func scratchBytes(
+        rows: Int, columns: Int, knowledge: Knowledge, options: CalibratedOptions
+    ) -> Int {
         guard options.code == .affine else { return 0 }
         let groups = options.groupSize == -1 ? 1 : columns / options.groupSize
         return rows / 8 * (columns * 4 + groups * 20)

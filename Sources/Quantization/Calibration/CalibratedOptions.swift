@@ -1,11 +1,3 @@
-/// How weights become codes once the grids stand.
-package enum Rounding: String, Sendable, Hashable, CaseIterable {
-    /// Each weight on its own.
-    case nearest
-    /// Column by column, what is lost moving on to the columns that follow (GPTQ, Frantar et al. 2023).
-    case gptq
-}
-
 /// The codes that calibrated coding writes.
 enum CalibratedCode: Sendable, Hashable {
     /// Integers 0...15 with a zero point of the same range and scales of float16: AutoAWQ.
@@ -28,11 +20,13 @@ struct CalibratedOptions: Sendable, Hashable {
     var duoScaling = true
     /// Whether grids are shrunk and refitted; else they span what the weights do.
     var clip = true
-    /// How codes are chosen; nil is `.gptq` where products of all columns are known.
-    var rounding: Rounding?
+    /// How codes are found on the grids.
+    var rounding = Rounding.auto
     /// What is added to the diagonal of the second moments, as a share of its mean; nil is 0.1, and 0.3 below 1,024
     /// tokens.
     var damping: Double?
+    /// Whether the scales of NF4 are quantized to 8 bits.
+    var isNested = false
     /// The most threads at work. The result does not depend on it.
     var threads = 1
 }
@@ -41,7 +35,7 @@ struct CalibratedOptions: Sendable, Hashable {
 package struct OutputError: Sendable, Equatable {
     /// Of the codes that were written.
     package var relative: Double
-    /// Of the same format rounded to nearest; nil where nobody measured it.
+    /// Of the same format rounded to nearest; nil where that was not measured.
     package var roundToNearest: Double?
     /// Of AWQ as AutoAWQ searches it, scales and clipping; nil for other codes.
     package var plainAWQ: Double?
@@ -63,12 +57,12 @@ struct CalibratedResult: Sendable {
     var columnScales: [Float]?
     /// What NF4's 8-bit scales are offset by.
     var nestedOffset: Float?
-    /// How the codes were chosen.
+    /// How the codes were chosen: `.nearest` or `.gptq`.
     var rounding = Rounding.nearest
     /// The damping in use; nil where codes were rounded to nearest.
     var damping: Double?
-    /// Tokens that the calibration data was taken over; nil where it does not say.
+    /// Tokens that the calibration data was taken from; nil where nothing says it.
     var tokens: Int?
-    /// nil without products of columns.
+    /// nil without products of all columns.
     var output: OutputError?
 }

@@ -14,6 +14,17 @@ package enum Calibration: String, Sendable, Hashable, CaseIterable {
     case none
 }
 
+/// How weights find their codes on grids that are chosen.
+package enum Rounding: String, Sendable, Hashable, CaseIterable {
+    /// GPTQ where a layer's data allows it, else to nearest.
+    case auto
+    /// Each weight to the nearest code.
+    case nearest
+    /// Column after column, the error of each taken up by those that follow (GPTQ, Frantar et al. 2023); needs
+    /// activations or a whole Gram matrix.
+    case gptq
+}
+
 /// What a recipe lets calibration data decide; all defaults where it uses none.
 package struct CalibratedCoding: Sendable, Hashable {
     /// Treatment of the channel scales (AWQ only).
@@ -23,15 +34,15 @@ package struct CalibratedCoding: Sendable, Hashable {
     /// Whether the scale search weighs activations against weights, as AutoAWQ does; llm-awq looks at activations
     /// alone.
     package let duoScaling: Bool
-    /// How codes are found on the grids, `mode=best` only; nil for GPTQ where a layer's data allows it.
-    package let rounding: Rounding?
+    /// How codes are found on the grids; `mode=best` only.
+    package let rounding: Rounding
     /// What is added to the Gram matrix's diagonal before it is inverted, as a share of its mean; nil for 0.1, or 0.3
     /// where there are less than 1,024 tokens.
     package let damping: Double?
 
-    static let unused = CalibratedCoding(scaling: .none, clip: true, duoScaling: true, rounding: nil, damping: nil)
+    static let unused = CalibratedCoding(scaling: .none, clip: true, duoScaling: true, rounding: .auto, damping: nil)
 
-    private init(scaling: Scaling, clip: Bool, duoScaling: Bool, rounding: Rounding?, damping: Double?) {
+    private init(scaling: Scaling, clip: Bool, duoScaling: Bool, rounding: Rounding, damping: Double?) {
         self.scaling = scaling
         self.clip = clip
         self.duoScaling = duoScaling
@@ -50,7 +61,7 @@ package struct CalibratedCoding: Sendable, Hashable {
         scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? .none : .none
         clip = method == .awq ? try reader.flag("clip") ?? true : true
         duoScaling = method == .awq ? try reader.flag("duo_scaling") ?? true : true
-        rounding = try reader.choice("rounding", Rounding.self)
+        rounding = try reader.choice("rounding", Rounding.self) ?? .auto
         damping = try reader.number("damping", in: 0...1)
         for name in given {
             if let reason = reason(against: name, mode, calibration) {
@@ -128,7 +139,7 @@ extension Recipe {
         guard usesData else { return members }
         if method == .awq { members.append(("clip", "\(coding.clip)")) }
         if coding.scaling != .none { members.append(("duo_scaling", "\(coding.duoScaling)")) }
-        if let rounding = coding.rounding { members.append(("rounding", quoted(rounding.rawValue))) }
+        if mode == .best { members.append(("rounding", quoted(coding.rounding.rawValue))) }
         if let damping = coding.damping { members.append(("damping", "\(damping)")) }
         return members
     }
@@ -147,6 +158,6 @@ extension CalibratedOptions {
             code: code, groupSize: code == .nf4 ? recipe.blockSize : recipe.groupSize,
             searchesScales: recipe.coding.scaling == .keep, duoScaling: recipe.coding.duoScaling,
             clip: recipe.coding.clip, rounding: recipe.coding.rounding, damping: recipe.coding.damping,
-            threads: threads)
+            isNested: recipe.doubleQuant, threads: threads)
     }
 }

@@ -82,7 +82,7 @@ extension Recipe {
         if let scheme = changedScheme { spelled.append(scheme) }
         let standard: [String: String] = [
             "block_size": "64", "double_quant": "true", "scaling": "none", "clip": "true", "duo_scaling": "true",
-            "calibration": method.defaultCalibration.rawValue,
+            "calibration": method.defaultCalibration.rawValue, "rounding": "auto",
             "group_size": "\(method.groupSizes(in: format, scheme: scheme)?.standard ?? -1)",
         ]
         for (name, json) in optionMembers where name != "scheme" {

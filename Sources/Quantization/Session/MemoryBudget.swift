@@ -72,7 +72,7 @@ extension ArtifactLayout {
             }
             return CalibratedLayer.workingBytes(
                 rows: entry.shape[0], columns: entry.shape[1], knowledge: knowledge,
-                options: CalibratedOptions(recipe(of: index), threads: threads))
+                options: CalibratedOptions(recipe(of: index)), threads: threads)
         }.max() ?? 0
     }
 }

@@ -36,10 +36,10 @@ struct ScratchPlan: Sendable {
         var (staged, restaged): ([Int?], [Int?]) = ([], [])
         var isDeferred: [Bool] = []
         for (index, entry) in input.entries.enumerated() {
-            let isCalibrated = calibration.calibrated(index, recipe(index)) != nil
+            let knowledge = calibration.calibrated(index, recipe(index))
             let working = Self.workingBytes(
-                entry.widened, tensors[index], recipe(index), isCalibrated: isCalibrated)
-            if case .nf4 = tensors[index], !isCalibrated {
+                entry.widened, tensors[index], recipe(index), knowledge)
+            if case .nf4 = tensors[index], knowledge == nil {
                 passes += working > 0 ? 1 : 0
                 passBytes = max(passBytes, pages(working))
             } else {
@@ -49,7 +49,7 @@ struct ScratchPlan: Sendable {
             switch tensors[index] {
             case .awq: needsAll = true
             case .calibration: needsAll = calibration.isUsed && CalibrationLeaf.isNamed(by: entry.name)
-            case .nf4, .grouped: needsAll = isCalibrated
+            case .nf4, .grouped: needsAll = knowledge != nil
             case .int8, .copy, .castToF16: needsAll = false
             }
             let isRead = needsAll || tensors[index] != .calibration
@@ -78,11 +78,11 @@ struct ScratchPlan: Sendable {
 
     /// Bytes that the passes of one tensor use from `base` on.
     private static func workingBytes(
-        _ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe, isCalibrated: Bool
+        _ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe, _ knowledge: Knowledge?
     ) -> Int {
-        if isCalibrated {
+        if let knowledge {
             return CalibratedLayer.scratchBytes(
-                rows: entry.shape[0], columns: entry.shape[1], options: CalibratedOptions(recipe))
+                rows: entry.shape[0], columns: entry.shape[1], knowledge: knowledge, options: CalibratedOptions(recipe))
         }
         switch tensor {
         case .nf4 where recipe.doubleQuant && recipe.mode == .reference:

@@ -47,12 +47,12 @@ enum MethodHandlers {
     }
 
     private static func option<Choice: RawRepresentable<String> & CaseIterable>(
-        _ name: String, _: Choice.Type, _ standard: Choice?, in format: ArtifactFormat? = nil
+        _ name: String, _: Choice.Type, _ standard: Choice, in format: ArtifactFormat? = nil
     ) -> JSON {
-        option(name, Choice.allCases.map { .string($0.rawValue) }, .optional(standard?.rawValue), in: format)
+        option(name, Choice.allCases.map { .string($0.rawValue) }, .string(standard.rawValue), in: format)
     }
 
-    /// What a method can do with calibration data; a default of null is chosen by the data of each layer.
+    /// What a method can do with calibration data; the damping is chosen by the number of tokens where none is named.
     private static func calibrationOptions(of method: Method) -> [JSON] {
         let formats = method.formats.filter { method.takesCalibration(in: $0) }
         guard !formats.isEmpty else { return [] }
@@ -70,7 +70,7 @@ enum MethodHandlers {
                 ("name", .string("damping")), ("range", .array([.number(0), .number(1)])), ("default", .null),
             ]
             return options + [
-                option("rounding", Rounding.self, nil, in: format),
+                option("rounding", Rounding.self, .auto, in: format),
                 .object(damping + (format.map { [("format", .string($0.rawValue))] } ?? [])),
             ]
         }
