@@ -4,6 +4,8 @@ import Tensors
 struct CalibrationPlan: Sendable {
     /// For every entry of the input; `.none` where the recipe uses no data or there is none.
     private(set) var knowledge: [Knowledge]
+    /// The tokens for each input of the weights whose activations are given, in input order.
+    private(set) var coverage: [(name: String, coverage: Double)] = []
     /// The weights that could be coded with data and have none, in input order.
     private(set) var withoutData: [String] = []
     /// Whether the input has one weight alone that is quantized: bare names mean that.
@@ -41,6 +43,9 @@ struct CalibrationPlan: Sendable {
             try Self.check(layer, of: entry, variants[variant], limits)
             knowledge[position] = layer?.knowledge ?? .none
             if knowledge[position] == .none { withoutData.append(entry.name) }
+            if let tokens = layer?.activations?.shape[0] {
+                coverage.append((entry.name, Double(tokens) / Double(max(1, entry.shape[1]))))
+            }
         }
         isUsed = knowledge.contains { $0 != .none }
         if !isUsed, !isShard, let first = withoutData.first { throw Self.missing(first) }

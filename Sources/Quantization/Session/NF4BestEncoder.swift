@@ -81,10 +81,7 @@ struct NF4BestEncoder: TensorEncoder {
         crew.forEach { $0.setOffset(offset) }
     }
 
-    /// The mean of some searched scales of the opening, zeros and the highest and lowest quarter left out.
-    ///
-    /// The map is fine near the offset, and scales far below it are told apart by steps of 1.4 % of the offset only:
-    /// a few rows of large weights at the front must not decide for all that follow.
+    /// What some searched scales of the opening are best offset by.
     private func offset(_ held: [UInt8], _ kernels: Kernels) throws(QuantizationError) -> Float {
         let blockBytes = blockSize * (feed.type.bitWidth / 8)
         var widened = WidenedElements(of: feed.type)
@@ -98,9 +95,7 @@ struct NF4BestEncoder: TensorEncoder {
                 found.append(choice[0].scale)
             }
         }
-        let scales = found.filter { $0 > 0 && $0.isFinite }.sorted()
-        let middle = scales[scales.count / 4..<scales.count - scales.count / 4]
-        return middle.isEmpty ? 0 : Float(middle.reduce(0.0) { $0 + Double($1) } / Double(middle.count))
+        return NestedQuantizer.offset(of: found)
     }
 
     /// Whole groups; `head` is one or none.

@@ -121,7 +121,7 @@ import Testing
         var limits = SessionLimits()
         #expect(limits.maximumSearchProducts == 1 << 40)
         limits.maximumSearchProducts = 5 * 256 - 1
-        let keep = [("method", "awq"), ("group_size", "32"), ("scaling", "keep")]
+        let keep = [("method", "awq"), ("mode", "reference"), ("group_size", "32"), ("scaling", "keep")]
         let expected = QuantizationError.limit(name: "awq_products", value: 1280, limit: 1279, tensor: "weight")
         #expect(refusal(input, keep, limits: limits) == expected)
         #expect(refusal(input, Array(keep.dropLast()), limits: limits) == nil)
