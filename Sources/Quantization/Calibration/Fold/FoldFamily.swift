@@ -45,6 +45,11 @@ struct FoldFamily: Sendable {
     /// The family of a `model_type`; nil for one whose layers are not known.
     static func of(_ modelType: String) -> FoldFamily? { all.first { $0.types.contains(modelType) } }
 
+    /// Whether the layers of an architecture are known.
+    static func knows(_ architecture: Architecture?) -> Bool {
+        architecture.map { of($0.modelType) != nil } ?? false
+    }
+
     /// Whether the rules or `others` name the module.
     func knows(_ module: String) -> Bool {
         others.contains(module)

@@ -103,12 +103,12 @@ struct FoldLayer {
         let missing = (modules + [before]).first { weights[$0] == nil }
         if let missing {
             // Layers with experts and layers without stand side by side: the norm is the same, the readers are not.
-            if readers.allSatisfy({ coding[$0] != .scalable }), weights[before] != nil { return nil }
+            if !readers.contains(where: { coding[$0].isScalable }), weights[before] != nil { return nil }
             throw Self.incomplete(
                 "'\(entries[readers[0]].name)' reads what other Linears read, but there is no "
                     + "'\(name)\(spelled(missing)).weight'")
         }
-        guard let position = weights[before], readers.contains(where: { coding[$0] == .scalable }) else { return nil }
+        guard let position = weights[before], readers.contains(where: { coding[$0].isScalable }) else { return nil }
         let columns = try columns(of: readers)
         guard try fits(rule, before: position, columns: columns) else { return nil }
         if let stacked = rule.stacked, let index = parameters[Module(name: stacked, expert: nil)] {
@@ -122,7 +122,7 @@ struct FoldLayer {
         let isNorm = rule.previous == .norm || rule.previous == .normPlusOne
         return FoldGroup(
             previous: isNorm ? .norm(addsOne: rule.previous == .normPlusOne) : .rows, before: position, bias: bias,
-            readers: readers, columns: columns)
+            readers: readers, searched: readers.filter { coding[$0] == .scalable(hasData: true) }, columns: columns)
     }
 
     /// The readers' common width.
@@ -211,6 +211,13 @@ struct FoldLayer {
     static func incomplete(_ what: String) -> QuantizationError {
         .calibration(
             code: "calibration.fold_incomplete", detail: "\(what). Say scaling=none to quantize without scales.")
+    }
+}
+
+extension FoldCoding {
+    fileprivate var isScalable: Bool {
+        if case .scalable = self { return true }
+        return false
     }
 }
 

@@ -2,8 +2,8 @@ import Tensors
 
 /// How a tensor of the model reaches the artifact, as far as folding is concerned.
 enum FoldCoding: Sendable, Equatable {
-    /// Coded from weights whose rows and columns may be scaled first.
-    case scalable
+    /// Coded from weights whose rows and columns may be scaled first; whether anything is known of their inputs.
+    case scalable(hasData: Bool)
     /// Written in its own type, scaled or not.
     case copied
     /// Coded otherwise: it cannot be scaled.
@@ -31,8 +31,13 @@ struct FoldGroup: Sendable, Equatable {
     let bias: Int?
     /// The weights of the Linears, coded or not.
     let readers: [Int]
+    /// Those of them that are coded and of whose inputs something is known: the scales are searched for them.
+    let searched: [Int]
     /// Input columns of the readers: there are as many scales.
     let columns: Int
+
+    /// All tensors that its scales touch.
+    var tensors: [Int] { readers + [before] + (bias.map { [$0] } ?? []) }
 }
 
 /// Which scales of which groups touch one tensor.
@@ -48,18 +53,19 @@ struct FoldUse: Sendable, Equatable {
 ///
 /// Made from names and shapes alone. Source: FoldFamily; Lin et al. 2024, §3.2.
 struct FoldPlan: Sendable {
-    /// In the order of the layers.
+    /// In the order of the layers; without data for any of their Linears they have no scales, and are not here.
     let groups: [FoldGroup]
     /// By position in the model's list of tensors; what no scale touches is not there.
     let uses: [Int: FoldUse]
 
     /// The plan for tensors of `architecture`, each with its coding.
     ///
-    /// Groups without a Linear to code are left out. Throws `calibration.fold_unknown` for an architecture whose layers
+    /// Groups without a Linear to code are left out, and those that touch none of the first `local` tensors, which are
+    /// the session's own. Throws `calibration.fold_unknown` for an architecture whose layers
     /// are not known and for layers that hold what its layers should not, `calibration.fold_incomplete` where a part is
     /// missing or of the wrong size.
     init(
-        _ entries: [TensorEntry], _ coding: [FoldCoding], architecture: Architecture?
+        _ entries: [TensorEntry], _ coding: [FoldCoding], architecture: Architecture?, local: Int? = nil
     ) throws(QuantizationError) {
         guard let architecture, let family = FoldFamily.of(architecture.modelType) else {
             throw FoldLayer.unknown(
@@ -71,6 +77,10 @@ struct FoldPlan: Sendable {
         for layer in FoldLayer.all(of: entries, coding) { groups += try layer.groups(family) }
         guard !groups.isEmpty else {
             throw FoldLayer.incomplete("No decoder layer has a Linear to scale and the operation in front of it")
+        }
+        let end = local ?? entries.count
+        groups.removeAll { group in
+            group.searched.isEmpty || !group.tensors.contains { $0 < end }
         }
         self.groups = groups
         uses = try Self.uses(of: groups, entries)

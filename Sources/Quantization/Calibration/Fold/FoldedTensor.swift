@@ -31,17 +31,19 @@ struct FoldedTensor {
         }
     }
 
-    /// Reads the tensor from `source`, rows of `source.tensor.columns`, and writes it at `offset` of the artifact.
+    /// Reads the tensor from `source`, a vector as its only row, and writes it at `offset` of the artifact.
     ///
     /// Throws `nonFinite` for an element that is none, `outOfRange` for one that the type cannot hold any more.
-    func write(_ source: inout StagedRows, at offset: Int, _ workplace: Workplace) throws(QuantizationError) {
+    func write(
+        _ source: inout StagedRows, isVector: Bool, at offset: Int, _ workplace: Workplace
+    ) throws(QuantizationError) {
         let (rows, columns) = (source.tensor.rows, source.tensor.columns)
         let piece = max(1, Self.pieceElements / max(1, columns))
         for first in stride(from: 0, to: rows, by: piece) {
             let range = first..<min(rows, first + piece)
             var values = [Float](repeating: 0, count: range.count * columns)
             try source.read(rows: range, into: &values)
-            scale(&values, columns: columns, first: first, rows: rows)
+            scale(&values, columns: isVector ? 1 : columns, first: first, rows: isVector ? columns : rows)
             let place = offset + first * columns * type.bitWidth / 8
             try write(values, firstElement: first * columns, at: place, workplace)
         }
@@ -49,6 +51,11 @@ struct FoldedTensor {
 
     /// Elements that are held at a time, or one row.
     private static let pieceElements = 64 << 10
+
+    /// Bytes that writing a tensor holds: a piece as read and as written, and its scales.
+    static func workingBytes(of entry: TensorEntry) -> Int {
+        (max(pieceElements, entry.shape.last ?? 1) + entry.elementCount / max(1, entry.shape.last ?? 1)) * 24
+    }
 
     private func write(
         _ values: [Float], firstElement: Int, at offset: Int, _ workplace: Workplace
