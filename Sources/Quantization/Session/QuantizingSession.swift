@@ -119,7 +119,9 @@ package final class QuantizingSession {
         guard var finished = stage else { throw header.endedEarly }
         stage = nil
         isOver = true
-        return try finished.finish(digest: inputDigest, memory: memory, workplace)
+        let result = try finished.finish(digest: inputDigest, memory: memory, workplace)
+        try workplace.flush()
+        return result
     }
 
     /// Begins with an input that is described already: what is consumed next is its data buffer.
@@ -156,6 +158,7 @@ extension QuantizingSession {
         state.add(consumedBytes)
         do throws(QuantizationError) {
             try stage?.save(to: &state, workplace)
+            try workplace.flush()
         } catch {
             isOver = true
             throw error
