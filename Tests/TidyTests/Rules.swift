@@ -142,11 +142,11 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 32_000
+    static let maximumSourceLines = 36_500
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 4_200
-    static let engineModules = ["Quantization", "Tensors", "CKernels"]
-    static let maximumEngineLines = 13_000
+    static let engineModules = ["Quantization", "Tensors", "CKernels", "LinearAlgebra", "COpenBLAS"]
+    static let maximumEngineLines = 16_500
     static let maximumTrackedBytes = 9 * 1_048_576
 
     /// Never tracked: SwiftPM resolves afresh, and what is built is not source.
