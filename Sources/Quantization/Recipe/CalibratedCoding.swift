@@ -65,7 +65,8 @@ package struct CalibratedCoding: Sendable, Hashable {
         rounding = try reader.choice("rounding", Rounding.self) ?? .auto
         damping = try reader.number("damping", in: 0...1)
         let choices = [
-            ("scaling", scaling != .none), ("clip", !clip), ("duo_scaling", !duoScaling), ("rounding", rounding != .auto),
+            ("scaling", scaling != .none), ("clip", !clip), ("duo_scaling", !duoScaling),
+            ("rounding", rounding != .auto),
             ("damping", damping != nil),
         ]
         for (name, isChosen) in choices where isChosen {

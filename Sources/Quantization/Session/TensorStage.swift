@@ -178,7 +178,7 @@ extension TensorStage {
         state.add(usesSecondPlace ? 1 : 0)
         for index in 0..<current where hasFigures(index) { encoded[index].save(to: &state) }
         state.add(stepsDone)
-        for index in steps[..<stepsDone].compactMap(\.index) { encoded[index].saveAll(to: &state) }
+        for index in steps[..<stepsDone].compactMap(tensorWithFigures) { encoded[index].saveAll(to: &state) }
         errors.save(to: &state)
         try encoder?.save(to: &state, workplace)
         heldPlace = encoder == nil ? nil : usesSecondPlace
@@ -198,7 +198,7 @@ extension TensorStage {
             counted += input.entries[index].elementCount
         }
         stepsDone = try state.integer(atMost: current < input.entries.count ? 0 : steps.count)
-        for index in steps[..<stepsDone].compactMap(\.index) {
+        for index in steps[..<stepsDone].compactMap(tensorWithFigures) {
             encoded[index] = try EncodedTensor(from: &state, of: input.entries[index].elementCount)
             counted += encoded[index].quality?.sums.count ?? 0
         }
@@ -215,6 +215,12 @@ extension TensorStage {
         case .nf4, .int8, .grouped: !scratch.isDeferred[index] && layout.calibrated(index) == nil
         case .copy, .castToF16, .folded, .calibration, .awq: false
         }
+    }
+
+    /// The tensor that a step is the last one about: one that waited may become a layer.
+    private func tensorWithFigures(_ step: FinishStep) -> Int? {
+        guard case .deferred(let index) = step else { return step.index }
+        return scratch.restaged[index] == nil ? index : nil
     }
 
     private func isNested(_ index: Int) -> Bool {

@@ -63,9 +63,10 @@ struct FoldFixture: CustomTestStringConvertible {
     }
 
     /// Every 2-D weight of a layer is coded, or what `coded` says.
-    func plan(_ coded: (String) -> Bool = { $0.contains("layers.") && !$0.contains("gate.weight") }) throws -> FoldPlan {
+    func plan(_ coded: (String) -> Bool = { $0.contains("layers.") && !$0.contains("gate.weight") }) throws -> FoldPlan
+    {
         let coding = entries.map { entry in
-            entry.shape.count == 2 && coded(entry.name) ? FoldCoding.scalable : .copied
+            entry.shape.count == 2 && coded(entry.name) ? FoldCoding.scalable(hasData: true) : .copied
         }
         return try FoldPlan(entries, coding, architecture: architecture)
     }

@@ -122,7 +122,7 @@ import Testing
     @Test func whatCannotBeScaledIsRefused() throws {
         let fixture = try FoldFixture("llama")
         let index = try #require(fixture.entries.firstIndex { $0.name == "\(Self.layer)mlp.up_proj.weight" })
-        var coding = fixture.entries.map { $0.shape.count == 2 ? FoldCoding.scalable : .copied }
+        var coding = fixture.entries.map { $0.shape.count == 2 ? FoldCoding.scalable(hasData: true) : .copied }
         coding[index] = .fixed
         let architecture = fixture.architecture
         let error = #expect(throws: QuantizationError.self) {
@@ -143,7 +143,7 @@ import Testing
         let entries = (0..<15_000).map { FoldFixture.entry("model.layers.0.mlp.experts.\($0).up_proj.weight", [8, 8]) }
         let architecture = Architecture(modelType: "qwen3_moe", isTied: nil)
         #expect(throws: QuantizationError.self) {
-            try FoldPlan(entries, entries.map { _ in .scalable }, architecture: architecture)
+            try FoldPlan(entries, entries.map { _ in .scalable(hasData: true) }, architecture: architecture)
         }
     }
 }

@@ -12,7 +12,9 @@ import Testing
         let columns = values.count / rows
         let storage = MemoryStorage()
         try storage.write(unsafe Self.bytes(values, type).span.bytes, at: 64)
-        let tensor = StagedTensor(type: type, rows: rows, columns: columns, offset: 64)
+        let isVector = columns == 1
+        let tensor = StagedTensor(
+            type: type, rows: isVector ? 1 : rows, columns: isVector ? rows : columns, offset: 64)
         let output = MemoryStorage()
         let workplace = Workplace(output: output, scratch: storage, kernels: .best)
         var source = StagedRows(tensor, storage: storage, name: folded.name)
@@ -110,7 +112,7 @@ import Testing
 }
 
 extension FixedWidthInteger {
-    fileprivate var littleEndianBytes: [UInt8] {
+    var littleEndianBytes: [UInt8] {
         (0..<bitWidth / 8).map { UInt8(truncatingIfNeeded: self >> ($0 * 8)) }
     }
 }

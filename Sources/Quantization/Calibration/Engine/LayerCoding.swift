@@ -43,7 +43,7 @@ struct LayerCoding: Sendable {
                 blas: blas, threads: options.threads, progress: progress)
         }
         tokens = moments.tokens
-        metric = GridMetric(moments, groupSize: form.groupSize)
+        let metric = GridMetric(moments, groupSize: form.groupSize)
         let isScaled = form.columnScales != nil
         plain =
             options.code == .affine && knowsAll
@@ -51,22 +51,22 @@ struct LayerCoding: Sendable {
                 scales: isScaled ? nil : plainScales, metric: isScaled ? metric : metric.divided(by: plainScales),
                 groupSize: form.groupSize, blas: blas) : nil
         grids = LayerGrids(
-            rows: form.rows, groups: form.groups, hasZeros: options.code == .affine,
-            hasCosts: options.isNested)
+            rows: form.rows, groups: form.groups, hasZeros: options.code == .affine, hasCosts: options.isNested)
         hasTokens = layer.calibration?.activations != nil
         guard case .full(let matrix) = moments.hessian else {
-            (gptq, gram) = (nil, nil)
+            (gptq, gram, self.metric) = (nil, nil, metric)
             return
         }
         moments.hessian = .diagonal([])  // so that the factor takes the only copy
         guard rounds else {
-            (gptq, gram) = (nil, hasTokens ? nil : OrderedGram(matrix: matrix, order: nil))
+            (gptq, gram, self.metric) = (nil, hasTokens ? nil : OrderedGram(matrix: matrix, order: nil), metric)
             return
         }
         let damping = options.damping ?? ((moments.tokens ?? .max) < 1024 ? 0.3 : 0.1)
         let factor = try GPTQFactor(matrix, damping: damping, blas: blas, name: layer.name)
         gptq = GPTQRounding(factor: factor, coder: form.coder, blas: blas)
         gram = hasTokens ? nil : factor.gram
+        self.metric = GridMetric(factor, groupSize: form.groupSize)
     }
 
     /// The first pass: the grids of all rows.

@@ -102,7 +102,8 @@ extension FoldFamily {
             types: ["llama", "mistral", "qwen2", "qwen3", "granite", "seed_oss", "smollm3", "stablelm"],
             rules: attention() + dense, others: headNorms),
         FoldFamily(
-            types: ["gemma"], rules: attention(.normPlusOne) + perceptron(.normPlusOne, after: "post_attention_layernorm"),
+            types: ["gemma"],
+            rules: attention(.normPlusOne) + perceptron(.normPlusOne, after: "post_attention_layernorm"),
             others: []),
         FoldFamily(
             types: ["gemma2"],
