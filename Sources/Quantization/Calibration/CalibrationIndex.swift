@@ -48,8 +48,11 @@ struct CalibrationIndex {
         ofWeight name: String, isLone: Bool
     ) -> (module: String, tensors: [CalibrationLeaf: CalibrationTensor])? {
         if let module = name.module(ofLeaf: "weight") {
-            for place in [module, aliases[ExactName(module)]] {
-                if let place, let tensors = modules[ExactName(place)] { return (place, tensors) }
+            let lender = aliases[ExactName(module)].map { [$0] } ?? []
+            for name in [module] + lender {
+                for place in [name] + ImatrixNames.modules(of: name) {
+                    if let tensors = modules[ExactName(place)] { return (place, tensors) }
+                }
             }
         }
         return isLone ? modules[ExactName("")].map { ("", $0) } : nil
