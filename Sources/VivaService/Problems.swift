@@ -13,8 +13,10 @@ extension Problem {
     init(_ error: QuantizationError) {
         switch error {
         case .recipe(let code, let detail):
-            let status: HTTPResponse.Status = code == "recipe.mode_unavailable" ? .unprocessableContent : .badRequest
-            self.init(status, code: code, title: "The recipe is not valid", detail: detail)
+            let isAbsent = code == "recipe.mode_unavailable" || code == "recipe.bits_unavailable"
+            self.init(
+                isAbsent ? .unprocessableContent : .badRequest, code: code, title: "The recipe is not valid",
+                detail: detail)
         case .container(let error): self.init(error)
         case .truncated(let expected, let received):
             self = .truncated(

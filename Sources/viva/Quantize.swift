@@ -39,7 +39,8 @@ struct Quantize: ParsableCommand {
     @Option(name: .shortAndLong, help: "The file or folder to write; it appears whole or not at all.")
     var output: String
 
-    @Option(help: "NF4, INT4, FP8: best (default, less error in the same format) or reference (the library's bytes).")
+    @Option(
+        help: "NF4, INT4, FP8, AWQ: best (default, less error in the same format) or reference (the library's bytes).")
     var mode: String?
 
     @Option(help: "NF4: weights that share a scale, 32 to 4096 (default 64).")
@@ -56,8 +57,20 @@ struct Quantize: ParsableCommand {
     @Option(help: "AWQ: none (default), or keep: search input scales too and store them.")
     var scaling: String?
 
-    @Option(help: "AWQ: activations (default), which lie beside the weights, or none: round to nearest.")
+    @Option(help: "Choose codes by what is known of the layers' inputs: data (AWQ's default) or none.")
     var calibration: String?
+
+    @Option(help: "AWQ with data: search the range of each group, true or false (default true).")
+    var clip: String?
+
+    @Option(help: "AWQ with scaling: weigh activations against weights, true (default) or false, as llm-awq does.")
+    var duoScaling: String?
+
+    @Option(help: "With data: gptq (default where activations or a whole Gram matrix are given) or nearest.")
+    var rounding: String?
+
+    @Option(help: "With gptq: the share of the mean diagonal that is added to it (default 0.1; 0.3 for few tokens).")
+    var damping: String?
 
     @Option(help: "Quantize only the tensors of this glob (repeatable).")
     var include: [String] = []
@@ -102,6 +115,7 @@ struct Quantize: ParsableCommand {
             ("mode", mode), ("block_size", blockSize.map(String.init)),
             ("double_quant", doubleQuant),
             ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
+            ("clip", clip), ("duo_scaling", duoScaling), ("rounding", rounding), ("damping", damping),
             ("overrides", overrides), ("min_sqnr_db", minSqnrDb), ("max_rel_error", maxRelError),
         ]
         options += given.compactMap { name, value in value.map { (name, $0) } }

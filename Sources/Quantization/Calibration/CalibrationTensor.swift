@@ -40,6 +40,11 @@ struct CalibrationTensor {
             storage: storage)
     }
 
+    /// The tensor as rows and columns; nil for one that is no matrix.
+    var matrix: StagedTensor? {
+        shape.count == 2 ? StagedTensor(type: type, rows: shape[0], columns: shape[1], offset: offset) : nil
+    }
+
     /// The module, `""` or ending in a dot, and what is said of it; nil for a name that is none of calibration data.
     var subject: (module: String, leaf: CalibrationLeaf)? {
         for leaf in CalibrationLeaf.allCases {

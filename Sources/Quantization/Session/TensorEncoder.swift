@@ -85,8 +85,19 @@ struct EncodedTensor {
     var nestedOffset: Float?
     /// AWQ: the ratio that the scale search chose.
     var scaleRatio: Double?
-    /// AWQ: the relative error of the layer's output.
-    var outputError: Double?
+    /// What became of the layer's output, where calibration data tells.
+    var outputError: OutputError?
+    /// The tokens that the calibration data was taken over, where it says.
+    var tokens: Int?
+}
+
+extension EncodedTensor {
+    /// What a layer's own sums and counts say.
+    init(_ errors: QualitySums, _ histogram: [UInt64]) {
+        var counts = ErrorCounts()
+        counts.add(histogram)
+        self.init(quality: TensorQuality(sums: errors, counts: counts), counts: counts)
+    }
 }
 
 /// Copies a tensor as it is.

@@ -110,7 +110,9 @@ struct ArtifactDescription {
             ),
             ("engine_version", .string(Engine.version)),
         ]
-        return .object(members + budgetMember)
+        let bare = report.weightsWithoutData
+        let calibration: [(String, JSON)] = bare.isEmpty ? [] : [("without_calibration", .strings(bare))]
+        return .object(members + calibration + budgetMember)
     }
 
     /// How many of the worst tensors the report names.
