@@ -12,6 +12,9 @@ enum CalibrationLeaf: String, CaseIterable {
     case squareMean = "square_mean"
     /// How many tokens the means were taken over, a scalar or [1].
     case count
+
+    /// Whether a tensor of that name holds calibration data.
+    static func isNamed(by name: String) -> Bool { allCases.contains { name.module(ofLeaf: $0.rawValue) != nil } }
 }
 
 /// A tensor of calibration data and where its elements lie: row-major, little-endian.
