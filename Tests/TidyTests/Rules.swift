@@ -124,9 +124,8 @@ enum Rules {
         "Sources/VivaService/CommandLine/FolderQuantizer.swift",
         "Sources/VivaService/CommandLine/LocalRun.swift",
         "Sources/VivaService/Jobs/WorkMessages.swift",
-        "Sources/VivaService/Jobs/WorkerProcess.swift",
         "Sources/VivaService/Wire/JobOrder.swift",
-        "Sources/VivaService/Handlers/InputHandlers.swift",
+        "Sources/VivaService/StoredSources.swift",
         "Sources/VivaService/Uploads/UploadReception.swift",
     ]
 
