@@ -30,6 +30,12 @@ struct GGUFParserTests {
         return file
     }
 
+    /// Tensors that are well placed one behind the other, and end behind all 64-bit offsets.
+    private static func addHugeTensors(_ file: inout GGUFText) {
+        let bytes = UInt64(1 << 60) - 32
+        for index in 0..<9 { file.add("huge.\(index)", [bytes / 4], offset: 64 + UInt64(index) * bytes) }
+    }
+
     @Test("every kind of metadata is read or passed over")
     func metadata() throws {
         var file = small
@@ -93,9 +99,9 @@ struct GGUFParserTests {
         let cases: [(String, GGUFText)] = [
             ("gguf.version", changed { $0.version = 1 }), ("gguf.version", changed { $0.version = 4 }),
             ("gguf.version", changed { $0.version = UInt32(3).byteSwapped }),
-            ("gguf.too_many", changed { $0.claimedPairs = .max }),
-            ("gguf.too_many", changed { $0.claimedInfos = 200_001 }),
-            ("gguf.header_past_end", changed { $0.claimedInfos = 200_000 }),
+            ("gguf.too_many_metadata", changed { $0.claimedPairs = .max }),
+            ("gguf.too_many_tensors", changed { $0.claimedInfos = 200_001 }),
+            ("gguf.header_past_end", changed { ($0.claimedInfos, $0.data) = (3, []) }),
             ("gguf.duplicate_key", changed { $0.add("general.type", kind: 7, [0]) }),
             ("gguf.bool", changed { $0.add("k", kind: 7, [2]) }),
             ("gguf.value_type", changed { $0.add("k", kind: 13, [2]) }),
@@ -104,19 +110,19 @@ struct GGUFParserTests {
                 changed { $0.add("k", kind: 9, GGUFText.little(UInt32(9)) + GGUFText.little(UInt64(0))) }
             ),
             (
-                "gguf.too_many",
+                "gguf.too_many_elements",
                 changed { $0.add("k", kind: 9, GGUFText.little(UInt32(0)) + GGUFText.little(UInt64.max)) }
             ),
-            ("gguf.string_encoding", changed { $0.add("k", kind: 8, GGUFText.little(UInt64(1)) + [0xFF]) }),
-            ("gguf.string_too_long", changed { $0.add("k", kind: 8, GGUFText.little(UInt64.max)) }),
-            ("gguf.string_too_long", changed { $0.add(String(repeating: "k", count: 4097), kind: 7, [0]) }),
-            ("gguf.string_too_long", changed { $0.add(String(repeating: "n", count: 65), [1], offset: 64) }),
+            ("gguf.text_encoding", changed { $0.add("k", kind: 8, GGUFText.little(UInt64(1)) + [0xFF]) }),
+            ("gguf.text_too_long", changed { $0.add("k", kind: 8, GGUFText.little(UInt64.max)) }),
+            ("gguf.name_too_long", changed { $0.add(String(repeating: "k", count: 4097), kind: 7, [0]) }),
+            ("gguf.name_too_long", changed { $0.add(String(repeating: "n", count: 65), [1], offset: 64) }),
             ("gguf.duplicate_name", changed { $0.add("a", [1], offset: 64) }),
             ("gguf.rank_too_large", changed { $0.add("c", [1, 1, 1, 1, 1], offset: 64) }),
             ("gguf.shape_overflow", changed { $0.add("c", [.max], offset: 64) }),
             ("gguf.shape_overflow", changed { $0.add("c", [1 << 32, 1 << 32], offset: 64) }),
             ("gguf.shape_overflow", changed { $0.add("c", [0, 1 << 40, 1 << 40], offset: 64) }),
-            ("gguf.data_too_large", changed { $0.add("c", [(1 << 61) - 1], offset: 64) }),
+            ("gguf.data_too_large", changed { Self.addHugeTensors(&$0) }),
             ("gguf.tensor_type", changed { $0.add("c", [32], type: 12, offset: 64) }),
             ("gguf.offset", changed { $0.add("c", [1], offset: 96) }),
             ("gguf.offset", changed { $0.add("c", [1], offset: 32) }),
@@ -151,14 +157,14 @@ struct GGUFParserTests {
         limits.maxTextBytes = 7
         #expect(refusal(small, limits: limits) == nil)
         limits.maxTextBytes = 6
-        #expect(refusal(small, limits: limits) == "gguf.string_too_long")
+        #expect(refusal(small, limits: limits) == "gguf.text_too_long")
         limits = ContainerLimits()
         (limits.maxTensors, limits.maxMetadataItems) = (2, 1)
         #expect(refusal(small, limits: limits) == nil)
         limits.maxTensors = 1
-        #expect(refusal(small, limits: limits) == "gguf.too_many")
+        #expect(refusal(small, limits: limits) == "gguf.too_many_tensors")
         (limits.maxTensors, limits.maxMetadataItems) = (2, 0)
-        #expect(refusal(small, limits: limits) == "gguf.too_many")
+        #expect(refusal(small, limits: limits) == "gguf.too_many_metadata")
         limits = ContainerLimits()
         limits.maxHeaderBytes = 100
         #expect(refusal(small, limits: limits) == "gguf.header_too_large")
@@ -166,6 +172,6 @@ struct GGUFParserTests {
         limits.maxArrayItems = 1
         var file = small
         file.add("k", kind: 9, GGUFText.little(UInt32(0)) + GGUFText.little(UInt64(2)) + [1, 2])
-        #expect(refusal(file, limits: limits) == "gguf.too_many")
+        #expect(refusal(file, limits: limits) == "gguf.too_many_elements")
     }
 }

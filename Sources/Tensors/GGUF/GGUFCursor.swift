@@ -43,20 +43,20 @@ struct GGUFCursor {
         let start = position
         let value = try unsigned(8, in: bytes)
         guard let count = Int(exactly: value), count <= limit else {
-            throw error("too_many", "\(value) \(what); the limit is \(limit)", at: start)
+            throw error("too_many_\(what)", "\(value) \(what); the limit is \(limit)", at: start)
         }
         return count
     }
 
     /// A length of 64 bits and as many bytes of UTF-8.
-    mutating func string(in bytes: RawSpan, limit: Int) throws(GGUFStop) -> String {
+    mutating func string(in bytes: RawSpan, limit: Int, of what: String) throws(GGUFStop) -> String {
         let start = position
         let length = try unsigned(8, in: bytes)
         guard let count = Int(exactly: length), count <= limit else {
-            throw error("string_too_long", "a string of \(length) bytes; the limit is \(limit)", at: start)
+            throw error("\(what)_too_long", "a \(what) of \(length) bytes; the limit is \(limit)", at: start)
         }
         guard let string = bytes.string(at: try take(count)) else {
-            throw error("string_encoding", "a string is no valid UTF-8", at: start)
+            throw error("\(what)_encoding", "a \(what) is no valid UTF-8", at: start)
         }
         return string
     }

@@ -53,7 +53,7 @@ package struct GGUFParser {
             throw cursor.error("version", detail, at: 4)
         }
         let tensors = try cursor.count(in: bytes, limit: limits.maxTensors, of: "tensors")
-        let items = try cursor.count(in: bytes, limit: limits.maxMetadataItems, of: "pairs of metadata")
+        let items = try cursor.count(in: bytes, limit: limits.maxMetadataItems, of: "metadata")
         let metadata = try readMetadata(items, in: bytes)
         let infos = try readTensors(tensors, in: bytes)
         let dataOffset = padded(cursor.position)
@@ -83,7 +83,7 @@ extension GGUFParser {
         var keys: Set<ExactName> = []
         for _ in 0..<count {
             let start = cursor.position
-            let key = try cursor.string(in: bytes, limit: limits.maxNameBytes)
+            let key = try cursor.string(in: bytes, limit: limits.maxNameBytes, of: "name")
             guard keys.insert(ExactName(key)).inserted else {
                 throw cursor.error("duplicate_key", "a key of the metadata occurs twice", at: start)
             }
@@ -119,7 +119,7 @@ extension GGUFParser {
             let value = try cursor.unsigned(1, in: bytes)
             guard value <= 1 else { throw cursor.error("bool", "a truth value of \(value)", at: start) }
             return .bool(value == 1)
-        case 8: return .string(try cursor.string(in: bytes, limit: limits.maxTextBytes))
+        case 8: return .string(try cursor.string(in: bytes, limit: limits.maxTextBytes, of: "text"))
         case 9: return try readArray(in: bytes)
         default: throw cursor.error("value_type", "metadata of the unknown type \(kind)", at: start)
         }
@@ -128,10 +128,10 @@ extension GGUFParser {
     private mutating func readArray(in bytes: RawSpan) throws(GGUFStop) -> GGUFValue {
         let start = cursor.position
         let kind = try cursor.unsigned(4, in: bytes)
-        let count = try cursor.count(in: bytes, limit: limits.maxArrayItems, of: "elements of an array")
+        let count = try cursor.count(in: bytes, limit: limits.maxArrayItems, of: "elements")
         if kind == 8 {
             var strings: [String] = []
-            for _ in 0..<count { strings.append(try cursor.string(in: bytes, limit: limits.maxTextBytes)) }
+            for _ in 0..<count { strings.append(try cursor.string(in: bytes, limit: limits.maxTextBytes, of: "text")) }
             return .strings(strings)
         }
         guard kind <= 12, kind != 9 else {
@@ -171,7 +171,7 @@ extension GGUFParser {
         var names: Set<ExactName> = []
         for _ in 0..<count {
             let start = cursor.position
-            let name = try cursor.string(in: bytes, limit: Self.maximumNameBytes)
+            let name = try cursor.string(in: bytes, limit: Self.maximumNameBytes, of: "name")
             guard names.insert(ExactName(name)).inserted else {
                 throw cursor.error("duplicate_name", "a tensor name occurs twice", at: start, tensor: name)
             }
