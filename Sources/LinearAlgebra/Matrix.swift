@@ -55,3 +55,17 @@ package enum LinearAlgebraError: Error, Sendable, Equatable {
     /// The leading minor of this order is not positive: there is no Cholesky factor.
     case notPositive(order: Int)
 }
+
+/// What a run of floats consists of: single ones, or vectors without gaps between them.
+package protocol FloatRun: BitwiseCopyable {
+    /// Floats in one element; its size is four times as many bytes.
+    static var floats: Int { get }
+}
+
+extension Float: FloatRun {
+    package static var floats: Int { 1 }
+}
+
+extension SIMD16<Float>: FloatRun {
+    package static var floats: Int { 16 }
+}

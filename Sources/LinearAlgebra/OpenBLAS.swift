@@ -42,19 +42,23 @@ package struct OpenBLAS: Sendable {
     }
 
     /// c = factor · a · b, or c + factor · a · b when `adding`; a is [rows, depth], b [depth, columns].
-    package func multiply(
-        rows: Int, columns: Int, depth: Int, _ a: Span<Float>, _ left: Panel, _ b: Span<Float>, _ right: Panel,
-        factor: Float = 1, adding: Bool = false, into c: inout MutableSpan<Float>, _ target: Panel
+    ///
+    /// Panels count in floats, whatever the elements of the spans are.
+    package func multiply<A: FloatRun, B: FloatRun, C: FloatRun>(
+        rows: Int, columns: Int, depth: Int, _ a: Span<A>, _ left: Panel, _ b: Span<B>, _ right: Panel,
+        factor: Float = 1, adding: Bool = false, into c: inout MutableSpan<C>, _ target: Panel
     ) {
         guard rows > 0, columns > 0, depth > 0 else { return }
-        Self.check(left, rows, depth, in: a.count)
-        Self.check(right, depth, columns, in: b.count)
-        Self.check(target, rows, columns, in: c.count)
+        Self.check(left, rows, depth, in: a.count * A.floats)
+        Self.check(right, depth, columns, in: b.count * B.floats)
+        Self.check(target, rows, columns, in: c.count * C.floats)
         precondition(!target.isTransposed)
         unsafe a.withUnsafeBufferPointer { a in
             unsafe b.withUnsafeBufferPointer { b in
                 unsafe c.withUnsafeMutableBufferPointer { c in
-                    guard let a = a.baseAddress, let b = b.baseAddress, let c = c.baseAddress else { return }
+                    guard let a = unsafe Self.floats(a), let b = unsafe Self.floats(b),
+                        let c = unsafe Self.floats(c)
+                    else { return }
                     unsafe library.pointee.sgemm(
                         Self.rowMajor, left.transposition, right.transposition, Int32(rows), Int32(columns),
                         Int32(depth), factor, a + left.start, Int32(left.stride), b + right.start, Int32(right.stride),
@@ -66,25 +70,37 @@ package struct OpenBLAS: Sendable {
 
     /// c = s · b for a symmetric s [rows, rows] of which the diagonal and what lies right of it are read; b is
     /// [rows, columns].
-    package func multiply(
-        symmetric s: Matrix, columns: Int, _ b: Span<Float>, _ right: Panel, into c: inout MutableSpan<Float>,
+    package func multiply<B: FloatRun, C: FloatRun>(
+        symmetric s: borrowing Matrix, columns: Int, _ b: Span<B>, _ right: Panel, into c: inout MutableSpan<C>,
         _ target: Panel
     ) {
         let rows = s.rows
         guard rows > 0, columns > 0 else { return }
         precondition(s.columns == rows && !target.isTransposed && !right.isTransposed)
-        Self.check(right, rows, columns, in: b.count)
-        Self.check(target, rows, columns, in: c.count)
+        Self.check(right, rows, columns, in: b.count * B.floats)
+        Self.check(target, rows, columns, in: c.count * C.floats)
         unsafe s.elements.withUnsafeBufferPointer { s in
             unsafe b.withUnsafeBufferPointer { b in
                 unsafe c.withUnsafeMutableBufferPointer { c in
-                    guard let s = s.baseAddress, let b = b.baseAddress, let c = c.baseAddress else { return }
+                    guard let s = s.baseAddress, let b = unsafe Self.floats(b), let c = unsafe Self.floats(c)
+                    else { return }
                     unsafe library.pointee.ssymm(
                         Self.rowMajor, Self.left, Self.upper, Int32(rows), Int32(columns), 1, s, Int32(rows),
                         b + right.start, Int32(right.stride), 0, c + target.start, Int32(target.stride))
                 }
             }
         }
+    }
+
+    /// Vectors without gaps as the floats that they consist of; the caller has checked how many.
+    private static func floats<Run: FloatRun>(_ run: UnsafeBufferPointer<Run>) -> UnsafePointer<Float>? {
+        unsafe UnsafeRawPointer(run.baseAddress)?.assumingMemoryBound(to: Float.self)
+    }
+
+    private static func floats<Run: FloatRun>(
+        _ run: UnsafeMutableBufferPointer<Run>
+    ) -> UnsafeMutablePointer<Float>? {
+        unsafe UnsafeMutableRawPointer(run.baseAddress)?.assumingMemoryBound(to: Float.self)
     }
 
     /// Replaces the lower triangle of a symmetric matrix, its diagonal included, by the Cholesky factor L with

@@ -112,6 +112,7 @@ enum Rules {
         "Sources/Quantization/Session/FortranPass.swift",
         "Sources/Quantization/Session/HeaderCollector.swift",
         "Sources/Quantization/Session/InputInspection.swift",
+        "Sources/Quantization/Session/JoinedOutput.swift",
         "Sources/Quantization/Session/MemberReader.swift",
         "Sources/Quantization/Session/NpzReader.swift",
         "Sources/Quantization/Session/QuantizingSession.swift",

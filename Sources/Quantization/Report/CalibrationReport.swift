@@ -53,14 +53,22 @@ extension QualityReport {
 
     /// What to tell of layers with few tokens.
     var coverageWarning: String? {
-        let few = tensors.filter { ($0.calibration?.coverage ?? .infinity) < CalibrationReport.expectedCoverage }
-        guard let first = few.first else { return nil }
-        let least = few.compactMap { $0.calibration?.coverage }.min() ?? 0
+        CalibrationReport.warning(
+            of: tensors.compactMap { tensor in tensor.calibration?.coverage.map { (tensor.entry.name, $0) } })
+    }
+}
+
+extension CalibrationReport {
+    /// What to tell of the weights with few tokens for each input; nil where all have enough.
+    static func warning(of weights: [(name: String, coverage: Double)]) -> String? {
+        let few = weights.filter { $0.coverage < expectedCoverage }
+        guard let least = few.map(\.coverage).min() else { return nil }
         let share = (least * 100).rounded() / 100
-        return few.count == 1
-            ? "\(first.entry.name) has calibration data of \(share) tokens for each input; 2 to 4 are enough."
-            : "\(few.count) weights have calibration data of few tokens, \(share) for each input at least, where 2 to 4 "
-                + "are enough: "
-                + CalibrationPlan.names(few.map(\.entry.name)) + "."
+        if few.count == 1 {
+            return "\(few[0].name) has calibration data of \(share) tokens for each input; 2 to 4 are enough."
+        }
+        return
+            "\(few.count) weights have calibration data of few tokens, \(share) for each input at least, where 2 to 4 "
+            + "are enough: \(CalibrationPlan.names(few.map(\.name)))."
     }
 }

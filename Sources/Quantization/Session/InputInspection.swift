@@ -27,8 +27,7 @@ package struct InputInspection: ~Copyable {
     private var header: HeaderCollector?
     /// The header of a GGUF file, until it is whole.
     private var gguf: GGUFCollector?
-    /// The first bytes, until they tell archives and GGUF files from everything else.
-    private var opening: [UInt8]? = []
+    private var opening = InputOpening()
     private var received = 0
 
     /// An inspection of an input of `declaredBytes`, nil when unknown; a large header takes room from `memory`.
@@ -62,9 +61,7 @@ package struct InputInspection: ~Copyable {
 
     /// Ends the input; throws when bytes are missing. Once only.
     package mutating func ended() throws(QuantizationError) -> Finding {
-        if finding == nil, let held = opening, !held.isEmpty {
-            _ = try header?.take(unsafe held.span.bytes)
-        }
+        if finding == nil, let held = opening.end() { _ = try header?.take(unsafe held.span.bytes) }
         if finding == nil, let header = try gguf?.ended() { try found(header) }
         guard let finding else {
             throw header?.endedEarly ?? .truncated(expected: ZipArchive.magic.count, received: received)
@@ -74,27 +71,21 @@ package struct InputInspection: ~Copyable {
     }
 
     private mutating func look(at bytes: RawSpan) throws(QuantizationError) {
-        var rest = bytes
-        if var held = opening {
-            let count = min(ZipArchive.magic.count - held.count, bytes.byteCount)
-            held.append(bytes.extracting(first: count))
-            rest = bytes.extracting(droppingFirst: count)
-            opening = held
-            guard held.count == ZipArchive.magic.count else { return }
-            opening = nil
-            if held == ZipArchive.magic {
+        let (taken, told) = opening.take(bytes)
+        if let told {
+            if told == ZipArchive.magic {
                 finding = Finding(container: .npz, totalBytes: nil)
                 if let declaredBytes { try Self.check(declaredBytes, limits.maximumArchiveBytes, "archive_bytes") }
                 return
             }
-            if held == GGUFParser.magic {
+            if told == GGUFParser.magic {
                 header = nil
                 gguf = GGUFCollector(totalBytes: declaredBytes, limits: limits.container, memory: memory)
-                _ = try gguf?.take(unsafe held.span.bytes)
-            } else {
-                _ = try header?.take(unsafe held.span.bytes)
             }
+            _ = try header?.take(unsafe told.span.bytes)
+            _ = try gguf?.take(unsafe told.span.bytes)
         }
+        let rest = bytes.extracting(droppingFirst: taken)
         if let whole = try gguf?.take(rest) { return try found(whole) }
         _ = try header?.take(rest)
         guard let (input, _) = header?.finished() else { return }
