@@ -60,7 +60,10 @@ extension Problem {
                     ("tensor", .string(tensor)), ("value", .double(value)), ("bound", .double(bound)),
                 ])
         case .calibration(let code, let detail):
-            self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
+            // The one that is the machine's fault.
+            let status: HTTPResponse.Status =
+                code == "calibration.unavailable" ? .notImplemented : .unprocessableContent
+            self.init(status, code: code, title: "Calibration data is missing or unfit", detail: detail)
         case .scales(let code, let tensor, let detail):
             self.init(
                 .unprocessableContent, code: code, title: "The scales of an FP8 weight cannot be used", detail: detail,

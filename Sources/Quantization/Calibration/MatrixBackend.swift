@@ -8,6 +8,9 @@ package enum MatrixBackend {
         (try? OpenBLAS())?.name
     }
 
+    /// Throws `calibration.unavailable` where the library is not installed.
+    package static func require() throws(QuantizationError) { _ = try OpenBLAS.forCalibration() }
+
     /// Address space that `threads` threads take which are never all in products at once; little of it is touched.
     package static func addressSpace(threads: Int) -> Int {
         OpenBLAS.addressSpacePerThread * min(max(1, threads), OpenBLAS.maximumThreads)

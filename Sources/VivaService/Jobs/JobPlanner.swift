@@ -33,7 +33,6 @@ struct JobPlanner {
     /// A job of `request` over `inputs`; one whose artifact exists already has succeeded.
     func plan(_ request: JobRequest, _ inputs: JobInputs, _ principal: Principal) throws(Problem) -> Planned {
         let recipe = try request.recipe()
-        if recipe.usesMatrices, MatrixBackend.name == nil { throw Self.noBackend }
         let record = try input(inputs.input, principal.owner)
         if let calibration = inputs.calibration { _ = try input(calibration, principal.owner) }
         var request = request
@@ -100,10 +99,6 @@ struct JobPlanner {
         }
     }
 
-    private static let noBackend = Problem(
-        .notImplemented, code: "calibration.unavailable", title: "This machine cannot use calibration data",
-        detail: "OpenBLAS is not installed where the service runs (libopenblas0); calibration=none does without.")
-
     /// Bytes of memory and of disk that the work takes.
     private func needs(
         _ record: InputRecord, _ calibration: String?, _ recipe: Recipe, _ declaration: InputDeclaration
@@ -118,6 +113,7 @@ struct JobPlanner {
                 throw .nothingToQuantize(
                     detail: "An importance matrix holds no weights: it goes beside them, as the job's calibration.")
             }
+            if recipe.usesMatrices { try MatrixBackend.require() }
             let file = try beside.map { (source) throws(QuantizationError) in
                 try CalibrationFile(
                     source: source, limits: facilities.limits, memory: MemoryShare(facilities.memory))

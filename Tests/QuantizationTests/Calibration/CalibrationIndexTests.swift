@@ -93,10 +93,17 @@ struct CalibrationIndexTests {
     @Test("a module without data takes that of the one with the same input")
     func aliases() throws {
         let index = try CalibrationIndex(
-            [tensor("a.q.gram", [8, 8]), tensor("a.v.abs_mean", [8])], aliases: ["a.k.": "a.q.", "a.v.": "a.q."])
+            [tensor("a.q.gram", [8, 8]), tensor("a.v.abs_mean", [8])],
+            sharing: [["a.k.", "a.q.", "a.v."], ["b.", "c."]])
         #expect(try index.layer(ofWeight: "a.k.weight", columns: 8)?.module == "a.q.")
         #expect(try index.layer(ofWeight: "a.v.weight", columns: 8)?.knowledge == .channels)
         #expect(try index.layer(ofWeight: "a.o.weight", columns: 8) == nil)
+        #expect(try index.layer(ofWeight: "b.weight", columns: 8) == nil)
+        let named = try CalibrationIndex(
+            [tensor("blk.0.attn_q.square_mean", [8])],
+            sharing: [["model.layers.0.self_attn.k_proj.", "model.layers.0.self_attn.q_proj."]])
+        let lent = try named.layer(ofWeight: "model.layers.0.self_attn.k_proj.weight", columns: 8)
+        #expect(lent?.module == "blk.0.attn_q.")
     }
 
     @Test("a file without calibration data, and one that is too large, are refused")

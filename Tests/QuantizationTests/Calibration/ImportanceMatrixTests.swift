@@ -176,6 +176,34 @@ struct ImportanceMatrixTests {
         #expect(code { $0 = Array($0.prefix(100)) } == "gguf.header_past_end")
     }
 
+    @Test("no damage to a file stops the program, and what is taken can be read")
+    func damagedFiles() throws {
+        let bytes = try file()
+        let (head, numbers) = (2048, [UInt64(0), 1, 65, 1 << 32, 1 << 61, UInt64(Int.max), .max])
+        var state: UInt64 = 7
+        func random(_ count: Int) -> Int {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return Int(state >> 33) % count
+        }
+        for _ in 0..<10_000 {
+            var damaged = bytes
+            for _ in 0...random(3) {
+                let (place, number) = (random(head), numbers[random(numbers.count)])
+                if random(2) == 0 {
+                    damaged[place] = UInt8(random(256))
+                } else {
+                    for i in 0..<8 { damaged[place + i] = UInt8(truncatingIfNeeded: number >> (8 * i)) }
+                }
+            }
+            let source = MemoryArtifact(damaged)
+            guard let taken = try? CalibrationFile(source: source, limits: SessionLimits(), memory: nil),
+                let index = try? CalibrationIndex(taken.entries),
+                let layer = try? index.layer(ofWeight: "model.layers.0.mlp.up_proj.weight", columns: 64)
+            else { continue }
+            if let means = layer.squareMean { #expect(try floats(means).count == 64) }
+        }
+    }
+
     @Test("the old form is recognised, and the tool that converts it named")
     func oldForm() throws {
         let old: [UInt8] = [2, 0, 0, 0, 19, 0, 0, 0] + Array("blk.0.attn_q.weight".utf8) + [0, 1, 2, 3]
