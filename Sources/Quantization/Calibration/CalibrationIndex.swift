@@ -29,7 +29,7 @@ struct CalibrationIndex {
                 detail: "'\(bare.name)' names no module, but there is data of modules beside it.")
         }
         for modules in sharing {
-            guard let lender = modules.first(where: { self.modules[ExactName($0)] != nil }) else { continue }
+            guard let lender = modules.first(where: { place(of: $0) != nil }) else { continue }
             for module in modules where module != lender { aliases[ExactName(module)] = lender }
         }
     }
@@ -51,10 +51,16 @@ struct CalibrationIndex {
         ofWeight name: String, isLone: Bool
     ) -> (module: String, tensors: [CalibrationLeaf: CalibrationTensor])? {
         if let module = name.module(ofLeaf: "weight") {
-            for place in [module, aliases[ExactName(module)]] {
-                if let place, let tensors = modules[ExactName(place)] { return (place, tensors) }
+            let lent = aliases[ExactName(module)].flatMap { place(of: $0) }
+            if let place = place(of: module) ?? lent, let tensors = modules[ExactName(place)] {
+                return (place, tensors)
             }
         }
         return isLone ? modules[ExactName("")].map { ("", $0) } : nil
+    }
+
+    /// The name under which there is data of a module: its own, or that of llama.cpp.
+    private func place(of module: String) -> String? {
+        ([module] + ImatrixNames.modules(of: module)).first { modules[ExactName($0)] != nil }
     }
 }

@@ -34,11 +34,8 @@ enum FinishStep: Sendable {
             for group in [use?.reads, use?.before] {
                 if let group, searched.insert(group).inserted { steps.append(.scales(group)) }
             }
-            switch tensor {
-            case .folded: steps.append(.folded(index))
-            case .awq: steps.append(.layer(index))
-            default: if layout.calibrated(index) != nil { steps.append(.layer(index)) }
-            }
+            if case .folded = tensor { steps.append(.folded(index)) }
+            if layout.isLayer(index) { steps.append(.layer(index)) }
         }
         return steps
     }
