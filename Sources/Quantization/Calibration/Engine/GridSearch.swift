@@ -188,7 +188,8 @@ struct GridSearch {
             guard !isDiagonal else { continue }
             multiply(piece, count: grids.count)
             for index in grids.indices {
-                add(piece.count, index, of: grids.count, weightedAt: (piece.lowerBound - range.lowerBound), block,
+                add(
+                    piece.count, index, of: grids.count, weightedAt: (piece.lowerBound - range.lowerBound), block,
                     tile.blocks, to: &sums[index])
             }
         }
@@ -197,7 +198,8 @@ struct GridSearch {
 
     /// One candidate's part of the sums where the columns are known each on its own.
     private func addDiagonal(
-        _ tile: WeightTile, _ piece: Range<Int>, _ block: Int, _ grid: LaneGrid, _ inverse: Lanes, weightedAt start: Int,
+        _ tile: WeightTile, _ piece: Range<Int>, _ block: Int, _ grid: LaneGrid, _ inverse: Lanes,
+        weightedAt start: Int,
         to sums: inout Sums
     ) {
         var at = start
@@ -282,7 +284,8 @@ struct GridSearch {
             for (index, column) in piece.enumerated() {
                 for block in 0..<blocks {
                     let d = units[index * blocks + block]
-                    let product = metric.diagonal.isEmpty ? products[index * blocks + block] : d * metric.diagonal[column]
+                    let product =
+                        metric.diagonal.isEmpty ? products[index * blocks + block] : d * metric.diagonal[column]
                     errors[block] += d * product
                 }
             }
