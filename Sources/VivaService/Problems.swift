@@ -189,7 +189,7 @@ extension Problem {
 
     static let diskFull = Problem(
         HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage"), code: "storage.full",
-        title: "The disk is full", detail: "There is no room for the artifact; nothing was kept.")
+        title: "The disk is full", detail: "The server's disk has no room for what this request would keep.")
 
     static func notFound(_ id: String) -> Problem {
         Problem(.notFound, code: "artifact.not_found", detail: "There is no artifact '\(id)'.")

@@ -112,6 +112,7 @@ enum Rules {
         "Sources/Quantization/Session/FortranPass.swift",
         "Sources/Quantization/Session/HeaderCollector.swift",
         "Sources/Quantization/Session/InputInspection.swift",
+        "Sources/Quantization/Session/JoinedOutput.swift",
         "Sources/Quantization/Session/MemberReader.swift",
         "Sources/Quantization/Session/NpzReader.swift",
         "Sources/Quantization/Session/QuantizingSession.swift",
@@ -124,9 +125,8 @@ enum Rules {
         "Sources/VivaService/CommandLine/FolderQuantizer.swift",
         "Sources/VivaService/CommandLine/LocalRun.swift",
         "Sources/VivaService/Jobs/WorkMessages.swift",
-        "Sources/VivaService/Jobs/WorkerProcess.swift",
         "Sources/VivaService/Wire/JobOrder.swift",
-        "Sources/VivaService/Handlers/InputHandlers.swift",
+        "Sources/VivaService/StoredSources.swift",
         "Sources/VivaService/Uploads/UploadReception.swift",
     ]
 

@@ -119,7 +119,7 @@ package struct ArtifactLayout: Sendable {
                     detail: "Two tensors of the artifact would be called '\(name)'.", tensor: name))
         }
         states = builder.states
-        let found = mix + (calibration.warning.map { [$0] } ?? []) + selected.warnings + builder.warnings
+        let found = mix + calibration.warnings + selected.warnings + builder.warnings
         warnings = Self.told(found, atMost: limits.maximumWarnings)
         metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
         let start = try Self.dataStart(parts, states, metadata, limits)

@@ -7,7 +7,9 @@ struct CalibrationPlan: Sendable {
     /// The tokens for each input of the weights whose activations are given, in input order.
     private(set) var coverage: [(name: String, coverage: Double)] = []
     /// The weights that could be coded with data and have none, in input order.
-    private(set) var withoutData: [String] = []
+    private var withoutData: [String] = []
+    /// What to say of those whose shape does not go with data.
+    private var unfit: [String] = []
     /// Whether the input has one weight alone that is quantized: bare names mean that.
     let isLone: Bool
     /// Whether there is data for any weight.
@@ -41,22 +43,32 @@ struct CalibrationPlan: Sendable {
             guard let variant = treatment.variant, variants[variant].usesData else { continue }
             let layer = try index.layer(ofWeight: entry.name, columns: entry.shape[1], isLone: isLone)
             try Self.check(layer, of: entry, variants[variant], limits)
-            knowledge[position] = layer?.knowledge ?? .none
-            if knowledge[position] == .none { withoutData.append(entry.name) }
-            if let tokens = layer?.activations?.shape[0] {
+            guard let layer, layer.knowledge != .none else {
+                withoutData.append(entry.name)
+                continue
+            }
+            if let problem = Self.shapeProblem(entry, variants[variant]) {
+                unfit.append("\(entry.name) is coded without its calibration data: \(problem).")
+                continue
+            }
+            knowledge[position] = layer.knowledge
+            if let tokens = layer.activations?.shape[0] {
                 coverage.append((entry.name, Double(tokens) / Double(max(1, entry.shape[1]))))
             }
         }
         isUsed = knowledge.contains { $0 != .none }
-        if !isUsed, !isShard, let first = withoutData.first { throw Self.missing(first) }
+        guard !isUsed, !isShard else { return }
+        if let first = unfit.first { throw .calibration(code: "calibration.shape", detail: first) }
+        if let first = withoutData.first { throw Self.missing(first) }
     }
 
-    /// What to say of the weights without data.
-    var warning: String? {
-        guard let first = withoutData.first else { return nil }
-        if withoutData.count == 1 { return "\(first) has no calibration data; it is rounded to nearest." }
-        return "\(withoutData.count) weights have no calibration data and are rounded to nearest: "
-            + Self.names(withoutData) + "."
+    /// What to say of the weights that are coded without data.
+    var warnings: [String] {
+        guard let first = withoutData.first else { return unfit }
+        if withoutData.count == 1 { return ["\(first) has no calibration data; it is rounded to nearest."] + unfit }
+        let count = withoutData.count
+        return ["\(count) weights have no calibration data and are rounded to nearest: \(Self.names(withoutData))."]
+            + unfit
     }
 
     /// Names for a warning: the first of many.
@@ -94,6 +106,13 @@ struct CalibrationPlan: Sendable {
                 ? "AWQ's reference needs \(wanted) for '\(weight)'; \(less), calibration=none with nothing."
                 : "No weight has calibration data: '\(weight)' for instance would need \(wanted), \(less); "
                     + "calibration=none does with nothing.")
+    }
+
+    /// Why the codes of a weight cannot be chosen by data.
+    private static func shapeProblem(_ entry: TensorEntry, _ recipe: Recipe) -> String? {
+        guard recipe.mode == .best else { return nil }
+        return CalibratedLayer.shapeProblem(
+            rows: entry.shape[0], columns: entry.shape[1], options: CalibratedOptions(recipe))
     }
 
     /// A matrix can be turned while it is staged; nothing else has two orders that a file would tell apart.

@@ -50,33 +50,30 @@ package struct CalibratedCoding: Sendable, Hashable {
         self.damping = damping
     }
 
-    /// The names of the options, each known to the methods and formats that take calibration data.
-    private static let names = ["scaling", "clip", "duo_scaling", "rounding", "damping"]
-
-    /// Takes the options of a method in a mode; one that would choose nothing is refused.
+    /// Takes the options of a method in a mode; one that asks for what would not happen is refused.
     init(
         _ method: Method, _ mode: Mode, _ calibration: Calibration, _ reader: inout OptionReader
     ) throws(QuantizationError) {
-        let given = Self.names.filter { reader.holds($0) && (method == .awq || !Self.ofAWQ.contains($0)) }
         scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? .none : .none
         clip = method == .awq ? try reader.flag("clip") ?? true : true
         duoScaling = method == .awq ? try reader.flag("duo_scaling") ?? true : true
         rounding = try reader.choice("rounding", Rounding.self) ?? .auto
         damping = try reader.number("damping", in: 0...1)
-        for name in given {
+        let choices = [
+            ("scaling", scaling != .none), ("clip", !clip), ("duo_scaling", !duoScaling),
+            ("rounding", rounding != .auto),
+            ("damping", damping != nil),
+        ]
+        for (name, isChosen) in choices where isChosen {
             if let reason = reason(against: name, mode, calibration) {
                 throw .recipe(code: "recipe.option_mismatch", detail: "'\(name)' \(reason)")
             }
         }
     }
 
-    private static let ofAWQ: Set<String> = ["scaling", "clip", "duo_scaling"]
-
-    /// Why a given option would choose nothing; nil where it does choose.
+    /// Why an option would choose nothing; nil where it does choose.
     private func reason(against name: String, _ mode: Mode, _ calibration: Calibration) -> String? {
-        if calibration == .none {
-            return name == "scaling" && scaling == .none ? nil : "says how data is used: it goes with calibration=data."
-        }
+        if calibration == .none { return "says how data is used: it goes with calibration=data." }
         switch name {
         case "rounding", "damping":
             if mode == .reference { return "goes with mode=best; the reference rounds to nearest." }

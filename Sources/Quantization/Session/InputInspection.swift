@@ -24,8 +24,7 @@ package struct InputInspection: ~Copyable {
     private let limits: SessionLimits
     /// Nil, and its memory given back, when the header is whole.
     private var header: HeaderCollector?
-    /// The first bytes, until they tell an archive from everything else.
-    private var opening: [UInt8]? = []
+    private var opening = InputOpening()
     private var received = 0
 
     /// An inspection of an input of `declaredBytes`, nil when unknown; a large header takes room from `memory`.
@@ -58,9 +57,7 @@ package struct InputInspection: ~Copyable {
 
     /// Ends the input; throws when bytes are missing. Once only.
     package mutating func ended() throws(QuantizationError) -> Finding {
-        if finding == nil, let held = opening, !held.isEmpty {
-            _ = try header?.take(unsafe held.span.bytes)
-        }
+        if finding == nil, let held = opening.end() { _ = try header?.take(unsafe held.span.bytes) }
         guard let finding else {
             throw header?.endedEarly ?? .truncated(expected: ZipArchive.magic.count, received: received)
         }
@@ -69,22 +66,16 @@ package struct InputInspection: ~Copyable {
     }
 
     private mutating func look(at bytes: RawSpan) throws(QuantizationError) {
-        var rest = bytes
-        if var held = opening {
-            let count = min(ZipArchive.magic.count - held.count, bytes.byteCount)
-            held.append(bytes.extracting(first: count))
-            rest = bytes.extracting(droppingFirst: count)
-            opening = held
-            guard held.count == ZipArchive.magic.count else { return }
-            opening = nil
-            if held == ZipArchive.magic {
+        let (taken, told) = opening.take(bytes)
+        if let told {
+            if told == ZipArchive.magic {
                 finding = Finding(container: .npz, totalBytes: nil)
                 if let declaredBytes { try Self.check(declaredBytes, limits.maximumArchiveBytes, "archive_bytes") }
                 return
             }
-            _ = try header?.take(unsafe held.span.bytes)
+            _ = try header?.take(unsafe told.span.bytes)
         }
-        _ = try header?.take(rest)
+        _ = try header?.take(bytes.extracting(droppingFirst: taken))
         guard let (input, _) = header?.finished() else { return }
         header = nil
         finding = Finding(container: input.container, totalBytes: input.totalBytes)

@@ -134,10 +134,7 @@ struct NF4BestEncoder: TensorEncoder {
         try flushPending(workplace)
         try nested?.flush(workplace)
         if let offset = nested?.offset { state.add(offset) }
-        feed.save(to: &state)
-        let histogram = crew.gather(&sums)
-        sums.save(to: &state)
-        histogram.save(to: &state)
+        crew.save(feed, &sums, to: &state)
     }
 
     mutating func restore(
@@ -146,10 +143,8 @@ struct NF4BestEncoder: TensorEncoder {
         if opening != nil, taken < openingBytes { return opening = try state.raw(taken) }
         opening = nil
         if nested != nil { setOffset(try state.finiteFloat()) }
-        groupsDone = try feed.restore(from: &state, taken: taken)
+        groupsDone = try crew.restore(feed, &sums, from: &state, taken: taken)
         nested?.restore(blocks: groupsDone * (groupElements / blockSize))
-        sums = try QualitySums(from: &state, count: groupsDone * groupElements)
-        crew.resume(try ErrorCounts(from: &state, count: sums.count))
     }
 
     /// Writes and counts what a coder has made of one group, which may be short at the tensor's end.

@@ -101,6 +101,10 @@ package final class QuantizingQueue: Sendable {
         return try work.ask(body)
     }
 
+    /// Whether the input is an archive, of which the sessions see nothing before `finish`; to be asked for when all is
+    /// settled.
+    package var holdsArchive: Bool { work.holdsArchive }
+
     /// Waits until everything handed over is done, then ends the sessions, in their order, on the caller's thread.
     package func finish(inputDigest: String) throws(QuantizationError) -> [SessionResult] {
         settle()
@@ -128,6 +132,8 @@ private final class SessionBox: @unchecked Sendable {
         self.sessions = sessions
         self.intake = intake
     }
+
+    var holdsArchive: Bool { intake?.holdsArchive == true }
 
     var failure: QuantizationError? { firstFailure.withLock { $0 } }
 

@@ -139,7 +139,9 @@ package final class QuantizingSession {
             if let progress = stage?.progress(at: step) { try onLayer(progress) }
         }
         guard let finished = stage else { throw .snapshot(.over) }
-        return try finished.result(digest: inputDigest, memory: memory, workplace)
+        let result = try finished.result(digest: inputDigest, memory: memory, workplace)
+        try workplace.flush()
+        return result
     }
 
     /// Does a step on a copy of the stage, so that a snapshot on the way finds the stage in front of the step.
@@ -190,6 +192,7 @@ extension QuantizingSession {
         state.add(consumedBytes)
         do throws(QuantizationError) {
             try stage?.save(to: &state, workplace)
+            try workplace.flush()
         } catch {
             isOver = true
             throw error

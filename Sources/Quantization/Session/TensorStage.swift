@@ -174,7 +174,7 @@ extension TensorStage {
         state.add(usesSecondPlace ? 1 : 0)
         for index in 0..<current where hasFigures(index) { encoded[index].save(to: &state) }
         state.add(stepsDone)
-        for step in steps[..<stepsDone] { encoded[step.index].saveAll(to: &state) }
+        for step in steps[..<stepsDone] where leavesFigures(step) { encoded[step.index].saveAll(to: &state) }
         errors.save(to: &state)
         try encoder?.save(to: &state, workplace)
         heldPlace = encoder == nil ? nil : usesSecondPlace
@@ -194,7 +194,7 @@ extension TensorStage {
             counted += input.entries[index].elementCount
         }
         stepsDone = try state.integer(atMost: current < input.entries.count ? 0 : steps.count)
-        for step in steps[..<stepsDone] {
+        for step in steps[..<stepsDone] where leavesFigures(step) {
             encoded[step.index] = try EncodedTensor(from: &state, of: input.entries[step.index].elementCount)
             counted += encoded[step.index].quality?.sums.count ?? 0
         }
@@ -211,6 +211,12 @@ extension TensorStage {
         case .nf4, .int8, .grouped: !scratch.isDeferred[index] && layout.calibrated(index) == nil
         case .copy, .castToF16, .calibration, .awq: false
         }
+    }
+
+    /// Whether a step is the last one about its tensor: one that waited may become a layer.
+    private func leavesFigures(_ step: FinishStep) -> Bool {
+        guard case .deferred(let index) = step else { return true }
+        return scratch.restaged[index] == nil
     }
 
     private func isNested(_ index: Int) -> Bool {

@@ -83,9 +83,9 @@ struct JobPlanner {
     private func needs(
         _ record: InputRecord, _ recipe: Recipe, _ declaration: InputDeclaration
     ) throws(Problem) -> (memory: Int, disk: Int) {
-        let source: OpenedArtifact
+        let source: OpenedSource
         do throws(StoreError) {
-            source = OpenedArtifact(try facilities.store.openInput(String(record.digest.dropFirst("sha256:".count))))
+            source = OpenedSource(try facilities.store.openInput(String(record.digest.dropFirst("sha256:".count))))
         } catch {
             throw Problem(error)
         }

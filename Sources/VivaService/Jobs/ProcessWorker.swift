@@ -158,7 +158,7 @@ final class ProcessWorker: JobWorker {
         guard let done = job.after(.succeeded, at: Clock.milliseconds()) else { return .stopped }
         guard try publisher.publish(work, artifact, report: report, ending: done) else { return .stopped }
         metrics.jobMade(artifact)
-        return .succeeded
+        return .succeeded(done)
     }
 
     private func text(_ problem: Problem, of job: JobRecord) -> String {

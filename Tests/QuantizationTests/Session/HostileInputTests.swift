@@ -208,6 +208,7 @@ import Testing
             bytes: 0..<rows * columns * 2)
         var encoder: any TensorEncoder = CopyEncoder(place: Place(offset: 0, bytes: rows * columns * 2))
         try FortranPass(entry: entry, offset: 32, tileBytes: tileBytes).run(&encoder, workplace)
+        try workplace.flush()
         #expect(output.bytes == values.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] })
         #expect(output.overwritten == 0)
     }
