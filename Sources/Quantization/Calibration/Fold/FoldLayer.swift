@@ -23,14 +23,15 @@ struct FoldLayer {
     /// The decoder layers among the tensors, in the order of their first ones.
     static func all(of entries: [TensorEntry], _ coding: [FoldCoding]) -> [FoldLayer] {
         var layers: [FoldLayer] = []
-        var positions: [String: Int] = [:]
+        // Nil for the layers of a tower for images or sound.
+        var positions: [String: Int?] = [:]
         for (index, entry) in entries.enumerated() where coding[index] != .absent {
             guard let (name, rest) = place(of: entry.name) else { continue }
             if positions[name] == nil {
-                positions[name] = layers.count
-                layers.append(FoldLayer(entries, coding, name))
+                positions[name] = .some(name.towerComponent == nil ? layers.count : nil)
+                if name.towerComponent == nil { layers.append(FoldLayer(entries, coding, name)) }
             }
-            if let position = positions[name] { layers[position].add(index, rest) }
+            if case .some(.some(let position)) = positions[name] { layers[position].add(index, rest) }
         }
         for index in layers.indices { layers[index].experts = layers[index].expertNumbers.sorted() }
         return layers
@@ -43,12 +44,12 @@ struct FoldLayer {
     }
 
     /// The layer and what follows in a name like `model.layers.7.mlp.up_proj.weight`; nil for a tensor that belongs to
-    /// no layer, or to one of a tower for images or sound.
+    /// none.
     private static func place(of name: String) -> (layer: String, rest: [Substring])? {
-        guard name.utf8.count <= longestName, name.utf8.allSatisfy({ $0 < 0x80 }), name.towerComponent == nil else {
-            return nil
+        guard name.utf8.count <= longestName, name.utf8.allSatisfy({ $0 < 0x80 }) else { return nil }
+        let parts = name.utf8.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).map {
+            Substring($0)
         }
-        let parts = name.split(separator: ".", omittingEmptySubsequences: false)
         guard let at = parts.firstIndex(of: "layers"), parts.count > at + 2, Int(parts[at + 1]) != nil else {
             return nil
         }
