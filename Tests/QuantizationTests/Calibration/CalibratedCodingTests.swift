@@ -118,7 +118,7 @@ struct CalibratedEdgeTests {
         for column in 32..<64 { fixture.weights[5 * 160 + column] = 0 }
         fixture.weights[5 * 160 + 40] = 0.5
         let run = try CalibratedRun(fixture.file, options)
-        #expect(run.restored.allSatisfy(\.isFinite))
+        #expect(run.restored.allSatisfy { $0.isFinite })
         for column in 0..<160 { #expect(run.restored[3 * 160 + column] == 0) }
         #expect(abs(run.restored[5 * 160 + 40] - 0.5) < 0.05)
         #expect(try #require(run.report.outputError).relative < 0.1)
