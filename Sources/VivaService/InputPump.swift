@@ -35,8 +35,12 @@ struct InputPump {
             sessions: sessions, intake: intake, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
     }
 
+    /// What hears of the layers that a session codes behind the last byte, and may end it.
+    typealias Watch = (QuantizingSession, LayerProgress) throws(QuantizationError) -> Void
+
     /// Calls `receive` until it returns 0, then ends the sessions.
     func run<Receive: Error>(
+        onLayer: Watch = { (_, _) throws(QuantizationError) in },
         _ receive: (inout MutableRawSpan) throws(Receive) -> Int
     ) throws(TransferError<Receive>) -> Outcome {
         var total = 0
@@ -46,7 +50,7 @@ struct InputPump {
             total += count
         }
         do throws(QuantizationError) {
-            return try finish(inputBytes: total)
+            return try finish(inputBytes: total, onLayer: onLayer)
         } catch {
             throw .session(error)
         }
@@ -80,11 +84,13 @@ struct InputPump {
 
     /// Ends the sessions: all `inputBytes` were taken, by this pump or before; `known` is their digest where it was
     /// asked for.
-    func finish(inputBytes: Int, digest known: Digest? = nil) throws(QuantizationError) -> Outcome {
+    func finish(
+        inputBytes: Int, digest known: Digest? = nil, onLayer: Watch = { (_, _) throws(QuantizationError) in }
+    ) throws(QuantizationError) -> Outcome {
         let clock = ContinuousClock()
         let received = clock.now
         let digest = known ?? digest()
-        let results = try queue.finish(inputDigest: "sha256:\(digest.hex)")
+        let results = try queue.finish(inputDigest: "sha256:\(digest.hex)", onLayer: onLayer)
         return Outcome(
             results: results, inputDigest: digest, inputBytes: inputBytes, receiving: received - start,
             finishing: clock.now - received)

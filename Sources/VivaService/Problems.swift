@@ -60,7 +60,10 @@ extension Problem {
                     ("tensor", .string(tensor)), ("value", .double(value)), ("bound", .double(bound)),
                 ])
         case .calibration(let code, let detail):
-            self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
+            // The one that is the machine's fault.
+            let status: HTTPResponse.Status =
+                code == "calibration.unavailable" ? .notImplemented : .unprocessableContent
+            self.init(status, code: code, title: "Calibration data is missing or unfit", detail: detail)
         case .scales(let code, let tensor, let detail):
             self.init(
                 .unprocessableContent, code: code, title: "The scales of an FP8 weight cannot be used", detail: detail,
@@ -73,6 +76,8 @@ extension Problem {
             self.init(
                 .gone, code: "snapshot.\(flaw)", title: "What was begun cannot go on",
                 detail: "The recorded state is of no use any more (\(flaw)); begin again with the first byte.")
+        case .interrupted:
+            self.init(.serviceUnavailable, code: "session.interrupted", detail: "The work was interrupted.")
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }
@@ -129,6 +134,7 @@ extension Problem {
     private static let containerLimits = [
         "header_too_large", "rank_too_large", "too_many_tensors", "too_many_metadata", "name_too_long",
         "too_many_members", "directory_too_large", "member_too_large", "inflated_too_large", "ratio_too_large",
+        "too_many_elements", "text_too_long",
     ]
 
     /// A number as people write it: 1234, not 1234.0.

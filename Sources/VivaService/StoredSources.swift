@@ -11,6 +11,8 @@ final class OpenedSource: ArtifactSource, Sendable {
     }
 
     var byteCount: Int { file.length }
+    /// The number of the open file, for a process that is to inherit it.
+    var descriptor: Int32 { file.descriptor }
 
     func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
         do throws(StoreError) {

@@ -110,6 +110,8 @@ enum Rules {
         "Sources/Quantization/Session/ElementFeed.swift",
         "Sources/Quantization/Session/FP8Encoder.swift",
         "Sources/Quantization/Session/FortranPass.swift",
+        "Sources/Quantization/Calibration/ImportanceMatrix.swift",
+        "Sources/Quantization/Session/GGUFCollector.swift",
         "Sources/Quantization/Session/HeaderCollector.swift",
         "Sources/Quantization/Session/InputInspection.swift",
         "Sources/Quantization/Session/JoinedOutput.swift",

@@ -4,19 +4,18 @@ import Tensors
 struct CalibrationIndex {
     private var modules: [ExactName: [CalibrationLeaf: CalibrationTensor]] = [:]
     /// Modules whose inputs are those of another one: from a module to the one that lends its data.
-    private let aliases: [ExactName: String]
+    private var aliases: [ExactName: String] = [:]
     private let limits: SessionLimits
 
     /// The data of an input itself and of a second one; names that are none of calibration data are passed over.
     ///
-    /// `aliases` goes from a module without data to the one whose data it may use, both as `""` or ending in a dot.
+    /// `sharing` lists modules that see the very same tokens, each as `""` or ending in a dot: those without data use
+    /// that of the first that has some.
     /// Throws `calibration.doubled` when both hold the same, or one holds bare names beside those of modules.
     init(
-        _ tensors: [CalibrationTensor], aliases: [String: String] = [:], limits: SessionLimits = SessionLimits()
+        _ tensors: [CalibrationTensor], sharing: [[String]] = [], limits: SessionLimits = SessionLimits()
     ) throws(QuantizationError) {
         self.limits = limits
-        self.aliases = Dictionary(
-            aliases.map { (ExactName($0.key), $0.value) }, uniquingKeysWith: { first, _ in first })
         for tensor in tensors {
             guard let (module, leaf) = tensor.subject else { continue }
             guard modules[ExactName(module), default: [:]].updateValue(tensor, forKey: leaf) == nil else {
@@ -28,6 +27,10 @@ struct CalibrationIndex {
             throw .calibration(
                 code: "calibration.doubled",
                 detail: "'\(bare.name)' names no module, but there is data of modules beside it.")
+        }
+        for modules in sharing {
+            guard let lender = modules.first(where: { place(of: $0) != nil }) else { continue }
+            for module in modules where module != lender { aliases[ExactName(module)] = lender }
         }
     }
 
@@ -48,10 +51,16 @@ struct CalibrationIndex {
         ofWeight name: String, isLone: Bool
     ) -> (module: String, tensors: [CalibrationLeaf: CalibrationTensor])? {
         if let module = name.module(ofLeaf: "weight") {
-            for place in [module, aliases[ExactName(module)]] {
-                if let place, let tensors = modules[ExactName(place)] { return (place, tensors) }
+            let lent = aliases[ExactName(module)].flatMap { place(of: $0) }
+            if let place = place(of: module) ?? lent, let tensors = modules[ExactName(place)] {
+                return (place, tensors)
             }
         }
         return isLone ? modules[ExactName("")].map { ("", $0) } : nil
+    }
+
+    /// The name under which there is data of a module: its own, or that of llama.cpp.
+    private func place(of module: String) -> String? {
+        ([module] + ImatrixNames.modules(of: module)).first { modules[ExactName($0)] != nil }
     }
 }

@@ -119,7 +119,8 @@ package struct ArtifactLayout: Sendable {
                     detail: "Two tensors of the artifact would be called '\(name)'.", tensor: name))
         }
         states = builder.states
-        let found = mix + calibration.warnings + selected.warnings + builder.warnings
+        let notes = calibrationFile?.notes ?? []
+        let found = notes + mix + calibration.warnings + selected.warnings + builder.warnings
         warnings = Self.told(found, atMost: limits.maximumWarnings)
         metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
         let start = try Self.dataStart(parts, states, metadata, limits)
@@ -141,6 +142,12 @@ package struct ArtifactLayout: Sendable {
 
     /// The recipe that codes the tensor at `index` of the input.
     func recipe(of index: Int) -> Recipe { variants[Int(chosen[index])] }
+
+    /// Whether the tensor at `index` is coded when the last byte has come.
+    package func isLayer(_ index: Int) -> Bool {
+        if case .awq = tensors[index] { return true }
+        return calibrated(index) != nil
+    }
 
     /// What the codes of the tensor at `index` are chosen by; nil where they depend on its weights alone, or the
     /// library's own searches run.

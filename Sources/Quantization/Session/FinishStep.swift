@@ -18,10 +18,7 @@ enum FinishStep: Sendable {
     /// others leave.
     static func all(_ layout: ArtifactLayout, _ scratch: ScratchPlan) -> (steps: [FinishStep], layers: Int) {
         let deferred = layout.tensors.indices.filter { scratch.isDeferred[$0] }.map { FinishStep.deferred($0) }
-        let layers = layout.tensors.indices.filter { index in
-            if case .awq = layout.tensors[index] { return true }
-            return layout.calibrated(index) != nil
-        }
+        let layers = layout.tensors.indices.filter { layout.isLayer($0) }
         return (deferred + layers.map { .layer($0) }, layers.count)
     }
 }

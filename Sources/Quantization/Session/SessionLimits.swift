@@ -17,7 +17,7 @@ package struct SessionLimits: Sendable, Equatable {
     package var maximumSearchProducts = 1 << 40
     /// Tokens of one layer's activations.
     package var maximumCalibrationTokens = 1 << 20
-    /// Bytes of a file of calibration data: the full Gram matrices of an 8B model are 90 GB.
+    /// Bytes of a file of calibration data: the whole Gram matrices of an 8B model are 39 GB.
     package var maximumCalibrationBytes = 1 << 40
     /// Bytes of one bias that AWQ casts to F16; it is held whole.
     package var maximumBiasBytes = 8 << 20

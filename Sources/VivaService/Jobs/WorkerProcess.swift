@@ -21,8 +21,8 @@ package final class WorkerProcess {
     /// How often a place to go on from is made durable.
     static let checkpointInterval: Duration = .seconds(4)
 
-    private let channel: Channel
-    private let order: WorkOrder
+    let channel: Channel
+    let order: WorkOrder
     private let checkpoint: [UInt8]
 
     /// Receives the order.
@@ -69,7 +69,7 @@ package final class WorkerProcess {
 
     private func inherited() throws(WorkFailure) -> Making {
         do throws(StoreError) {
-            return try Making.inherited()
+            return try Making.inherited(calibration: order.calibration != nil)
         } catch {
             throw failure(Problem(error), isOutside: true)
         }
@@ -79,7 +79,7 @@ package final class WorkerProcess {
     private func tell(_ result: SessionResult, _ making: borrowing Making) throws {
         let description = ArtifactDescription(
             id: order.artifact, name: order.request.name, recipe: try recipe(), inputDigest: order.input,
-            inputBytes: order.inputBytes, result: result)
+            inputBytes: order.inputBytes, result: result, calibration: order.calibration)
         try channel.send(Frame(kind: WorkAnswer.report.rawValue, payload: description.report().bytes()))
         do {
             let digest = try making.content.digest()
@@ -99,7 +99,7 @@ package final class WorkerProcess {
         }
     }
 
-    private func failure(_ problem: Problem, isOutside: Bool = false) -> WorkFailure {
+    func failure(_ problem: Problem, isOutside: Bool = false) -> WorkFailure {
         WorkFailure(
             isOutside: isOutside,
             problem: String(decoding: problem.render(traceID: order.request.trace), as: UTF8.self))
@@ -116,46 +116,55 @@ package final class WorkerProcess {
 // The pass over the input.
 extension WorkerProcess {
     /// The files of one order.
-    private struct Making: ~Copyable {
+    struct Making: ~Copyable {
         let content: StagedFile
         let scratch: StagedFile
         let input: OpenedSource
+        /// Calibration data that came as an input of its own.
+        let calibration: OpenedSource?
 
         /// The files that this process was born with.
-        static func inherited() throws(StoreError) -> Making {
+        static func inherited(calibration: Bool) throws(StoreError) -> Making {
             let content = try StagedFile.inherited(WorkDescriptor.content, isKept: true)
             let scratch = try StagedFile.inherited(WorkDescriptor.scratch, isKept: true)
             return Making(
-                content: content, scratch: scratch, input: OpenedSource(try .inherited(WorkDescriptor.input)))
+                content: content, scratch: scratch, input: OpenedSource(try .inherited(WorkDescriptor.input)),
+                calibration: calibration ? OpenedSource(try .inherited(WorkDescriptor.calibration)) : nil)
         }
     }
 
     /// The pump of an order and how far it was filled.
-    private struct Pass: ~Copyable {
+    struct Pass: ~Copyable {
         let pump: InputPump
         let plan: PlannedInput
         /// Bytes of the input that an earlier worker has worked on or that were handed to the pump.
         var position: Int
     }
 
-    /// What a session's plan said: where the tensors of the input end.
-    private final class PlannedInput: Sendable {
-        private let ends = Mutex<[Int]>([])
+    /// What a session's plan said: where the tensors of the input end that are finished when their last byte has come.
+    final class PlannedInput: Sendable {
+        private let plan = Mutex<(ends: [Int], total: Int)>(([], 0))
 
         /// Called once, by the session.
-        func take(_ input: InputDescription) {
-            ends.withLock { $0 = input.entries.map { input.dataOffset + $0.bytes.upperBound }.sorted() }
+        func take(_ layout: ArtifactLayout) {
+            let input = layout.input
+            let streamed = input.entries.indices.filter { !layout.isLayer($0) }
+            let ends = streamed.map { input.dataOffset + input.entries[$0].bytes.upperBound }.sorted()
+            plan.withLock { $0 = (ends, input.entries.count) }
         }
 
-        /// How many tensors lie before `position`.
-        func progress(at position: Int) -> WorkProgress {
-            ends.withLock { ends in
-                var (low, high) = (0, ends.count)
+        /// Whether some are coded behind the last byte.
+        var hasLayers: Bool { plan.withLock { $0.ends.count < $0.total } }
+
+        /// How many tensors are finished before `position`, `layers` of those coded behind the last byte among them.
+        func progress(at position: Int, layers: Int = 0) -> WorkProgress {
+            plan.withLock { plan in
+                var (low, high) = (0, plan.ends.count)
                 while low < high {
                     let middle = (low + high) / 2
-                    if ends[middle] <= position { low = middle + 1 } else { high = middle }
+                    if plan.ends[middle] <= position { low = middle + 1 } else { high = middle }
                 }
-                return WorkProgress(bytes: position, tensors: low, totalTensors: ends.count)
+                return WorkProgress(bytes: position, tensors: low + layers, totalTensors: plan.total)
             }
         }
     }
@@ -185,16 +194,14 @@ extension WorkerProcess {
                     kept = clock.now
                 }
             }
-            let digest = pass.pump.digest()
-            try tell(pass)
-            guard "sha256:\(digest.hex)" == order.input else {
-                throw failure(
-                    Problem(
-                        .internalServerError, code: "input.changed", title: "The stored input is damaged",
-                        detail: "The bytes on the disk are not those of \(order.input): run viva fsck, send them again."
-                    ))
-            }
-            return try pass.pump.finish(inputBytes: pass.position, digest: digest).results[0]
+            let pump = pass.pump
+            let hash = try pump.settled { (_) throws(QuantizationError) in pump.hashState }
+            let digest = pump.digest()
+            // Layers tell themselves how many of them are finished.
+            if !pass.plan.hasLayers { try tell(pass) }
+            guard InputName.of(digest) == order.input else { throw damaged(order.input) }
+            guard try isWhole(making.calibration) else { return nil }
+            return try finish(pass, making, digest: digest, hash: hash)
         } catch let error as QuantizationError {
             throw failure(error)
         }
@@ -264,12 +271,16 @@ extension WorkerProcess {
     private func session(
         _ making: borrowing Making, _ plan: PlannedInput, _ memory: MemoryBudget
     ) throws -> sending QuantizingSession {
-        try QuantizingSession(
+        let limits = limits
+        let calibration = try making.calibration.map { (source) throws(QuantizationError) in
+            try CalibrationFile(source: source, limits: limits, memory: MemoryShare(memory))
+        }
+        return try QuantizingSession(
             recipe: try recipe(), declaration: try declaration(), declaredBytes: order.inputBytes,
-            engine: Engine.name, limits: limits, output: StagedStorage(making.content),
-            scratch: StagedStorage(making.scratch), memory: memory,
+            engine: Engine.name, limits: limits, calibrationFile: calibration,
+            output: StagedStorage(making.content), scratch: StagedStorage(making.scratch), memory: memory,
             onPlan: { [content = making.content, scratch = making.scratch] (layout) throws(QuantizationError) in
-                plan.take(layout.input)
+                plan.take(layout)
                 do throws(StoreError) {
                     try content.reserve(layout.fileBytes)
                     try scratch.reserve(layout.scratchBytes)
@@ -282,11 +293,12 @@ extension WorkerProcess {
     /// What keeps an archive until it is whole; nil for bytes that were described.
     private func intake(_ memory: MemoryBudget) throws(WorkFailure) -> sending ArchiveIntake? {
         guard try declaration() == .recognise else { return nil }
+        let place = WorkDescriptor.archive(besideCalibration: order.calibration != nil)
         return ArchiveIntake(
             codec: ZlibArchiveCodec(), declaredBytes: order.inputBytes, limits: limits, memory: memory,
             openScratch: { () throws(StorageFailure) in
                 try StagedStorage.opening { () throws(StoreError) in
-                    try StagedFile.inherited(WorkDescriptor.archive, isKept: false)
+                    try StagedFile.inherited(place, isKept: false)
                 }
             })
     }
@@ -305,51 +317,29 @@ extension WorkerProcess {
                 headBytes: sessions[0].headBytes, hash: pump.hashState, state: try sessions[0].snapshot())
         }
         guard let place = kept else { return false }
+        try keep(place, making.content, making.scratch)
+        return true
+    }
+
+    /// The same from a place that is known.
+    func keep(_ place: WorkPlace, _ content: StagedFile, _ scratch: StagedFile) throws {
         do throws(StoreError) {
-            try making.content.synchronize()
-            try making.scratch.synchronize()
+            try content.synchronize()
+            try scratch.synchronize()
         } catch {
             throw failure(Problem(error), isOutside: true)
         }
         try channel.send(Frame(kind: WorkAnswer.checkpoint.rawValue, payload: place.bytes))
-        return true
     }
 
     /// Waits until the checkpoint is recorded: what a session writes next may take the place of what only an older
     /// checkpoint needs. False when this process is to end instead.
-    private func isRecorded() throws(ProcessError) -> Bool {
+    func isRecorded() throws(ProcessError) -> Bool {
         var goesOn = true
         while let frame = try channel.receive(atMost: 0) {
             if frame.kind == WorkCommand.recorded.rawValue { return goesOn }
             goesOn = false
         }
         return false
-    }
-}
-
-/// From where a session can go on: how much of the input it must see first, the hash of what it saw, and its state.
-struct WorkPlace: Equatable {
-    let headBytes: Int
-    let hash: [UInt8]
-    let state: [UInt8]
-
-    init(headBytes: Int, hash: [UInt8], state: [UInt8]) {
-        self.headBytes = headBytes
-        self.hash = hash
-        self.state = state
-    }
-
-    /// Reads `bytes`; nil when there is nothing to go on from.
-    init?(_ bytes: [UInt8]) {
-        guard bytes.count > 9, bytes.count > 9 + Int(bytes[8]) else { return nil }
-        headBytes = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
-        hash = Array(bytes[9..<9 + Int(bytes[8])])
-        state = Array(bytes.dropFirst(9 + hash.count))
-        if headBytes < 0 { return nil }
-    }
-
-    /// Eight bytes, the least significant first; the hash behind its length; the state.
-    var bytes: [UInt8] {
-        (0..<8).map { UInt8(truncatingIfNeeded: headBytes >> (8 * $0)) } + [UInt8(hash.count)] + hash + state
     }
 }

@@ -20,7 +20,8 @@ struct OutputTable {
             \(Self.mean(rows.compactMap(\.error.gainOverNearest), "rounding to nearest"))\
             \(Self.mean(rows.compactMap(\.error.gainOverAWQ), "plain AWQ")).</caption>
             <thead><tr><th>layer</th><th class="n">output SQNR, dB</th><th class="n">against nearest, dB</th>\
-            <th class="n">against AWQ, dB</th><th class="wide">data</th><th class="n wide">tokens an input</th></tr></thead>
+            <th class="n">against AWQ, dB</th><th class="wide">data</th>\
+            <th class="n wide">tokens an input</th></tr></thead>
             <tbody>
             \(shown)</tbody></table>
             """
