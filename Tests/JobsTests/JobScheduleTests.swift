@@ -99,6 +99,21 @@ import Testing
         #expect(board.progress(of: "a") == nil)
     }
 
+    @Test func whatIsLeftBehindTheLastByteIsTensors() throws {
+        let board = JobBoard()
+        board.note(job(.running))
+        func left(bytes: Int, tensors: Int, at time: Int64) throws -> Double? {
+            board.note("a", bytes: bytes, tensors: tensors, totalTensors: 10, at: time)
+            return try #require(board.progress(of: "a")).secondsLeft
+        }
+        #expect(try left(bytes: 500, tensors: 1, at: 0) == nil)
+        #expect(try left(bytes: 1_000, tensors: 2, at: 1_000) == nil)
+        #expect(try left(bytes: 1_000, tensors: 2, at: 3_000) == nil)
+        // Two in four seconds; six are left.
+        #expect(try left(bytes: 1_000, tensors: 4, at: 5_000) == 12)
+        #expect(try left(bytes: 1_000, tensors: 10, at: 9_000) == 0)
+    }
+
     @Test func memoryIsBounded() {
         let board = JobBoard()
         board.note(job(.running))

@@ -112,6 +112,45 @@ import Testing
         #expect(try life.send("GET /v1/inputs/\(gguf)").json["tensor_count"] as? Int == 23)
     }
 
+    /// The disk gave back other bytes than were sent: no artifact may come of them.
+    @Test func changedDataMakesNoArtifact() throws {
+        let life = try TestLife(folder.path, worker: .builtWorker)
+        let (weights, inputs) = Self.layers(1)
+        let input = try life.store(Self.file(weights))
+        let calibration = try life.store(Self.file(inputs))
+        let place = URL(filePath: "\(folder.path)/inputs/\(calibration.dropFirst("sha256:".count))/content")
+        var bytes = try Data(contentsOf: place)
+        bytes[bytes.count - 5] ^= 1
+        try bytes.write(to: place)
+        let order: [String: Any] = ["input": input, "method": "awq", "calibration": calibration]
+        let id = try #require(try life.order(order).json["id"] as? String)
+        let problem = try life.wait(id, until: ["failed", "succeeded"])["problem"] as? [String: Any]
+        #expect(problem?["code"] as? String == "input.changed")
+        #expect((problem?["detail"] as? String)?.contains(calibration) == true)
+    }
+
+    /// What a request says of itself: who is known by its data alone, and what computed.
+    @Test(arguments: ["awq", "nf4", "int4"])
+    func theBestModeNamesWhatComputed(_ method: String) throws {
+        let life = try TestLife(folder.path, worker: .builtWorker)
+        let (weights, inputs) = Self.layers(2)
+        let input = try life.store(Self.file(weights))
+        let calibration = try life.store(Self.file(inputs))
+        let made = try life.order(["input": input, "method": method, "calibration": calibration])
+        let id = try #require(made.json["id"] as? String, "\(made)")
+        #expect((made.json["options"] as? [String: Any])?["calibration"] as? String == "data")
+        let job = try life.wait(id, until: ["succeeded", "failed"])
+        let artifact = try #require(job["artifact"] as? String, "\(job)")
+        let source = try life.send("GET /v1/artifacts/\(artifact)").json["calibration"] as? [String: Any]
+        #expect((source?["computed_by"] as? String)?.hasPrefix("openblas ") == true)
+        // The same without data is another artifact, and says nothing of it.
+        let plain = try life.order(["input": input, "method": method, "options": ["calibration": "none"]])
+        let other = try life.wait(try #require(plain.json["id"] as? String), until: ["succeeded", "failed"])
+        let without = try #require(other["artifact"] as? String, "\(other)")
+        #expect(without != artifact)
+        #expect(try life.send("GET /v1/artifacts/\(without)").json["calibration"] is NSNull)
+    }
+
     @Test func dataThatAJobNeedsStaysAndBelongsToTheKeyOfItsRequest() throws {
         // Nothing runs: what is recorded stays as it is.
         let life = try TestLife(folder.path)

@@ -91,11 +91,11 @@ final class ModelFolder: Sendable {
 
     /// Runs the command's body on the folder.
     func quantize(
-        _ options: [(String, String)], from input: URL? = nil, to output: URL? = nil,
+        _ options: [(String, String)], calibration: String? = nil, from input: URL? = nil, to output: URL? = nil,
         interruption: Interruption = Interruption()
     ) throws -> String {
         let quantizer = FolderQuantizer(
-            options: options.map { RecipeOption($0.0, $0.1) }, interruption: interruption)
+            options: options.map { RecipeOption($0.0, $0.1) }, calibration: calibration, interruption: interruption)
         return try quantizer.run(input: (input ?? model).path, output: (output ?? self.output).path)
     }
 

@@ -170,7 +170,8 @@ import Testing
     private let order = WorkOrder(
         request: JobRequest(
             options: [RecipeOption("method", "nf4"), RecipeOption("include", "a\"\\\n")], name: "é", dtype: "float32",
-            shape: "1,2", trace: ""), artifact: "a", owner: "o", input: "i", inputBytes: 5, threads: 2, workingBytes: 9)
+            shape: "1,2", trace: ""), artifact: "a", owner: "o", input: "i", inputBytes: 5, calibration: "sha256:c",
+        threads: 2, workingBytes: 9)
 
     @Test func whatIsWrittenIsRead() throws {
         #expect(try WorkOrder(order.frame) == order)

@@ -76,7 +76,7 @@ private final class LayerWatch {
     private let plan: WorkerProcess.PlannedInput
     private let position: Int
     private let hash: [UInt8]
-    private var told = ContinuousClock.now
+    private var told: ContinuousClock.Instant?
     private var kept = ContinuousClock.now
     /// Layers that were finished when a place was kept last.
     private var keptLayers = 0
@@ -116,13 +116,14 @@ private final class LayerWatch {
             if try keep(session) { _ = try worker.isRecorded() }
             throw QuantizationError.interrupted
         }
-        if now - told >= WorkerProcess.progressInterval {
-            try worker.channel.send(plan.progress(at: position, layers: layer.finished).frame)
-            told = now
-        }
         if layer.finished > keptLayers, now - kept >= WorkerProcess.layerInterval {
             if try keep(session), try !worker.isRecorded() { throw QuantizationError.interrupted }
             (keptLayers, kept) = (layer.finished, .now)
+        }
+        // What is told lies behind a place that is kept, where there was time for one.
+        if told.map({ now - $0 >= WorkerProcess.progressInterval }) ?? true {
+            try worker.channel.send(plan.progress(at: position, layers: layer.finished).frame)
+            told = now
         }
     }
 

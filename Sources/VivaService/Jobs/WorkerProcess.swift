@@ -153,6 +153,9 @@ extension WorkerProcess {
             plan.withLock { $0 = (ends, input.entries.count) }
         }
 
+        /// Whether some are coded behind the last byte.
+        var hasLayers: Bool { plan.withLock { $0.ends.count < $0.total } }
+
         /// How many tensors are finished before `position`, `layers` of those coded behind the last byte among them.
         func progress(at position: Int, layers: Int = 0) -> WorkProgress {
             plan.withLock { plan in
@@ -194,7 +197,8 @@ extension WorkerProcess {
             let pump = pass.pump
             let hash = try pump.settled { (_) throws(QuantizationError) in pump.hashState }
             let digest = pump.digest()
-            try tell(pass)
+            // Layers tell themselves how many of them are finished.
+            if !pass.plan.hasLayers { try tell(pass) }
             guard InputName.of(digest) == order.input else { throw damaged(order.input) }
             guard try isWhole(making.calibration) else { return nil }
             return try finish(pass, making, digest: digest, hash: hash)

@@ -21,14 +21,14 @@ writer.add_array("imatrix.datasets", ["wiki.train.raw", "größe.txt"])
 writer.add_uint32("imatrix.chunk_count", 3)
 writer.add_uint32("imatrix.chunk_size", 512)
 
-linears = {"attn_q": 64, "attn_k": 64, "attn_output": 32, "ffn_up": 64, "ffn_down": 96}
+linears = {"attn_q": 128, "attn_k": 128, "attn_output": 32, "ffn_up": 128, "ffn_down": 128}
 for layer in range(2):
     for name, columns in sorted(linears.items()):
         writer.add_tensor(f"blk.{layer}.{name}.weight.in_sum2", random.chisquare(4, columns).astype(np.float32) * 1536)
         writer.add_tensor(f"blk.{layer}.{name}.weight.counts", np.array([1536], np.float32))
 writer.add_tensor("blk.2.ffn_gate_exps.weight.in_sum2", random.chisquare(4, (3, 64)).astype(np.float32) * 700)
 writer.add_tensor("blk.2.ffn_gate_exps.weight.counts", np.array([[700], [0], [836]], np.float32))
-writer.add_tensor("blk.0.ffn_up.weight.in_sum", random.standard_normal(64).astype(np.float32))  # newer files
+writer.add_tensor("blk.0.ffn_up.weight.in_sum", random.standard_normal(128).astype(np.float32))  # newer files
 writer.write_header_to_file()
 writer.write_kv_data_to_file()
 writer.write_tensors_to_file()

@@ -85,8 +85,8 @@ struct ImportanceMatrixTests {
         let expected = try expected().tensors
         let index = try index(try file())
         let columns = [
-            "self_attn.q_proj": 64, "self_attn.o_proj": 32, "mlp.up_proj": 64, "mlp.gate_up_proj": 64,
-            "mlp.down_proj": 96,
+            "self_attn.q_proj": 128, "self_attn.o_proj": 32, "mlp.up_proj": 128, "mlp.gate_up_proj": 128,
+            "mlp.down_proj": 128,
         ]
         let names = [
             "self_attn.q_proj": "attn_q", "self_attn.o_proj": "attn_output", "mlp.up_proj": "ffn_up",
@@ -103,7 +103,7 @@ struct ImportanceMatrixTests {
                 #expect(try floats(layer.count) == [1536])
             }
         }
-        #expect(try index.layer(ofWeight: "model.layers.2.self_attn.q_proj.weight", columns: 64) == nil)
+        #expect(try index.layer(ofWeight: "model.layers.2.self_attn.q_proj.weight", columns: 128) == nil)
         #expect(try index.layer(ofWeight: "model.norm.weight", columns: 64) == nil)
         #expect(throws: QuantizationError.self) {
             _ = try index.layer(ofWeight: "model.layers.1.self_attn.q_proj.weight", columns: 32)
@@ -166,7 +166,7 @@ struct ImportanceMatrixTests {
         #expect(code { replace("imatrix", "models!", in: &$0) } == "gguf.not_imatrix")
         #expect(code { replace("attn_k.weight.counts", "attn_k.weight.kounts", in: &$0) } == "calibration.shape")
         #expect(code { replace("attn_k.weight.in_sum2", "attn_k.weight.in_sum3", in: &$0) } == "calibration.shape")
-        // The counts of blk.0.attn_k lie behind its sums: 256 bytes.
+        // The counts of blk.0.attn_k lie behind its sums.
         let offset = try #require(try expected().tensors["blk.0.attn_k.weight.counts"]?.offset)
         for count in [Float(-1), .nan, .infinity] {
             let wrong = code { $0.replaceSubrange(offset..<offset + 4, with: float32Bytes([count])) }
@@ -198,9 +198,9 @@ struct ImportanceMatrixTests {
             let source = MemoryArtifact(damaged)
             guard let taken = try? CalibrationFile(source: source, limits: SessionLimits(), memory: nil),
                 let index = try? CalibrationIndex(taken.entries),
-                let layer = try? index.layer(ofWeight: "model.layers.0.mlp.up_proj.weight", columns: 64)
+                let layer = try? index.layer(ofWeight: "model.layers.0.mlp.up_proj.weight", columns: 128)
             else { continue }
-            if let means = layer.squareMean { #expect(try floats(means).count == 64) }
+            if let means = layer.squareMean { #expect(try floats(means).count == 128) }
         }
     }
 
