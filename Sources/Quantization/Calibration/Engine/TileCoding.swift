@@ -69,7 +69,9 @@ extension LayerCoding {
         let changes = weights.changes(units, grids, coder)
         var variants: [WeightTile] = []
         if gptq != nil || gram != nil || hasTokens {
-            variants = [weights, changes, form.columnScales == nil ? referenceChanges : plainChanges(tile)]
+            // What GPTQ's codes are held against spans the scaled weights, and not NF4's.
+            let isPlain = form.columnScales == nil && form.options.code != .nf4
+            variants = [weights, changes, isPlain ? referenceChanges : plainChanges(tile)]
             if let plain { variants.append(plain.changes(of: weights)) }
         }
         var coded = CodedTile(
