@@ -80,6 +80,8 @@ struct CalibrationPlan: Sendable {
         }
         fold = try FoldPlan(all, coding, architecture: variants[0].architecture, local: entries.count)
         try neighbours.check(fold, local: entries.count)
+        // A file without any Linear may hold norms that stand in front of those of another file.
+        isUsed = isUsed || fold.map { !$0.groups.isEmpty } ?? false
     }
 
     /// What folding may do with each tensor; nothing is known of the inputs yet.

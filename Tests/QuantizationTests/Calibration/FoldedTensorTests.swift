@@ -19,6 +19,7 @@ import Testing
         let workplace = Workplace(output: output, scratch: storage, kernels: .best)
         var source = StagedRows(tensor, storage: storage, name: folded.name)
         try folded.write(&source, isVector: isVector, at: 8, workplace)
+        try workplace.flush()
         let stored = StagedTensor(type: folded.type, rows: rows, columns: columns, offset: 8)
         var reader = StagedRows(stored, storage: output, name: "stored")
         var found = [Float](repeating: 0, count: values.count)
