@@ -46,7 +46,7 @@ extension Matrix {
     /// Multiplies what lies left of the diagonal.
     package mutating func scaleLower(by factor: Float) {
         guard factor != 1 else { return }
-        let columns = columns
+        let (rows, columns) = (rows, columns)
         var span = elements.mutableSpan
         for row in 0..<rows { for column in 0..<row { span[row * columns + column] *= factor } }
     }
