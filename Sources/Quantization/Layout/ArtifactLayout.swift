@@ -128,7 +128,9 @@ package struct ArtifactLayout: Sendable {
         }
         states = builder.states
         let notes = calibrationFile?.notes ?? []
-        let found = notes + mix + calibration.warnings + selected.warnings + builder.warnings
+        let isScaled = tensors.indices.contains { calibration.fold?.uses[$0] != nil && tensors[$0].isWrittenPlain }
+        let folding = isScaled ? [FoldPlan.note] : []
+        let found = notes + mix + calibration.warnings + folding + selected.warnings + builder.warnings
         warnings = Self.told(found, atMost: limits.maximumWarnings)
         metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
         let start = try Self.dataStart(parts, states, metadata, limits)

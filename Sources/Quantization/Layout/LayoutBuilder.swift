@@ -158,6 +158,14 @@ extension PlannedTensor {
         return false
     }
 
+    /// Whether the tensor is written in a floating type, without codes.
+    var isWrittenPlain: Bool {
+        switch self {
+        case .copy, .castToF16, .folded: true
+        case .calibration, .nf4, .int8, .awq, .grouped: false
+        }
+    }
+
     /// The same place for a copied tensor of `type` into which scales are folded; others stay what they are.
     func folded(_ type: ElementType) -> PlannedTensor {
         switch self {

@@ -89,7 +89,8 @@ struct FolderQuantizer {
     }
 
     private static func quantize(
-        _ shard: Checkpoint.Shard, _ neighbours: sending Neighbours?, _ source: borrowing SourceFolder, _ target: StagedFolder, _ run: LocalRun
+        _ shard: Checkpoint.Shard, _ neighbours: sending Neighbours?, _ source: borrowing SourceFolder,
+        _ target: StagedFolder, _ run: LocalRun
     ) throws -> Shard {
         run.progress.subject = shard.name
         let staged = try target.file(shard.name)

@@ -27,8 +27,8 @@ struct LocalRun {
         progress = try ProgressBar(total: totalBytes)
     }
 
-    /// Quantizes the rest of `file` into `staged`; an archive reaches the session through `intake`, a shard what lies in
-    /// the model's other files from `neighbours`.
+    /// Quantizes the rest of `file` into `staged`; an archive reaches the session through `intake`, what a shard needs
+    /// of the model's other files through `neighbours`.
     func quantize(
         _ file: borrowing InputFile, _ declaration: InputDeclaration, isShard: Bool, into staged: StagedFile,
         scratch: StagedFile, neighbours: sending Neighbours? = nil, intake: sending ArchiveIntake? = nil

@@ -103,7 +103,7 @@ import Testing
         #expect(runs[0] == runs[1] && runs[0] == runs[2])
     }
 
-    /// Keys and values take the data of the queries, which see the same tokens; what nobody has data for stays unscaled.
+    /// Keys and values take the data of the queries, which see the same tokens; without any data nothing is scaled.
     @Test func dataIsLentAndMissingDataIsListed() throws {
         let model = FoldModel("llama").rounded()
         let recipe = try Self.recipe(model)

@@ -86,6 +86,10 @@ struct FoldPlan: Sendable {
         uses = try Self.uses(of: groups, entries)
     }
 
+    /// What a person should know of an artifact with folded scales.
+    static let note =
+        "Scales are folded into norms and other tensors that are not quantized: the model is the same, they are not."
+
     /// The groups that touch each tensor.
     private static func uses(
         of groups: [FoldGroup], _ entries: [TensorEntry]
