@@ -22,7 +22,7 @@ RUN swift build -c release --product viva --static-swift-stdlib \
 FROM ubuntu:noble
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-        ca-certificates=2* libsqlite3-0=3.* libssl3t64=3.* tzdata=2* zlib1g=1:1.* \
+        ca-certificates=2* libopenblas0=0.3.* libsqlite3-0=3.* libssl3t64=3.* tzdata=2* zlib1g=1:1.* \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --system --gid 10001 viva \
     && useradd --system --uid 10001 --gid 10001 --home-dir /data --no-create-home --shell /usr/sbin/nologin viva

@@ -14,6 +14,8 @@ missing() {
     for tool in curl python3 pkg-config; do
         command -v "$tool" >/dev/null || echo "$tool"
     done
+    # Loaded while running, by this name.
+    PATH=$PATH:/sbin:/usr/sbin ldconfig -p | grep -q 'libopenblas\.so\.0 ' || echo libopenblas0
     while read -r library package; do
         pkg-config --exists "$library" 2>/dev/null || echo "$package"
     done <<-'LIBRARIES'

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static co_library library;
 static int found;
@@ -54,4 +55,21 @@ static void load(void) {
 const co_library *co_load(void) {
     pthread_once(&once, load);
     return found ? &library : NULL;
+}
+
+int co_reserve(int threads, unsigned long bytes) {
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static int granted;
+    pthread_mutex_lock(&mutex);
+    if (threads > granted) {
+        unsigned long wanted = (unsigned long)(threads - granted) * bytes;
+        void *room = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (room != MAP_FAILED) {
+            munmap(room, wanted);
+            granted = threads;
+        }
+    }
+    int is_granted = threads <= granted;
+    pthread_mutex_unlock(&mutex);
+    return is_granted;
 }

@@ -43,6 +43,14 @@ extension Matrix {
     /// Makes a square matrix symmetric by what lies right of its diagonal.
     package mutating func mirrorUpper() { mirror { ($1, $0) } }
 
+    /// Multiplies what lies left of the diagonal.
+    package mutating func scaleLower(by factor: Float) {
+        guard factor != 1 else { return }
+        let (rows, columns) = (rows, columns)
+        var span = elements.mutableSpan
+        for row in 0..<rows { for column in 0..<row { span[row * columns + column] *= factor } }
+    }
+
     /// Copies what lies on one side of the diagonal to the other, in squares that the first cache holds; `source` picks
     /// one of two mirror images by their indices.
     @inline(__always)

@@ -52,6 +52,8 @@ package struct Panel: Sendable, Equatable {
 package enum LinearAlgebraError: Error, Sendable, Equatable {
     /// OpenBLAS is not installed, or not the one that is expected.
     case unavailable
+    /// The process may not map what so many threads need.
+    case noRoom(bytes: Int)
     /// The leading minor of this order is not positive: there is no Cholesky factor.
     case notPositive(order: Int)
 }

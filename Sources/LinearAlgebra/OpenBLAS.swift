@@ -26,9 +26,13 @@ package struct OpenBLAS: Sendable {
     /// What a thread's packing buffers hold resident.
     package static let residentBytesPerThread = 8 << 20
 
-    /// Loads the library where that has not happened.
-    package init() throws(LinearAlgebraError) {
+    /// Loads the library where that has not happened, for up to `threads` threads at once.
+    package init(threads: Int = 1) throws(LinearAlgebraError) {
         guard let library = unsafe co_load() else { throw .unavailable }
+        let threads = min(max(1, threads), Self.maximumThreads)
+        guard co_reserve(Int32(threads), UInt(Self.addressSpacePerThread)) != 0 else {
+            throw .noRoom(bytes: threads * Self.addressSpacePerThread)
+        }
         unsafe self.library = library
     }
 

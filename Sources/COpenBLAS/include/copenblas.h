@@ -18,3 +18,7 @@ typedef struct {
 
 // The library, or NULL where it is not installed or lacks a function; the first call loads it. Any thread may call.
 const co_library *co_load(void);
+
+// Whether as many threads may be inside products at once: each maps so many bytes, and OpenBLAS tries for ever where it
+// cannot. What was granted once stays.
+int co_reserve(int threads, unsigned long bytes);

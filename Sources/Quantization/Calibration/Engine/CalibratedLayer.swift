@@ -57,7 +57,7 @@ struct CalibratedLayer {
             throw .recipe(code: "calibration.shape", detail: "\(name): \(problem).")
         }
         let workplace = Workplace(output: output, scratch: scratch, kernels: kernels)
-        let blas = try OpenBLAS.forCalibration()
+        let blas = try OpenBLAS.forCalibration(threads: options.threads)
         var layer = self
         var result = CalibratedResult()
         let search = try layer.searchScales(blas, progress: progress)
@@ -152,9 +152,11 @@ extension CalibratedLayer {
 
 extension OpenBLAS {
     /// The library, or the error that says why nothing can be calibrated.
-    static func forCalibration() throws(QuantizationError) -> OpenBLAS {
+    static func forCalibration(threads: Int = 1) throws(QuantizationError) -> OpenBLAS {
         do {
-            return try OpenBLAS()
+            return try OpenBLAS(threads: threads)
+        } catch .noRoom(let bytes) {
+            throw .busy(wantedBytes: bytes)
         } catch {
             throw .calibration(
                 code: "calibration.unavailable",

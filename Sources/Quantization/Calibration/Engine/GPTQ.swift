@@ -14,13 +14,16 @@ struct GPTQFactor: Sendable {
     let reciprocals: [Float]
     /// What was added to the moments' diagonal, a share of its mean, 1.
     let damping: Double
+    /// What was taken from the products of different columns.
+    let shrinkage: Double
 
     /// What is tried next where so little damping leaves a matrix that is not positive definite.
     private static func next(_ damping: Double) -> Double { max(0.01, damping * 4) }
 
-    /// Factors `moments`, a symmetric matrix with a mean of 1 on its diagonal; `name` is what errors call it.
+    /// Factors `moments`, a symmetric matrix with a mean of 1 on its diagonal, its other elements times 1 − `shrinkage`;
+    /// `name` is what errors call it.
     init(
-        _ moments: consuming Matrix, damping wanted: Double, blas: OpenBLAS, name: String
+        _ moments: consuming Matrix, shrinkage: Double = 0, damping wanted: Double, blas: OpenBLAS, name: String
     ) throws(QuantizationError) {
         let columns = moments.rows
         let squares = (0..<columns).map { moments[$0, $0] }
@@ -30,6 +33,7 @@ struct GPTQFactor: Sendable {
         var damping = wanted
         while true {
             for (place, column) in order.enumerated() { matrix[place, place] = squares[column] + Float(damping) }
+            matrix.scaleLower(by: Float(1 - shrinkage))
             do {
                 try blas.factor(&matrix)
                 try blas.invert(lower: &matrix)
@@ -47,6 +51,7 @@ struct GPTQFactor: Sendable {
         reciprocals = (0..<columns).map { 1 / matrix[$0, $0] }
         for (place, column) in order.enumerated() { matrix[place, place] = squares[column] }
         self.damping = damping
+        self.shrinkage = shrinkage
         gram = OrderedGram(matrix: matrix, order: order)
     }
 }
@@ -96,6 +101,11 @@ struct GPTQRounding {
         return (units, errors)
     }
 
+    /// For each row what `round` says of its own codes, for other changes.
+    func errors(of changes: WeightTile) -> [Lanes] {
+        factor.gram.errors(of: changes, shrinkage: factor.shrinkage, damping: factor.damping, blas: blas)
+    }
+
     /// Takes from the columns of a piece in front of `place` what it lost.
     @inline(__always)
     private func spread(_ error: Lanes, from place: Int, start: Int, over piece: inout [Lanes]) {
@@ -112,8 +122,9 @@ struct OrderedGram: Sendable {
     /// The column that lies at each place; nil where they lie as in the weight.
     let order: [Int]?
 
-    /// dᵀ(H + damping)d of each row for the changes of a tile.
-    func errors(of changes: WeightTile, damping: Double, blas: OpenBLAS) -> [Lanes] {
+    /// dᵀHd of each row for the changes of a tile; H with products of different columns times 1 − `shrinkage` and
+    /// `damping` added to its diagonal.
+    func errors(of changes: WeightTile, shrinkage: Double = 0, damping: Double = 0, blas: OpenBLAS) -> [Lanes] {
         let ordered = order.map { changes.reordered($0) } ?? changes
         var products = [Lanes](repeating: .zero, count: ordered.lanes.count)
         var target = products.mutableSpan
@@ -121,10 +132,12 @@ struct OrderedGram: Sendable {
             symmetric: matrix, columns: ordered.width, ordered.lanes.span, ordered.panel, into: &target,
             ordered.panel)
         var errors = [Lanes](repeating: .zero, count: changes.blocks)
+        let kept = Float(1 - shrinkage)
         for column in 0..<changes.columns {
+            let own = matrix[column, column] * Float(shrinkage) + Float(damping)
             for block in 0..<changes.blocks {
                 let at = column * changes.blocks + block
-                errors[block] += ordered.lanes[at] * (products[at] + ordered.lanes[at] * Float(damping))
+                errors[block] += ordered.lanes[at] * (products[at] * kept + ordered.lanes[at] * own)
             }
         }
         return errors

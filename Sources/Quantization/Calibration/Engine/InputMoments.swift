@@ -67,6 +67,34 @@ struct InputMoments: Sendable {
         }
     }
 
+    /// The share of what columns have in common that chance alone would give them in so few tokens, 0...1.
+    ///
+    /// Correlations r of T independent tokens scatter by about 1 / T around the true ones: of Σr² that is the share.
+    /// Multiplying the products of different columns by what is left makes the most of few tokens.
+    /// Source: Schäfer and Strimmer 2005, "A shrinkage approach to large-scale covariance matrix estimation" (target D).
+    var shrinkage: Double {
+        guard let tokens else { return 0 }
+        let roots = diagonal.map { Double($0).squareRoot() }
+        var (sum, count) = (0.0, 0)
+        func add(_ row: Int, _ column: Int, _ value: Float) {
+            let correlation = Double(value) / (roots[row] * roots[column])
+            guard row != column, correlation.isFinite else { return }
+            sum += correlation * correlation
+            count += 1
+        }
+        switch hessian {
+        case .diagonal: return 0
+        case .blocks(let size, let values):
+            for row in 0..<columns {
+                let first = row / size * size
+                for column in first..<min(columns, first + size) { add(row, column, values[row * size + column - first]) }
+            }
+        case .full(let matrix):
+            for row in 0..<columns { for column in 0..<columns { add(row, column, matrix[row, column]) } }
+        }
+        return sum > 0 ? min(1, Double(count) / (Double(tokens) * sum)) : 0
+    }
+
     /// Applies `body` to every element that is held, given its row and its column.
     private mutating func forEach(_ body: (Int, Int, inout Float) -> Void) {
         switch hessian {

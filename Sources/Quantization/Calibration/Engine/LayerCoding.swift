@@ -44,6 +44,7 @@ struct LayerCoding: Sendable {
         }
         tokens = moments.tokens
         let metric = GridMetric(moments, groupSize: form.groupSize)
+        let shrinkage = moments.shrinkage
         let isScaled = form.columnScales != nil
         plain =
             options.code == .affine && knowsAll
@@ -55,16 +56,19 @@ struct LayerCoding: Sendable {
             hasDensities: !rounds && metric.diagonal.isEmpty, hasCosts: options.isNested)
         hasTokens = layer.calibration?.activations != nil
         guard case .full(let matrix) = moments.hessian else {
-            (gptq, gram, self.metric) = (nil, nil, metric)
+            (gptq, gram) = (nil, nil)
+            self.metric = metric.shrunk(by: shrinkage)
             return
         }
         moments.hessian = .diagonal([])  // so that the factor takes the only copy
         guard rounds else {
-            (gptq, gram, self.metric) = (nil, hasTokens ? nil : OrderedGram(matrix: matrix, order: nil), metric)
+            (gptq, gram) = (nil, hasTokens ? nil : OrderedGram(matrix: matrix, order: nil))
+            self.metric = metric.shrunk(by: shrinkage)
             return
         }
         let damping = options.damping ?? ((moments.tokens ?? .max) < 1024 ? 0.3 : 0.1)
-        let factor = try GPTQFactor(matrix, damping: damping, blas: blas, name: layer.name)
+        let factor = try GPTQFactor(
+            matrix, shrinkage: shrinkage, damping: damping, blas: blas, name: layer.name)
         gptq = GPTQRounding(factor: factor, coder: form.coder, blas: blas)
         gram = hasTokens ? nil : factor.gram
         self.metric = GridMetric(factor, groupSize: form.groupSize)
@@ -131,6 +135,15 @@ struct BandTile: Sendable {
 }
 
 extension GridMetric {
+    /// The metric with products of different columns times 1 − `shrinkage`.
+    func shrunk(by shrinkage: Double) -> GridMetric {
+        var shrunk = self
+        for index in products.indices where index % width != index / width % width {
+            shrunk.products[index] *= Float(1 - shrinkage)
+        }
+        return shrunk
+    }
+
     /// The metric of inputs that are divided by `scales`.
     func divided(by scales: [Float]?) -> GridMetric {
         guard let scales else { return self }

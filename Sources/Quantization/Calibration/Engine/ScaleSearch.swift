@@ -211,7 +211,7 @@ extension Hessian {
     /// dᵀHd of each row for the changes of a tile.
     func errors(of changes: WeightTile, _ blas: OpenBLAS) -> [Lanes] {
         if case .full(let matrix) = self {
-            return OrderedGram(matrix: matrix, order: nil).errors(of: changes, damping: 0, blas: blas)
+            return OrderedGram(matrix: matrix, order: nil).errors(of: changes, blas: blas)
         }
         var errors = [Lanes](repeating: .zero, count: changes.blocks)
         for column in 0..<changes.columns {

@@ -34,7 +34,7 @@ extension LayerCoding {
         let referenceChanges = weights.changes(reference, spanning ?? standing, coder)
         if let gptq {
             let rounded = gptq.round(weights, standing)
-            let errors = gptq.factor.gram.errors(of: referenceChanges, damping: gptq.factor.damping, blas: blas)
+            let errors = gptq.errors(of: referenceChanges)
             units = rounded.units
             for block in 0..<weights.blocks {
                 let isWorse = .!(rounded.errors[block] .<= errors[block])
@@ -69,7 +69,9 @@ extension LayerCoding {
         let changes = weights.changes(units, grids, coder)
         var variants: [WeightTile] = []
         if gptq != nil || gram != nil || hasTokens {
-            variants = [weights, changes, form.columnScales == nil ? referenceChanges : plainChanges(tile)]
+            // What GPTQ's codes are held against spans the scaled weights, and not NF4's.
+            let isPlain = form.columnScales == nil && form.options.code != .nf4
+            variants = [weights, changes, isPlain ? referenceChanges : plainChanges(tile)]
             if let plain { variants.append(plain.changes(of: weights)) }
         }
         var coded = CodedTile(
@@ -79,7 +81,7 @@ extension LayerCoding {
         if let gram {
             let factors = form.squaredDivisors(from: tile.firstRow, count: weights.count)
             coded.squares = variants.map { variant in
-                let errors = gram.errors(of: variant, damping: 0, blas: blas)
+                let errors = gram.errors(of: variant, blas: blas)
                 return (0..<variant.count).reduce(0.0) { sum, row in
                     sum + Double(errors[row / 16][row % 16]) * factors[row]
                 }
