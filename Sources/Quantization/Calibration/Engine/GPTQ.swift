@@ -3,12 +3,12 @@ import LinearAlgebra
 /// The order in which columns are rounded, and how what one column loses moves on to the others.
 ///
 /// Columns go by descending mean square; groups and scales stay those of the columns as they lie ("static groups"), so
-/// that the format does not change. With H = U⁻¹U⁻ᵀ, U upper, what rounding column j loses, divided by U_jj, times row j
-/// of U is what the columns behind it give up. U is the inverse of a triangular factor of H itself: both matrices are
-/// kept the other way round, so that it is a lower one and the columns go from the last to the first.
+/// that the format does not change. With H = U⁻¹U⁻ᵀ, U upper, what rounding column j loses, divided by U_jj, times row
+/// j of U is what the columns behind it give up. U is the inverse of a triangular factor of H itself: both matrices
+/// are kept the other way round, so that it is a lower one and the columns go from the last to the first.
 /// Source: GPTQ, Frantar et al. 2023, with `desc_act` and `static_groups` of AutoGPTQ.
 struct GPTQFactor: Sendable {
-    /// Left of the diagonal the factor, on it and right of it the second moments; the first column to be rounded is last.
+    /// Left of the diagonal the factor, on it and right of it the second moments; what is rounded first comes last.
     let gram: OrderedGram
     /// The reciprocals of the factor's diagonal.
     let reciprocals: [Float]
@@ -20,7 +20,7 @@ struct GPTQFactor: Sendable {
     /// What is tried next where so little damping leaves a matrix that is not positive definite.
     private static func next(_ damping: Double) -> Double { max(0.01, damping * 4) }
 
-    /// Factors `moments`, a symmetric matrix with a mean of 1 on its diagonal, its other elements times 1 − `shrinkage`;
+    /// Factors `moments`, a symmetric matrix with a mean of 1 on its diagonal, other elements times 1 − `shrinkage`;
     /// `name` is what errors call it.
     init(
         _ moments: consuming Matrix, shrinkage: Double = 0, damping wanted: Double, blas: OpenBLAS, name: String

@@ -3,9 +3,9 @@ import LinearAlgebra
 /// Finds the grid of each row's groups that changes the outputs least, as far as the metric tells.
 ///
 /// Both ends of the range that the codes span are shrunk. For each candidate the nearest codes c have a scale of least
-/// error, cᵀHw / cᵀHc, and leave wᵀHw − (cᵀHw)² / cᵀHc of it: what explains most wins. The scale, as the format stores
-/// it, is kept with these codes or with the nearest ones on it, where either has less error than the grid that spans the
-/// weights.
+/// error, cᵀHw / cᵀHc, and leave wᵀHw − (cᵀHw)² / cᵀHc of it: what explains most wins. The scale, as the format
+/// stores it, is kept with these codes or with the nearest ones on it, where either has less error than the grid that
+/// spans the weights.
 struct GridSearch {
     private let coder: LaneCoder
     private let metric: GridMetric

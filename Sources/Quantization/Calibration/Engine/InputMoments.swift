@@ -71,7 +71,7 @@ struct InputMoments: Sendable {
     ///
     /// Correlations r of T independent tokens scatter by about 1 / T around the true ones: of Σr² that is the share.
     /// Multiplying the products of different columns by what is left makes the most of few tokens.
-    /// Source: Schäfer and Strimmer 2005, "A shrinkage approach to large-scale covariance matrix estimation" (target D).
+    /// Source: Schäfer and Strimmer 2005, "A shrinkage approach to large-scale covariance matrix estimation".
     var shrinkage: Double {
         guard let tokens else { return 0 }
         let roots = diagonal.map { Double($0).squareRoot() }
@@ -87,7 +87,9 @@ struct InputMoments: Sendable {
         case .blocks(let size, let values):
             for row in 0..<columns {
                 let first = row / size * size
-                for column in first..<min(columns, first + size) { add(row, column, values[row * size + column - first]) }
+                for column in first..<min(columns, first + size) {
+                    add(row, column, values[row * size + column - first])
+                }
             }
         case .full(let matrix):
             for row in 0..<columns { for column in 0..<columns { add(row, column, matrix[row, column]) } }
