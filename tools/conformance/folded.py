@@ -8,7 +8,7 @@ different files. What reaches their Linears is captured, `viva quantize --method
 each is required:
 
 * from_pretrained (gptqmodel) finds every key it wants and no other;
-* its logits are those of a float model with the weights that AutoAWQ's formula restores from ours, within 1e-2 of the
+* its logits are those of a float model with the weights that AutoAWQ's formula restores from ours, within 5e-2 of the
   largest: gptqmodel's kernel for the CPU adds up in float16, in another order;
 * these weights give logits closer to the original model's than the same codes without scales do (round to nearest);
 * embeddings, the head and the norms of heads are the source's bytes; what was folded into keeps type and shape.
@@ -45,6 +45,8 @@ SIZES = {
     "eos_token_id": 2,
 }
 GROUP = 32
+# Of the largest logit: gptqmodel computes in float16, and the loud channels of these models leave it few bits.
+HALF = 5e-2
 EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 4}
 MODELS = {
     "llama": ("LlamaForCausalLM", {"tie_word_embeddings": False}),
@@ -186,7 +188,7 @@ def check(name: str, work: Path) -> str:
     apart = folders.off(
         logits(loaded), logits(reference(paths["source"], paths["half"], values["fold"], loaded.dtype))
     )
-    require(apart <= folders.GPTQMODEL, f"gptqmodel is {apart:.1e} apart")
+    require(apart <= HALF, f"gptqmodel is {apart:.1e} apart")
     return f"{told}, gptqmodel {apart:.1e} apart"
 
 

@@ -72,12 +72,12 @@ import Testing
 
     /// Many rows go through in pieces.
     @Test func piecesDoNotShow() throws {
-        let rows = 70_000
+        let rows = 32_780
         let values = (0..<rows * 2).map { Float($0 % 97) }
         let divisors = (0..<rows - 5).map { Float(1 << ($0 % 3)) }
         let folded = FoldedTensor(name: "m", type: .f32, columnScales: [1, 2], rowDivisors: divisors)
         let found = try written(values, rows: rows, from: .f32, folded)
-        for row in [0, 4, 5, 6, 32_767, 32_768, 32_769, 69_999] {
+        for row in [0, 4, 5, 6, 32_767, 32_768, 32_769, 32_779] {
             let divisor = row < 5 ? 1 : divisors[row - 5]
             #expect(found[row * 2] == values[row * 2] / divisor)
             #expect(found[row * 2 + 1] == values[row * 2 + 1] * 2 / divisor)
