@@ -73,8 +73,8 @@ package final class QuantizingSession {
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
     /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize. `calibrationFile` says
-    /// what is known of its layers beside what the input itself says; `neighbours` are the model's other files. `level` is
-    /// an instruction set other than the machine's best one; it does not show in the artifact.
+    /// what is known of its layers beside what the input itself says; `neighbours` are the model's other files.
+    /// `level` is an instruction set other than the machine's best one; it does not show in the artifact.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
         limits: SessionLimits = SessionLimits(), isShard: Bool = false, calibrationFile: CalibrationFile? = nil,
