@@ -50,12 +50,23 @@ package struct SourceFolder: ~Copyable {
     ///
     /// Throws `escapes` for a link that leads out of the folder.
     package borrowing func file(_ name: String) throws(StoreError) -> InputFile {
+        try InputFile(descriptor(name), path: folder.pathOf(name))
+    }
+
+    /// Opens a file for reads at positions.
+    ///
+    /// Throws `escapes` for a link that leads out of the folder.
+    package borrowing func opened(_ name: String) throws(StoreError) -> OpenedFile {
+        try OpenedFile(descriptor(name), path: folder.pathOf(name))
+    }
+
+    private borrowing func descriptor(_ name: String) throws(StoreError) -> Descriptor {
         let file = try folder.linkedFile(name)
         let truePath = try resolvedPath(of: file.raw, path: folder.pathOf(name))
         guard roots.contains(where: { truePath.utf8.starts(with: $0.utf8) }) else {
             throw .escapes(path: folder.pathOf(name), to: truePath)
         }
-        return try InputFile(file, path: folder.pathOf(name))
+        return file
     }
 
     /// Whether `path` lies in the folder, or is the folder.

@@ -63,7 +63,9 @@ extension Problem {
             // The one that is the machine's fault.
             let status: HTTPResponse.Status =
                 code == "calibration.unavailable" ? .notImplemented : .unprocessableContent
-            self.init(status, code: code, title: "Calibration data is missing or unfit", detail: detail)
+            let isFolding = code.utf8.starts(with: "calibration.fold".utf8)
+            let title = isFolding ? "Scales have nowhere to go" : "Calibration data is missing or unfit"
+            self.init(status, code: code, title: title, detail: detail)
         case .scales(let code, let tensor, let detail):
             self.init(
                 .unprocessableContent, code: code, title: "The scales of an FP8 weight cannot be used", detail: detail,

@@ -203,9 +203,12 @@ import Testing
         let id = try begin()
         let worker = try wait { workers().first }
         _ = try wait { try tensors(id).flatMap { $0 >= 1 ? $0 : nil } }
-        // A layer that ends a second later leaves a place to go on from before it is told of.
-        let second = Date(timeIntervalSinceNow: 1.1)
-        let before = try wait { try Date() > second ? tensors(id) : nil }
+        // It stands still for a second, however quick it is: the next layer that ends then leaves a place to go on
+        // from, before it is told of.
+        kill(worker.process, SIGSTOP)
+        Thread.sleep(forTimeInterval: 1.1)
+        let before = try #require(try tensors(id))
+        kill(worker.process, SIGCONT)
         _ = try wait { try tensors(id).flatMap { $0 > before ? $0 : nil } }
         #expect(kill(worker.process, SIGKILL) == 0)
         var told: [Int] = []

@@ -118,7 +118,8 @@ import Testing
         let path = try #require(made.field("Location"))
         let report = try service.curl("\(path)/report").json()
         let tensor = try #require((report["tensors"] as? [[String: Any]])?.first)
-        #expect((tensor["output_relative_error"] as? Double ?? 1) < 0.02)
+        let output = try #require(tensor["output_error"] as? [String: Any])
+        #expect((output["relative"] as? Double ?? 1) < 0.02)
         let header = try service.curl("\(path)/content", ["-r", "0-4095"]).body
         let text = String(decoding: header, as: UTF8.self)
         #expect(text.contains("\"qweight\"") && !text.contains("\"activations\""))

@@ -20,6 +20,11 @@ trap 'rm -rf "$work"' EXIT
 "$python" "$here/architectures.py" "$work/architectures" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 diff -r "$work/architectures" "$root/Tests/Fixtures/architectures"
 
+# The groups that scales are folded into leave the models as they are, and none of their readers is missing.
+"$python" "$here/folding.py" "$work/folding" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
+diff -r "$work/folding" "$root/Tests/Fixtures/folding"
+
 # Whole folders with from_pretrained and mlx-lm: each format, then each architecture.
 "$python" "$here/folders.py" "$work/folders" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }
 "$python" "$here/loading.py" "$work/loading" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }
+"$python" "$here/folded.py" "$work/folded" 2>"$work/log" || { tail -n 40 "$work/log" >&2; exit 1; }

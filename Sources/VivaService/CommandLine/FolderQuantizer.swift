@@ -44,7 +44,9 @@ struct FolderQuantizer {
                 recipe: recipe, calibration: calibration,
                 totalBytes: checkpoint.shards.reduce(0) { $0 + $1.bytes }, interruption: interruption)
             defer { run.progress.finish() }
-            let shards = try checkpoint.shards.map { try Self.quantize($0, source, target, run) }
+            let shards = try checkpoint.shards.map { shard in
+                try Self.quantize(shard, Self.neighbours(of: shard, checkpoint, source, recipe), source, target, run)
+            }
             let result = SessionResult.joined(
                 shards.map(\.result), model: checkpoint.input, warnings: plan.warnings)
             try Self.writeIndex(checkpoint, shards, target)
@@ -74,13 +76,27 @@ struct FolderQuantizer {
         guard needed <= free else { throw CheckpointError.noRoom(needed: needed, free: free) }
     }
 
+    /// The other shards: a norm may lie in one and the Linears that read it in the next.
+    private static func neighbours(
+        of shard: Checkpoint.Shard, _ checkpoint: Checkpoint, _ source: borrowing SourceFolder, _ recipe: Recipe
+    ) throws -> sending Neighbours? {
+        guard checkpoint.shards.count > 1, recipe.coding.scaling == .fold else { return nil }
+        return Neighbours(
+            try checkpoint.shards.filter { $0.name != shard.name }.map { other in
+                Neighbours.File(
+                    name: other.name, input: other.input, bytes: OpenedSource(try source.opened(other.name)))
+            })
+    }
+
     private static func quantize(
-        _ shard: Checkpoint.Shard, _ source: borrowing SourceFolder, _ target: StagedFolder, _ run: LocalRun
+        _ shard: Checkpoint.Shard, _ neighbours: sending Neighbours?, _ source: borrowing SourceFolder,
+        _ target: StagedFolder, _ run: LocalRun
     ) throws -> Shard {
         run.progress.subject = shard.name
         let staged = try target.file(shard.name)
         let outcome = try run.quantize(
-            source.file(shard.name), .recognise, isShard: true, into: staged, scratch: target.scratch())
+            source.file(shard.name), .recognise, isShard: true, into: staged, scratch: target.scratch(),
+            neighbours: neighbours)
         let tensors = try header(of: staged, named: shard.name)
         try target.finish(staged)
         return Shard(digest: outcome.digest, result: outcome.result, tensors: tensors)

@@ -27,16 +27,17 @@ struct LocalRun {
         progress = try ProgressBar(total: totalBytes)
     }
 
-    /// Quantizes the rest of `file` into `staged`; an archive reaches the session through `intake`.
+    /// Quantizes the rest of `file` into `staged`; an archive reaches the session through `intake`, what a shard needs
+    /// of the model's other files through `neighbours`.
     func quantize(
         _ file: borrowing InputFile, _ declaration: InputDeclaration, isShard: Bool, into staged: StagedFile,
-        scratch: StagedFile, intake: sending ArchiveIntake? = nil
+        scratch: StagedFile, neighbours: sending Neighbours? = nil, intake: sending ArchiveIntake? = nil
     ) throws(ServiceError) -> (result: SessionResult, bytes: Int, digest: Digest) {
         do {
             let session = try QuantizingSession(
                 recipe: recipe, declaration: declaration, declaredBytes: file.length, engine: Engine.name,
                 limits: .ofThisMachine, isShard: isShard, calibrationFile: try Self.open(calibration),
-                output: StagedStorage(staged), scratch: StagedStorage(scratch))
+                neighbours: neighbours, output: StagedStorage(staged), scratch: StagedStorage(scratch))
             let pump = InputPump(
                 sessions: [session], intake: intake, inputBytes: file.length, pool: pool, hash: try InputHash())
             let outcome = try pump.run { (_, layer) throws(QuantizationError) in
