@@ -27,8 +27,8 @@ extension LayerCoding {
         var standing = grids.grids(of: weights, firstRow: tile.firstRow, groupSize: form.groupSize)
         guard let gptq else { return finish(tile, coder.nearest(weights, standing), standing) }
         var (units, ours) = gptq.round(weights, standing)
-        // A row stays as near as on the grids that span it, where that is better for all that is known. NF4's scales may
-        // be quantized together with those of other rows, so that they stand.
+        // A row stays as near as on the grids that span it, where that is better for all that is known. NF4's scales
+        // may be quantized together with those of other rows, so that they stand.
         let isNF4 = form.options.code == .nf4
         let spanning = isNF4 ? standing : TileGrids(spanning: weights, groupSize: form.groupSize, coder: coder)
         let reference = coder.nearest(weights, spanning)
