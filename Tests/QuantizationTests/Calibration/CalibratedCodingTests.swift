@@ -140,13 +140,13 @@ struct CalibratedEdgeTests {
         }
     }
 
-    @Test("inputs of any magnitude whose squares are floats", arguments: [1e-15, 1e15] as [Float])
+    @Test("inputs of any magnitude whose squares are floats", arguments: [0x1p-50, 0x1p50] as [Float])
     func inputs(scale: Float) throws {
         var fixture = LinearFixture(rows: 8, columns: 64, tokens: 40)
         let plain = try CalibratedRun(fixture.file, [("method", "nf4"), ("calibration", "data")])
         for index in fixture.inputs.indices { fixture.inputs[index] *= scale }
         let run = try CalibratedRun(fixture.file, [("method", "nf4"), ("calibration", "data")])
-        #expect(zip(plain.restored, run.restored).count { $0 != $1 } < 8)
+        #expect(plain.restored == run.restored)
     }
 
     @Test("a layer that never sees an input is coded as without data")

@@ -52,9 +52,13 @@ struct LinearFixture {
         return gram.map { $0 / Double(calibrated) }
     }
 
-    /// The weight and the Gram matrix.
+    /// The weight, the Gram matrix, and how many tokens it was taken from.
     var gramFile: [UInt8] {
-        safetensors([weightPart, ("l.gram", .f32, [columns, columns], bytes(of: gram.map { Float($0) }))])
+        let count = (0..<8).map { UInt8(truncatingIfNeeded: calibrated >> ($0 * 8)) }
+        return safetensors([
+            weightPart, ("l.gram", .f32, [columns, columns], bytes(of: gram.map { Float($0) })),
+            ("l.count", .i64, [1], count),
+        ])
     }
 
     /// ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² over some tokens, in Double.

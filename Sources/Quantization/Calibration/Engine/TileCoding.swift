@@ -25,26 +25,22 @@ extension LayerCoding {
     func code(_ tile: BandTile) -> CodedTile {
         let (coder, weights) = (form.coder, tile.weights)
         var standing = grids.grids(of: weights, firstRow: tile.firstRow, groupSize: form.groupSize)
-        let nearest = coder.nearest(weights, standing)
-        var units = nearest
-        // NF4's scales may be quantized together with those of other rows, so that they stand.
+        guard let gptq else { return finish(tile, coder.nearest(weights, standing), standing) }
+        var (units, ours) = gptq.round(weights, standing)
+        // A row stays as near as on the grids that span it, where that is better for all that is known. NF4's scales
+        // may be quantized together with those of other rows, so that they stand.
         let isNF4 = form.options.code == .nf4
-        let spanning = isNF4 ? nil : TileGrids(spanning: weights, groupSize: form.groupSize, coder: coder)
-        let reference = spanning.map { coder.nearest(weights, $0) } ?? nearest
-        let referenceChanges = weights.changes(reference, spanning ?? standing, coder)
-        if let gptq {
-            let rounded = gptq.round(weights, standing)
-            let errors = gptq.errors(of: referenceChanges)
-            units = rounded.units
-            for block in 0..<weights.blocks {
-                let isWorse = .!(rounded.errors[block] .<= errors[block])
-                if let spanning { standing.replace(with: spanning, block: block, where: isWorse) }
-                for at in stride(from: block, to: units.count, by: weights.blocks) {
-                    units[at].replace(with: reference[at], where: isWorse)
-                }
+        let spanning = isNF4 ? standing : TileGrids(spanning: weights, groupSize: form.groupSize, coder: coder)
+        let reference = coder.nearest(weights, spanning)
+        let theirs = gptq.errors(of: weights.changes(reference, spanning, coder))
+        for block in 0..<weights.blocks {
+            let isWorse = .!(ours[block] .<= theirs[block])
+            standing.replace(with: spanning, block: block, where: isWorse)
+            for at in stride(from: block, to: units.count, by: weights.blocks) {
+                units[at].replace(with: reference[at], where: isWorse)
             }
         }
-        return finish(tile, units, standing, referenceChanges)
+        return finish(tile, units, standing)
     }
 
     /// What rounding the weights to nearest changes that no column's scale has touched, scaled as the weights are.
@@ -56,7 +52,7 @@ extension LayerCoding {
     }
 
     private func finish(
-        _ tile: BandTile, _ units: [Lanes], _ grids: TileGrids, _ referenceChanges: WeightTile
+        _ tile: BandTile, _ units: [Lanes], _ grids: TileGrids
     ) -> CodedTile {
         let (coder, weights) = (form.coder, tile.weights)
         var codes = [SIMD16<UInt8>](repeating: .zero, count: units.count)
@@ -69,9 +65,7 @@ extension LayerCoding {
         let changes = weights.changes(units, grids, coder)
         var variants: [WeightTile] = []
         if gptq != nil || gram != nil || hasTokens {
-            // What GPTQ's codes are held against spans the scaled weights, and not NF4's.
-            let isPlain = form.columnScales == nil && form.options.code != .nf4
-            variants = [weights, changes, isPlain ? referenceChanges : plainChanges(tile)]
+            variants = [weights, changes, plainChanges(tile)]
             if let plain { variants.append(plain.changes(of: weights)) }
         }
         var coded = CodedTile(
