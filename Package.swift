@@ -24,8 +24,11 @@ let rooms: [Target] = [
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
+    // Loads OpenBLAS when it is first needed; building takes nothing of it.
+    .target(name: "COpenBLAS"),
     .target(name: "Tensors", swiftSettings: rules),
-    .target(name: "Quantization", dependencies: ["CKernels", "Tensors"], swiftSettings: rules),
+    .target(name: "LinearAlgebra", dependencies: ["COpenBLAS"], swiftSettings: rules),
+    .target(name: "Quantization", dependencies: ["CKernels", "Tensors", "LinearAlgebra"], swiftSettings: rules),
     .target(name: "HTTPWire", dependencies: [httpTypes], swiftSettings: rules),
     .target(name: "OpenSSL", dependencies: ["COpenSSL"], swiftSettings: rules),
     .target(name: "Compression", dependencies: ["CZlib"], swiftSettings: rules),
@@ -50,12 +53,12 @@ let rooms: [Target] = [
 ]
 
 let tests: [Target] = [
-    "Tensors", "Quantization", "HTTPWire", "OpenSSL", "Compression", "HTTPServer", "ArtifactStore", "Catalogue",
-    "Observability", "Processes", "Jobs", "VivaService",
+    "Tensors", "LinearAlgebra", "Quantization", "HTTPWire", "OpenSSL", "Compression", "HTTPServer", "ArtifactStore",
+    "Catalogue", "Observability", "Processes", "Jobs", "VivaService",
 ].map { room in
     var dependencies: [Target.Dependency] = [.byName(name: room)]
     switch room {
-    case "Quantization": dependencies += ["Tensors", "Compression"]
+    case "Quantization": dependencies += ["Tensors", "LinearAlgebra", "Compression"]
     case "HTTPWire": dependencies += [httpTypes]
     case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]

@@ -4,10 +4,14 @@ import Tensors
 ///
 /// Prints one line a case, fields separated by tabs: group, case, level or threads, GB/s. A rate is float32 input (the
 /// group's name says where it is something else) over CPU time, the median of several runs; with threads over the time
-/// on the wall, the best of several runs. An argument picks the groups whose names begin with it.
+/// on the wall, the best of several runs. An argument picks the groups whose names begin with it;
+/// `awq` times calibrated coding instead.
 @main
 struct KernelBench {
     static func main() {
+        if CommandLine.arguments.dropFirst().first == "awq" {
+            return CalibratedCases.run(CommandLine.arguments.dropFirst(2).compactMap { Int($0) })
+        }
         let weights = Weights(count: 16 << 20)
         var cases: [Case] = []
         for level in Level.available {

@@ -100,7 +100,7 @@ enum SessionCases {
 }
 
 /// Storage that keeps what is written.
-private final class Memory: ScratchStorage {
+final class Memory: ScratchStorage {
     private var bytes: [UInt8] = []
 
     func write(_ bytes: RawSpan, at offset: Int) {
@@ -116,8 +116,11 @@ private final class Memory: ScratchStorage {
 
     func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
         guard offset + bytes.byteCount <= self.bytes.count else { throw StorageFailure(operation: "read", code: 0) }
-        for index in 0..<bytes.byteCount {
-            bytes.storeBytes(of: self.bytes[offset + index], toByteOffset: index, as: UInt8.self)
+        let count = bytes.byteCount
+        bytes.withUnsafeMutableBytes { target in
+            self.bytes.withUnsafeBytes { source in
+                target.copyMemory(from: UnsafeRawBufferPointer(rebasing: source[offset..<offset + count]))
+            }
         }
     }
 }

@@ -30,9 +30,13 @@ extension ArtifactStore {
     /// Moves a thing that failed its check to `quarantine/`, durably; answers its name there, `<kind>-<id>-<n>`.
     package func quarantine(_ kind: StoredKind, _ id: String) throws(StoreError) -> String {
         try validate(id, kind)
-        var number = 1
+        // rename(2) would replace a file with a file, and puts none in a folder's place or the other way round.
+        let kept = Set(try folders.quarantine.folder.entries())
+        var number = 0
         while true {
+            number += 1
             let name = "\(kind.rawValue)-\(id)-\(number)"
+            if kept.contains(name) { continue }
             do {
                 if try folders.quarantine.take(id, from: folders[kind].folder, as: name) {
                     try folders[kind].synchronize()
@@ -41,7 +45,6 @@ extension ArtifactStore {
             } catch {
                 throw error.isAbsence ? .notFound(id) : error
             }
-            number += 1
         }
     }
 }

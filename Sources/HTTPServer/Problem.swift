@@ -41,7 +41,17 @@ package struct Problem: Error, Sendable {
 
     /// Bytes that the parser refused.
     init(_ error: WireError) {
-        self.init(HTTPResponse.Status(code: error.status), code: error.code, detail: error.detail)
+        let (status, title): (HTTPResponse.Status, String) =
+            switch error.status {
+            case 413: (.contentTooLarge, "The body is too large")
+            case 414: (.uriTooLong, "The request target is too long")
+            case 417: (.expectationFailed, "What the request expects is not offered")
+            case 431: (.requestHeaderFieldsTooLarge, "The header fields are too large")
+            case 501: (.notImplemented, "The request uses what this server does not implement")
+            case 505: (.httpVersionNotSupported, "This version of HTTP is not supported")
+            default: (.badRequest, "The request is not well-formed HTTP/1.1")
+            }
+        self.init(status, code: error.code, title: title, detail: error.detail)
     }
 
     /// The JSON of the answer.

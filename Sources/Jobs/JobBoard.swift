@@ -28,6 +28,8 @@ package final class JobBoard: Sendable {
         var notices: [JobNotice] = []
         var progress = JobProgress()
         var meter = RateMeter()
+        /// When all bytes had been worked on, and how many tensors were finished then.
+        var lastByte: (time: Int64, tensors: Int)?
         var isRunning = false
         var isOver = false
         var listeners: [Int: @Sendable () -> Void] = [:]
@@ -54,6 +56,7 @@ package final class JobBoard: Sendable {
                 entry.progress = JobProgress()
                 entry.progress.totalBytes = job.totalBytes
                 entry.meter = RateMeter()
+                entry.lastByte = nil
             }
             return .state(job)
         }
@@ -66,6 +69,13 @@ package final class JobBoard: Sendable {
             entry.progress.tensors = tensors
             entry.progress.totalTensors = totalTensors
             entry.progress.rate = entry.meter.add(bytes, at: time)
+            if bytes >= entry.progress.totalBytes {
+                let since = entry.lastByte ?? (time, tensors)
+                entry.lastByte = since
+                if time > since.time {
+                    entry.progress.tensorRate = Double(tensors - since.tensors) * 1_000 / Double(time - since.time)
+                }
+            }
             return .progress(entry.progress)
         }
     }

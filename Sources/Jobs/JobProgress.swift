@@ -10,12 +10,18 @@ package struct JobProgress: Sendable, Equatable {
     package var totalTensors = 0
     /// Bytes a second, smoothed; nil before two reports.
     package var rate: Double?
+    /// Tensors a second since the last byte of the input was worked on; nil before.
+    package var tensorRate: Double?
 
     /// Nothing done.
     package init() {}
 
-    /// Seconds that the rest takes at this rate; nil while there is none.
+    /// Seconds that the rest takes at this rate, of tensors when all bytes are worked on; nil while there is none.
     package var secondsLeft: Double? {
+        if bytes >= totalBytes, tensors < totalTensors {
+            guard let tensorRate, tensorRate > 0 else { return nil }
+            return Double(totalTensors - tensors) / tensorRate
+        }
         guard let rate, rate > 0 else { return nil }
         return Double(max(0, totalBytes - bytes)) / rate
     }

@@ -31,8 +31,8 @@ package protocol JobWorker: Sendable {
 
 /// How the work on a job ended.
 package enum JobEnd: Sendable, Equatable {
-    /// Its artifact exists and its row says so.
-    case succeeded
+    /// Its artifact exists and its row says so: this one.
+    case succeeded(JobRecord)
     /// It cannot be done; the problem as JSON text.
     case failed(problem: String)
     /// It failed for a reason outside of it, which may pass; the problem as JSON text.

@@ -172,19 +172,19 @@ package final class JobRunner: Sendable {
             if verdict.event == .postponed { state.due.append(surroundings.now() + verdict.delay) }
             return verdict
         }
-        settle(job, verdict)
+        if case .succeeded(let recorded) = end { conclude(recorded) } else { settle(job, verdict) }
         state.withLock { $0.controls[job.id] = nil }
         // What waited for memory may fit now.
         wake()
     }
 
-    /// Writes what became of a job, however long the queue does not answer; a success is written already.
+    /// Writes what became of a job that did not succeed, however long the queue does not answer.
     private func settle(_ job: JobRecord, _ verdict: Verdict) {
         let now = surroundings.now()
         guard let moved = job.after(verdict.event, at: now, problem: verdict.problem, delay: verdict.delay) else {
             return
         }
-        while verdict.event != .succeeded {
+        while true {
             do throws(JobQueueError) {
                 _ = try queue.move(moved, from: job.state)
                 break
@@ -195,8 +195,13 @@ package final class JobRunner: Sendable {
                 _ = DispatchSemaphore(value: 0).wait(timeout: .now() + .milliseconds(Int(limits.pollInterval)))
             }
         }
-        if moved.state.isFinal { worker.discard(moved) }
-        board.note(moved)
+        conclude(moved)
+    }
+
+    /// Tells where a job stands now, as it is recorded.
+    private func conclude(_ job: JobRecord) {
+        if job.state.isFinal { worker.discard(job) }
+        board.note(job)
     }
 
     /// Waits until something may have changed; `complain` has told why the queue could not say.

@@ -32,6 +32,8 @@ package enum QuantizationError: Error, Sendable, Equatable {
     case artifact(code: String, detail: String, tensor: String?)
     /// The recorded state of a session cannot be taken up again.
     case snapshot(SnapshotFlaw)
+    /// Who watches the session wanted it to end.
+    case interrupted
     /// Storage under the session failed.
     case storage(StorageFailure)
 }

@@ -10,6 +10,10 @@ package struct ContainerLimits: Sendable, Equatable {
     package var maxRank = 32
     /// The length of a tensor name, or of a metadata key, in bytes of UTF-8 after unescaping.
     package var maxNameBytes = 4096
+    /// The length of a text in the metadata of a GGUF file, in bytes.
+    package var maxTextBytes = 1 << 20
+    /// The number of elements of an array in the metadata of a GGUF file: a vocabulary has 256 thousand.
+    package var maxArrayItems = 1 << 20
     /// The length of an npy header literal in bytes; numpy's own `max_header_size`.
     package var maxNumpyHeaderBytes = 10_000
     /// The number of members of a zip archive.

@@ -54,21 +54,32 @@ package func parseFile(
 
 /// A format that people send and this module does not read.
 enum ForeignFormat: CaseIterable {
-    case zip, emptyZip, gguf, hdf5, pickle, gzip, zstandard, lfsPointer, markup, form, json
+    case zip, emptyZip, gguf, imatrix, hdf5, pickle, gzip, zstandard, lfsPointer, markup, form, json
 
     /// The format whose first bytes these are.
     static func recognise(_ prefix: RawSpan) -> ForeignFormat? {
-        allCases.first { format in
+        if isImatrix(prefix) { return .imatrix }
+        return allCases.first { format in
             for magic in format.magics where prefix.starts(with: magic) { return true }
             return false
         }
     }
 
+    /// Whether the bytes begin like llama.cpp's old importance matrices: a number of entries, the length of the first
+    /// one's name, and that name, 'blk.…' or 'output.…'.
+    private static func isImatrix(_ prefix: RawSpan) -> Bool {
+        guard prefix.byteCount > 8, (1...1 << 20).contains(prefix.littleEndian(at: 0, width: 4)),
+            (6...64).contains(prefix.littleEndian(at: 4, width: 4))
+        else { return false }
+        return prefix.byte(at: 8) == UInt8(ascii: "b") || prefix.byte(at: 8) == UInt8(ascii: "o")
+    }
+
     private var magics: [[UInt8]] {
         switch self {
+        case .imatrix: []
         case .zip: [ZipArchive.magic]
         case .emptyZip: [Array("PK".utf8) + [5, 6]]
-        case .gguf: [Array("GGUF".utf8)]
+        case .gguf: [GGUFParser.magic]
         case .hdf5: [[0x89] + Array("HDF\r\n".utf8)]
         case .pickle: (2...5).map { [0x80, $0] }
         case .gzip: [[0x1F, 0x8B]]
@@ -85,7 +96,9 @@ enum ForeignFormat: CaseIterable {
         switch self {
         case .zip: "a zip archive, perhaps npz: only its end says what is in it; send safetensors or a single npy"
         case .emptyZip: "an empty zip archive"
-        case .gguf: "a GGUF file; send the model before it was quantized, as safetensors"
+        case .gguf: "a GGUF file, read only as calibration; send the model before it was quantized, as safetensors"
+        case .imatrix:
+            "the old form of llama.cpp's importance matrices: llama-imatrix --in-file FILE -o imatrix.gguf converts it"
         case .hdf5: "an HDF5 file (Keras); send safetensors or npy"
         case .pickle: "a Python pickle (PyTorch), which is never loaded; send safetensors"
         case .gzip: "gzip data; send it unpacked, or declare the encoding"

@@ -59,13 +59,16 @@ package enum Container: String, Sendable, Hashable, CaseIterable {
     case npy
     /// Named arrays as npy members of a zip archive (`numpy.savez`).
     case npz
+    /// Metadata and named tensors (docs/gguf.md of ggml); only importance matrices of llama.cpp are taken.
+    case gguf
     /// The bare elements of one tensor, its type and shape given beside them.
     case raw
 }
 
 /// What a file's header says about its tensors.
 ///
-/// The entries cover the data buffer exactly: the first begins at 0, each begins where the one before it ends.
+/// The entries cover the data buffer exactly: the first begins at 0, each begins where the one before it ends (in GGUF
+/// at the next multiple of its alignment).
 package struct InputDescription: Sendable, Equatable {
     /// The format that the bytes were recognised as.
     package let container: Container

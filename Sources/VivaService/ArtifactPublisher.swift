@@ -92,13 +92,17 @@ struct ArtifactPublisher: Sendable {
         }
     }
 
-    /// The same owner, bytes, what is declared of them, recipe and engine give the same identifier.
+    /// The same owner, bytes, what is declared of them, calibration data, recipe and engine give the same identifier;
+    /// where codes are chosen through products of matrices, what computes these is part of the engine.
     func identifier(
-        input: String, declaration: InputDeclaration = .recognise, recipe: Recipe, budget: Budget? = nil
+        input: String, declaration: InputDeclaration = .recognise, recipe: Recipe, calibration: String? = nil,
+        budget: Budget? = nil
     ) throws(Problem) -> String {
         var identity = "\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)"
         if let budget { identity += "\n\(budget.option.name)=\(budget.option.text)" }
         if case .raw(let type, let shape) = declaration { identity += "\n\(type.rawValue) \(shape)" }
+        if let calibration { identity += "\ncalibration=\(calibration)" }
+        if recipe.usesMatrices { identity += "\n\(MatrixBackend.name ?? "")" }
         do throws(OpenSSLError) {
             return String(try SHA256.digest(of: Array(identity.utf8)).hex.prefix(32))
         } catch {

@@ -3,8 +3,8 @@ import Quantization
 
 /// Moves an input from whoever receives it to quantizing sessions, and hashes it on the way.
 ///
-/// The one way of the bytes behind a one-shot request, an upload and the command line: the receiving thread reads, the
-/// sessions and the hash work on their Dispatch queues.
+/// The one way of the bytes behind a one-shot request, an upload, a job and the command line: the receiving thread
+/// reads, the sessions and the hash work on their Dispatch queues.
 struct InputPump {
     /// What the bytes were.
     struct Outcome {
@@ -35,8 +35,12 @@ struct InputPump {
             sessions: sessions, intake: intake, inputBytes: inputBytes, pool: pool, alongside: { hash.update($0) })
     }
 
+    /// What hears of the layers that a session codes behind the last byte, and may end it.
+    typealias Watch = (QuantizingSession, LayerProgress) throws(QuantizationError) -> Void
+
     /// Calls `receive` until it returns 0, then ends the sessions.
     func run<Receive: Error>(
+        onLayer: Watch = { (_, _) throws(QuantizationError) in },
         _ receive: (inout MutableRawSpan) throws(Receive) -> Int
     ) throws(TransferError<Receive>) -> Outcome {
         var total = 0
@@ -46,7 +50,7 @@ struct InputPump {
             total += count
         }
         do throws(QuantizationError) {
-            return try finish(inputBytes: total)
+            return try finish(inputBytes: total, onLayer: onLayer)
         } catch {
             throw .session(error)
         }
@@ -69,13 +73,24 @@ struct InputPump {
     /// The state of the hash, to be asked for when all is settled.
     var hashState: [UInt8] { hash.state }
 
-    /// Ends the sessions: all `inputBytes` were taken, by this pump or before.
-    func finish(inputBytes: Int) throws(QuantizationError) -> Outcome {
+    /// Whether the input is an archive, which the sessions see when it is whole; to be asked for when all is settled.
+    var holdsArchive: Bool { queue.holdsArchive }
+
+    /// SHA-256 of the whole input, for those who look at it before they `finish`; asked for once.
+    func digest() -> Digest {
+        queue.settle()
+        return hash.finish()
+    }
+
+    /// Ends the sessions: all `inputBytes` were taken, by this pump or before; `known` is their digest where it was
+    /// asked for.
+    func finish(
+        inputBytes: Int, digest known: Digest? = nil, onLayer: Watch = { (_, _) throws(QuantizationError) in }
+    ) throws(QuantizationError) -> Outcome {
         let clock = ContinuousClock()
         let received = clock.now
-        queue.settle()
-        let digest = hash.finish()
-        let results = try queue.finish(inputDigest: "sha256:\(digest.hex)")
+        let digest = known ?? digest()
+        let results = try queue.finish(inputDigest: "sha256:\(digest.hex)", onLayer: onLayer)
         return Outcome(
             results: results, inputDigest: digest, inputBytes: inputBytes, receiving: received - start,
             finishing: clock.now - received)

@@ -13,8 +13,10 @@ extension Problem {
     init(_ error: QuantizationError) {
         switch error {
         case .recipe(let code, let detail):
-            let status: HTTPResponse.Status = code == "recipe.mode_unavailable" ? .unprocessableContent : .badRequest
-            self.init(status, code: code, title: "The recipe is not valid", detail: detail)
+            let isAbsent = code == "recipe.mode_unavailable" || code == "recipe.bits_unavailable"
+            self.init(
+                isAbsent ? .unprocessableContent : .badRequest, code: code, title: "The recipe is not valid",
+                detail: detail)
         case .container(let error): self.init(error)
         case .truncated(let expected, let received):
             self = .truncated(
@@ -58,7 +60,10 @@ extension Problem {
                     ("tensor", .string(tensor)), ("value", .double(value)), ("bound", .double(bound)),
                 ])
         case .calibration(let code, let detail):
-            self.init(.unprocessableContent, code: code, title: "Calibration data is missing or unfit", detail: detail)
+            // The one that is the machine's fault.
+            let status: HTTPResponse.Status =
+                code == "calibration.unavailable" ? .notImplemented : .unprocessableContent
+            self.init(status, code: code, title: "Calibration data is missing or unfit", detail: detail)
         case .scales(let code, let tensor, let detail):
             self.init(
                 .unprocessableContent, code: code, title: "The scales of an FP8 weight cannot be used", detail: detail,
@@ -71,6 +76,8 @@ extension Problem {
             self.init(
                 .gone, code: "snapshot.\(flaw)", title: "What was begun cannot go on",
                 detail: "The recorded state is of no use any more (\(flaw)); begin again with the first byte.")
+        case .interrupted:
+            self.init(.serviceUnavailable, code: "session.interrupted", detail: "The work was interrupted.")
         case .storage(let failure): self.init(storage: failure.code, failure.operation)
         }
     }
@@ -127,6 +134,7 @@ extension Problem {
     private static let containerLimits = [
         "header_too_large", "rank_too_large", "too_many_tensors", "too_many_metadata", "name_too_long",
         "too_many_members", "directory_too_large", "member_too_large", "inflated_too_large", "ratio_too_large",
+        "too_many_elements", "text_too_long",
     ]
 
     /// A number as people write it: 1234, not 1234.0.
@@ -187,7 +195,7 @@ extension Problem {
 
     static let diskFull = Problem(
         HTTPResponse.Status(code: 507, reasonPhrase: "Insufficient Storage"), code: "storage.full",
-        title: "The disk is full", detail: "There is no room for the artifact; nothing was kept.")
+        title: "The disk is full", detail: "The server's disk has no room for what this request would keep.")
 
     static func notFound(_ id: String) -> Problem {
         Problem(.notFound, code: "artifact.not_found", detail: "There is no artifact '\(id)'.")

@@ -11,6 +11,7 @@ struct Quantize: ParsableCommand {
             the target library loads.
               viva quantize ./Llama-3.2-1B --method nf4 -o ./Llama-3.2-1B-nf4
               viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-w4a16
+              viva quantize ./Llama-3.2-1B --method awq --calibration imatrix.gguf -o ./Llama-awq
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
               viva quantize w.bin --dtype float32 --shape 512,512 --method int8 -o w.int8
             """)
@@ -39,7 +40,8 @@ struct Quantize: ParsableCommand {
     @Option(name: .shortAndLong, help: "The file or folder to write; it appears whole or not at all.")
     var output: String
 
-    @Option(help: "NF4, INT4, FP8: best (default, less error in the same format) or reference (the library's bytes).")
+    @Option(
+        help: "NF4, INT4, FP8, AWQ: best (default, less error in the same format) or reference (the library's bytes).")
     var mode: String?
 
     @Option(help: "NF4: weights that share a scale, 32 to 4096 (default 64).")
@@ -56,8 +58,23 @@ struct Quantize: ParsableCommand {
     @Option(help: "AWQ: none (default), or keep: search input scales too and store them.")
     var scaling: String?
 
-    @Option(help: "AWQ: activations (default), which lie beside the weights, or none: round to nearest.")
+    @Option(
+        help:
+            "What is known of the layers' inputs: a safetensors file or an imatrix.gguf; data for what the input holds."
+    )
     var calibration: String?
+
+    @Option(help: "AWQ with data: search the range of each group, true or false (default true).")
+    var clip: String?
+
+    @Option(help: "AWQ with scaling: weigh activations against weights, true (default) or false, as llm-awq does.")
+    var duoScaling: String?
+
+    @Option(help: "With data: gptq (default where activations or a whole Gram matrix are given) or nearest.")
+    var rounding: String?
+
+    @Option(help: "With gptq: the share of the mean diagonal that is added to it (default 0.1; 0.3 for few tokens).")
+    var damping: String?
 
     @Option(help: "Quantize only the tensors of this glob (repeatable).")
     var include: [String] = []
@@ -93,6 +110,11 @@ struct Quantize: ParsableCommand {
     @Option(help: "Write the report to this file too: a page for people if it ends in .html, else JSON.")
     var report: String?
 
+    /// The path in `--calibration`; a file called data or none is ./data or ./none.
+    private var calibrationFile: String? {
+        calibration.flatMap { ["data", "none"].contains($0) ? nil : $0 }
+    }
+
     func run() throws {
         var options: [(String, String)] = []
         let given: [(String, String?)] = [
@@ -101,12 +123,15 @@ struct Quantize: ParsableCommand {
             ("format", format), ("target", target), ("model_type", modelType), ("tied", tied), ("scheme", scheme),
             ("mode", mode), ("block_size", blockSize.map(String.init)),
             ("double_quant", doubleQuant),
-            ("group_size", groupSize.map(String.init)), ("scaling", scaling), ("calibration", calibration),
+            ("group_size", groupSize.map(String.init)), ("scaling", scaling),
+            ("calibration", calibrationFile == nil ? calibration : "data"),
+            ("clip", clip), ("duo_scaling", duoScaling), ("rounding", rounding), ("damping", damping),
             ("overrides", overrides), ("min_sqnr_db", minSqnrDb), ("max_rel_error", maxRelError),
         ]
         options += given.compactMap { name, value in value.map { (name, $0) } }
         options += include.map { ("include", $0) } + exclude.map { ("exclude", $0) }
-        let quantizer = CommandLineQuantizer(options: options, dtype: dtype, shape: shape)
+        let quantizer = CommandLineQuantizer(
+            options: options, dtype: dtype, shape: shape, calibration: calibrationFile)
         let text: String
         do throws(ServiceError) {
             text = try quantizer.run(input: input, output: output, reportPath: report)

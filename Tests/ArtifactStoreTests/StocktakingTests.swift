@@ -76,6 +76,22 @@ import Testing
         #expect(try store.identifiers(of: .input) == [])
     }
 
+    /// Damage can put a file in a folder's place: it replaces nothing that was kept before, nor stands in its way.
+    @Test func whatIsKeptAsideIsNeverReplaced() throws {
+        let artifact = home.path + "/data/artifacts/x"
+        let kept = home.path + "/data/quarantine/artifact-x-"
+        for number in 1...3 {
+            try Data([UInt8(number)]).write(to: URL(filePath: artifact))
+            #expect(try store.quarantine(.artifact, "x") == "artifact-x-\(2 * number - 1)")
+            try publish("x", [UInt8(number)])
+            #expect(try store.quarantine(.artifact, "x") == "artifact-x-\(2 * number)")
+        }
+        for number in 1...3 {
+            #expect(FileManager.default.contents(atPath: kept + "\(2 * number - 1)") == Data([UInt8(number)]))
+            #expect(FileManager.default.contents(atPath: kept + "\(2 * number)/content") == Data([UInt8(number)]))
+        }
+    }
+
     @Test func theDigestOfAnArtifactIsThatOfItsContent() throws {
         try publish("x", Array("abc".utf8))
         // FIPS 180-2, appendix B.1.

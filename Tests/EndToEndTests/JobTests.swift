@@ -170,6 +170,59 @@ import Testing
         #expect(try direct.json()["digest"] as? String == "sha256:\(digest)")
     }
 
+    /// So many Linears of 512 times 512, and 192 activations for each: a good fraction of a second's work.
+    private func layers(_ count: Int) throws -> (weights: URL, activations: URL) {
+        func file(_ leaf: String, rows: Int, seed: UInt64) throws -> URL {
+            let size = rows * 2048
+            let entries = (0..<count).map { index in
+                let place = "\"shape\":[\(rows),512],\"data_offsets\":[\(index * size),\((index + 1) * size)]"
+                return "\"l.\(index).\(leaf)\":{\"dtype\":\"F32\",\(place)}"
+            }
+            let data = Inputs.bytes(Inputs.gaussian(count * rows * 512, seed: seed))
+            return try folder.file(
+                leaf, Inputs.safetensors(header: "{\(entries.joined(separator: ","))}", data: data))
+        }
+        return (try file("weight", rows: 512, seed: 3), try file("activations", rows: 192, seed: 4))
+    }
+
+    @Test func aKilledWorkersLayersAreNotMadeAgain() throws {
+        let service = try LiveService(data: data)
+        let (weights, activations) = try layers(12)
+        let (input, calibration) = (try store(weights, service), try store(activations, service))
+        let options = "{\"mode\": \"reference\", \"scaling\": \"keep\"}"
+        let body =
+            "{\"input\": \"\(input)\", \"method\": \"awq\", \"calibration\": \"\(calibration)\", "
+            + "\"options\": \(options)}"
+        func begin() throws -> String {
+            let answer = try service.curl("/v1/jobs", ["-d", body])
+            return try #require(try answer.json()["id"] as? String, "\(String(decoding: answer.body, as: UTF8.self))")
+        }
+        func tensors(_ id: String) throws -> Int? {
+            (try job(id, service)["progress"] as? [String: Any])?["tensors"] as? Int
+        }
+        let id = try begin()
+        let worker = try wait { workers().first }
+        _ = try wait { try tensors(id).flatMap { $0 >= 5 ? $0 : nil } }
+        #expect(kill(worker.process, SIGKILL) == 0)
+        let done = try finished(id, service)
+        #expect(done["state"] as? String == "succeeded", "\(done)")
+        #expect(done["attempts"] as? Int == 2)
+        // What the second worker told first: it found layers that were finished.
+        let events = try service.curl("/v1/jobs/\(id)/events", ["-H", "Accept: application/x-ndjson"]).body
+        let told = String(decoding: events, as: UTF8.self).split(separator: "\n").compactMap { line in
+            try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
+        }
+        print(told)
+        let artifact = try #require(done["artifact"] as? String)
+        let digest = try #require(try service.curl("/v1/artifacts/\(artifact)").json()["digest"] as? String)
+        let report = try service.curl("/v1/artifacts/\(artifact)/report").body
+        #expect(try service.curl("/v1/artifacts/\(artifact)", ["-X", "DELETE"]).status == 204)
+        let again = try finished(try begin(), service)
+        #expect(again["attempts"] as? Int == 1)
+        #expect(try service.curl("/v1/artifacts/\(artifact)").json()["digest"] as? String == digest)
+        #expect(try service.curl("/v1/artifacts/\(artifact)/report").body == report)
+    }
+
     @Test func aJobWithActivationsMakesWhatARequestMakes() throws {
         let service = try LiveService(data: data)
         let id = try order(try store(Repository.awqExample, service), "awq", service)

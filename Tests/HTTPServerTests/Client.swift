@@ -14,7 +14,9 @@ struct Answer {
     var code: String? {
         guard fields["content-type"] == "application/problem+json" else { return nil }
         let object = try? JSONSerialization.jsonObject(with: Data(body)) as? [String: Any]
-        guard object?["status"] as? Int == status, object?["trace_id"] is String else { return nil }
+        guard object?["status"] as? Int == status, object?["trace_id"] is String,
+            (object?["title"] as? String)?.isEmpty == false
+        else { return nil }
         return object?["code"] as? String
     }
 }

@@ -19,8 +19,8 @@ import Testing
         limits.reservedThreads = 2
         limits.workerQueue = 2
         try TestServer.with(limits) { test in
-            // Two get a thread, two wait for one, the rest is refused: whichever come last, and before a thread is awake
-            // those that it will take wait too.
+            // Two get a thread, two wait for one, the rest is refused: whichever come last, and before a thread is
+            // awake those that it will take wait too.
             let bodies = try (0..<5).map { _ in try Client(test.port) }
             for client in bodies { try client.send(Self.upload(200_000, sending: 100_000)) }
             #expect(eventually { bodies.contains { $0.hasBytes(within: 0) } })

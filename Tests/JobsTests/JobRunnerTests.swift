@@ -55,12 +55,13 @@ final class MemoryQueue: JobQueue {
         }
     }
 
-    func succeed(_ job: JobRecord) {
+    /// Records the success of `job`, as a worker does.
+    func succeed(_ job: JobRecord) -> JobEnd {
+        let done = job.after(.succeeded, at: 9) ?? job
         jobs.withLock { jobs in
-            for index in jobs.indices where jobs[index].id == job.id {
-                jobs[index] = jobs[index].after(.succeeded, at: 9) ?? jobs[index]
-            }
+            for index in jobs.indices where jobs[index].id == job.id { jobs[index] = done }
         }
+        return .succeeded(done)
     }
 }
 
@@ -136,8 +137,7 @@ final class ScriptedWorker: JobWorker {
         let queue = MemoryQueue((0..<30).map { Self.job("j\($0)", memory: $0 % 3 * 30 + 20) }, failures: 4)
         let worker = ScriptedWorker { (job, _) in
             Thread.sleep(forTimeInterval: 0.001)
-            queue.succeed(job)
-            return .succeeded
+            return queue.succeed(job)
         }
         let runner = Self.runner(queue, worker)
         try runner.start()
@@ -188,7 +188,7 @@ final class ScriptedWorker: JobWorker {
 
     @Test func aJobThatNeverFitsFailsWhenNothingElseRuns() throws {
         let queue = MemoryQueue([Self.job("never", memory: 101)])
-        let runner = Self.runner(queue, ScriptedWorker { (_, _) in .succeeded })
+        let runner = Self.runner(queue, ScriptedWorker { (job, _) in .succeeded(job) })
         try runner.start()
         try wait { queue["never"]?.state == .failed }
         #expect(runner.stop(within: 5_000))
@@ -197,16 +197,17 @@ final class ScriptedWorker: JobWorker {
 
     @Test func whoWakesTheRunnerNeedNotWait() throws {
         let queue = MemoryQueue([])
+        let board = JobBoard()
         let runner = Self.runner(
             queue,
-            ScriptedWorker { (job, _) in
-                queue.succeed(job)
-                return .succeeded
-            })
+            ScriptedWorker { (job, _) in queue.succeed(job) }, board: board)
         try runner.start()
         queue.add(Self.job("late"))
         runner.wake()
         try wait { queue["late"]?.state == .succeeded }
         #expect(runner.stop(within: 5_000))
+        // Who watches is told what was recorded, to the millisecond.
+        let last = board.notices(of: "late", after: 0).notices.last?.content
+        #expect(last == queue["late"].map { .state($0) })
     }
 }

@@ -28,7 +28,7 @@ import Testing
         #expect(schedule.claim == JobSchedule.Claim(owner: "ann", memory: 40))
         #expect(schedule.admit(job("b", memory: 40, owner: "bob")) == .run)
         #expect(schedule.claim == nil)
-        _ = schedule.finish(job("a"), .succeeded, wish: nil)
+        _ = schedule.finish(job("a"), .succeeded(job("a")), wish: nil)
         #expect(schedule.claim == JobSchedule.Claim(owner: "bob", memory: 60))
         schedule.stop()
         #expect(schedule.claim == nil)
@@ -69,7 +69,7 @@ import Testing
         #expect(schedule.finish(job("a"), .stopped, wish: .cancel) == Verdict(event: .cancelled))
         #expect(schedule.finish(job("a"), .stopped, wish: .interrupt) == Verdict(event: .interrupted))
         #expect(schedule.finish(job("a"), .failed(problem: "p"), wish: .cancel).problem == "p")
-        #expect(schedule.finish(job("a"), .succeeded, wish: .cancel) == Verdict(event: .succeeded))
+        #expect(schedule.finish(job("a"), .succeeded(job("a")), wish: .cancel) == Verdict(event: .succeeded))
     }
 }
 

@@ -83,6 +83,8 @@ import Testing
             let key = try service.key("k").key
             let reply = try service.send("GET", "/v1/artifacts", fields: ["Authorization: bEARER  \(key)"])
             #expect(reply.status == 200)
+            let tabbed = try service.send("GET", "/v1/artifacts", fields: ["Authorization: Bearer\t\(key)"])
+            #expect(tabbed.status == 200)
         }
     }
 

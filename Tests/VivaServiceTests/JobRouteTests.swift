@@ -165,7 +165,7 @@ extension TestLife {
             (["input": input, "method": "int3"], 400, "recipe.unknown_method"),
             (["input": input, "method": "nf4", "options": ["no": 1]], 400, "recipe.unknown_option"),
             (["input": input, "method": "nf4", "dtype": "float32"], 400, "request.invalid_option"),
-            (["input": input, "method": "nf4", "calibration": none], 422, "job.calibration"),
+            (["input": input, "method": "nf4", "calibration": none], 404, "input.not_found"),
             (["input": input, "method": "nf4", "options": ["budget_bytes": "1000"]], 422, "job.budget"),
             (["input": input, "method": "int4", "options": ["format": "mlx,awq"]], 422, "job.several_formats"),
             (["input": input, "method": "awq"], 422, "input.nothing_to_quantize"),

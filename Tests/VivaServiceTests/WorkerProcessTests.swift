@@ -37,7 +37,7 @@ import Testing
     /// One tensor of five pieces and a bit.
     private static func fivePieces() -> [UInt8] {
         let block = SampleInput.raw(100)
-        let blocks = WorkerProcess.pieceBytes * 5 / block.count + 1
+        let blocks = BufferPool.bufferBytes * 5 / block.count + 1
         let entry = TensorEntry(
             name: "a.weight", type: .f32, shape: [blocks * 100, 64], elementCount: blocks * 6_400,
             bytes: 0..<blocks * block.count)

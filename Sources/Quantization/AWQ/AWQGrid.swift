@@ -55,9 +55,12 @@ struct AWQGrid {
 enum AWQWord {
     /// One word of the codes (0...15) of eight consecutive output channels.
     @inline(__always)
-    static func pack(_ codes: RowOctet) -> UInt32 {
-        let n = codes.nibbles
-        return n[0] | n[1] << 16 | n[2] << 4 | n[3] << 20 | n[4] << 8 | n[5] << 24 | n[6] << 12 | n[7] << 28
+    static func pack(_ codes: RowOctet) -> UInt32 { pack(nibbles: codes.nibbles) }
+
+    /// One word of codes that are integers already.
+    @inline(__always)
+    static func pack(nibbles n: SIMD8<UInt32>) -> UInt32 {
+        n[0] | n[1] << 16 | n[2] << 4 | n[3] << 20 | n[4] << 8 | n[5] << 24 | n[6] << 12 | n[7] << 28
     }
 
     /// The lowest bit of an output channel (0...7) within its word.

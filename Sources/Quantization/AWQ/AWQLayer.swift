@@ -10,6 +10,8 @@ struct AWQLayer {
     let name: String
     let weight: StagedTensor
     let activations: StagedTensor?
+    /// Where the activations lie, if it is not the scratch storage of the run.
+    var inputStorage: (any StoredBytes)?
     let options: AWQOptions
     let placement: AWQPlacement
     /// The first byte of scratch storage that nobody else uses.
@@ -36,21 +38,27 @@ struct AWQLayer {
     /// Bytes of scratch storage that a run uses from `scratchBase`; the shape must have no `shapeProblem`.
     var scratchByteCount: Int { planes.reduce(moments.byteCount) { $0 + $1.byteCount } }
 
-    /// Quantizes the layer and writes all its parts.
+    /// The `pause` of a run that nothing interrupts.
+    static func goOn() throws(QuantizationError) {}
+
+    /// Quantizes the layer and writes all its parts; `pause` is called between tiles and may throw to end the run.
     ///
     /// Throws `recipe` for a shape or choice that the format does not hold, `calibration` for missing, empty or unfit
     /// activations, `nonFinite` and `outOfRange` for values that float16 does not hold, `storage` for a failed read or
     /// write.
-    func run(scratch: any ScratchStorage, output: any ArtifactOutput) throws(QuantizationError) -> AWQResult {
+    func run(
+        scratch: any ScratchStorage, output: any ArtifactOutput,
+        pause: () throws(QuantizationError) -> Void = AWQLayer.goOn
+    ) throws(QuantizationError) -> AWQResult {
         try checkChoices()
         var result = AWQResult()
         var rows = weightRows(scratch)
-        var inputs = activations.map { StagedRows($0, scratch: scratch, name: activationsName) }
+        var inputs = activations.map { StagedRows($0, storage: inputStorage ?? scratch, name: activationsName) }
         if options.scaling == .keep, inputs != nil {
-            (result.chosenRatio, result.inputScales) = try searchScales(&rows, &inputs)
+            (result.chosenRatio, result.inputScales) = try searchScales(&rows, &inputs, pause: pause)
         }
         try writeInputScales(result.inputScales, to: output)
-        try quantize(&rows, &inputs, scratch: scratch, result: &result)
+        try quantize(&rows, &inputs, scratch: scratch, result: &result, pause: pause)
         for plane in planes { try plane.gather(tileOctets: tileRows / 8, from: scratch, to: output) }
         return result
     }
@@ -65,7 +73,7 @@ struct AWQLayer {
         if options.scaling == .keep && placement.inputScales == nil {
             throw .recipe(code: "awq.input_scales", detail: "scaling=keep needs a place for the input scales")
         }
-        guard options.calibration == .activations else {
+        guard options.calibration == .data else {
             if options.scaling == .none { return }
             throw .calibration(code: "calibration.missing", detail: "scaling=keep needs activations")
         }
@@ -113,7 +121,7 @@ extension AWQLayer {
     }
 
     func weightRows(_ scratch: any ScratchStorage) -> StagedRows {
-        StagedRows(weight, scratch: scratch, name: name, limit: HalfOctets.limit)
+        StagedRows(weight, storage: scratch, name: name, limit: HalfOctets.limit)
     }
 
     private func writeInputScales(_ scales: [Float]?, to output: any ArtifactOutput) throws(QuantizationError) {

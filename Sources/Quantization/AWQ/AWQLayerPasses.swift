@@ -1,10 +1,12 @@
 /// The passes over a layer's weights, each a tile of rows at a time.
 extension AWQLayer {
-    /// Reads every tile of rows and gives `body` its first octet and the columns of its octets.
+    /// Reads every tile of rows and gives `body` its first octet and the columns of its octets; `pause` comes before.
     private func forEachTile(
-        _ rows: inout StagedRows, _ body: (Int, [[RowOctet]]) throws(QuantizationError) -> Void
+        _ rows: inout StagedRows, _ pause: () throws(QuantizationError) -> Void = AWQLayer.goOn,
+        _ body: (Int, [[RowOctet]]) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
         for first in stride(from: 0, to: weight.rows, by: tileRows) {
+            try pause()
             let range = first..<min(weight.rows, first + tileRows)
             try body(first / 8, try octets(&rows, range))
         }
@@ -23,11 +25,12 @@ extension AWQLayer {
 
     /// The ratio with the least loss, and its scales.
     func searchScales(
-        _ rows: inout StagedRows, _ inputs: inout StagedRows?
+        _ rows: inout StagedRows, _ inputs: inout StagedRows?,
+        pause: () throws(QuantizationError) -> Void = AWQLayer.goOn
     ) throws(QuantizationError) -> (ratio: Double?, scales: [Float]?) {
         guard var tokens = inputs else { return (nil, nil) }
         let candidates = try scaleCandidates(&rows, &tokens)
-        let losses = try scaleLosses(candidates, &rows, &tokens)
+        let losses = try scaleLosses(candidates, &rows, &tokens, pause: pause)
         inputs = tokens
         var best: Int?
         for (candidate, loss) in losses.enumerated() where loss < (best.map { losses[$0] } ?? .infinity) {
@@ -62,7 +65,8 @@ extension AWQLayer {
 
     /// The mean squared change of the layer's output for every candidate, over all tokens.
     func scaleLosses(
-        _ candidates: [[Float]], _ rows: inout StagedRows, _ tokens: inout StagedRows
+        _ candidates: [[Float]], _ rows: inout StagedRows, _ tokens: inout StagedRows,
+        pause: () throws(QuantizationError) -> Void = AWQLayer.goOn
     ) throws(QuantizationError) -> [Double] {
         var losses = [Double](repeating: 0, count: candidates.count)
         let (size, count) = (groupSize, tokens.tensor.rows)
@@ -70,7 +74,7 @@ extension AWQLayer {
         for first in stride(from: 0, to: count, by: step) {
             let range = first..<min(count, first + step)
             let block = try TokenBlock(&tokens, tokens: Array(range), dividedBy: nil)
-            try forEachTile(&rows) { _, octets in
+            try forEachTile(&rows, pause) { _, octets in
                 let parts = OrderedWork.map(octets.count, threads: options.threads) { index in
                     AWQScaleSearch.losses(octets[index], groupSize: size, candidates: candidates, over: block)
                 }
@@ -82,12 +86,13 @@ extension AWQLayer {
 
     /// Clips, quantizes and packs every tile, stages its words, and adds up what was lost.
     func quantize(
-        _ rows: inout StagedRows, _ inputs: inout StagedRows?, scratch: any ScratchStorage, result: inout AWQResult
+        _ rows: inout StagedRows, _ inputs: inout StagedRows?, scratch: any ScratchStorage, result: inout AWQResult,
+        pause: () throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
         let scales = result.inputScales
         var outputTokens: TokenBlock?
         if options.calibration == .none { inputs = nil }
-        var search = try clipSearch(&inputs, scales: scales)
+        var search = try clipSearch(&inputs, scales: scales, scratch: scratch)
         if var tokens = inputs {
             outputTokens = try outputBlock(&tokens)
             inputs = tokens
@@ -96,7 +101,7 @@ extension AWQLayer {
             groupSize: groupSize, inputScales: scales, outputTokens: outputTokens,
             searchesGrids: options.searchesGrids)
         var (error, signal) = (0.0, 0.0)
-        try forEachTile(&rows) { (firstOctet: Int, octets: [[RowOctet]]) throws(QuantizationError) in
+        try forEachTile(&rows, pause) { (firstOctet: Int, octets: [[RowOctet]]) throws(QuantizationError) in
             let thresholds = try thresholds(octets, scales: scales, &search, &inputs, scratch: scratch)
             let packed = OrderedWork.map(octets.count, threads: options.threads) { index in
                 packer.pack(octets[index], thresholds: thresholds?[index])
@@ -114,7 +119,10 @@ extension AWQLayer {
             try stage(packed, firstOctet: firstOctet, in: scratch)
         }
         let relative = error / signal
-        if outputTokens != nil && relative.isFinite { result.outputErrorRelative = relative }
+        if let outputTokens, relative.isFinite {
+            result.outputError = OutputError(
+                relative: relative, roundToNearest: nil, plainAWQ: nil, tokens: outputTokens.count, isHeldOut: false)
+        }
     }
 
     /// The tokens over which the output error is measured: evenly spaced, at most 256, fewer where columns are many.
@@ -159,7 +167,9 @@ enum ClipMethod {
 
 extension AWQLayer {
     /// Prepares the clip search, if there is to be one.
-    private func clipSearch(_ inputs: inout StagedRows?, scales: [Float]?) throws(QuantizationError) -> ClipMethod {
+    private func clipSearch(
+        _ inputs: inout StagedRows?, scales: [Float]?, scratch: any ScratchStorage
+    ) throws(QuantizationError) -> ClipMethod {
         guard options.clip, var rows = inputs else { return .off }
         let tokens = AWQClipSearch.sampledTokens(of: rows.tensor.rows)
         guard AWQClipSearch.usesMoments(groupSize: groupSize) else {
@@ -167,7 +177,7 @@ extension AWQLayer {
                 AWQClipByTokens(columns: weight.columns, tokens: tokens, dividedBy: scales, threads: options.threads))
         }
         let moments = moments
-        try moments.write(&rows, tokens: tokens, dividedBy: scales, threads: options.threads)
+        try moments.write(&rows, tokens: tokens, dividedBy: scales, threads: options.threads, to: scratch)
         inputs = rows
         return .moments(moments)
     }

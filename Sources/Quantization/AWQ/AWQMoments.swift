@@ -23,7 +23,8 @@ struct AWQMoments {
 
     /// Forms the moments of the given tokens, each input divided by its column's scale, and writes them to scratch.
     func write(
-        _ rows: inout StagedRows, tokens: [Int], dividedBy scales: [Float]?, threads: Int?
+        _ rows: inout StagedRows, tokens: [Int], dividedBy scales: [Float]?, threads: Int?,
+        to scratch: any ScratchStorage
     ) throws(QuantizationError) {
         for band in bands {
             let columns = band.lowerBound * groupSize..<band.upperBound * groupSize
@@ -44,7 +45,7 @@ struct AWQMoments {
                 let finished = sums[index]
                 let span = finished.span
                 let bytes = unsafe span.bytes
-                do { try rows.scratch.write(bytes, at: at) } catch { throw .storage(error) }
+                do { try scratch.write(bytes, at: at) } catch { throw .storage(error) }
             }
         }
     }

@@ -7,7 +7,7 @@ struct AWQOptions: Sendable {
     /// Whether input channels are scaled.
     var scaling = Scaling.none
     /// Whether activations are used.
-    var calibration = Calibration.activations
+    var calibration = Calibration.data
     /// Whether the clipping threshold of each group is searched; needs activations.
     var clip = true
     /// Whether the scale search weighs activations against weights (AutoAWQ's `duo_scaling`).
@@ -19,10 +19,13 @@ struct AWQOptions: Sendable {
 }
 
 extension AWQOptions {
-    /// The choices that a recipe makes.
+    /// The choices that a recipe makes for a layer that is coded without calibrated codes: the reference's searches,
+    /// or rounding to nearest.
     init(_ recipe: Recipe) {
+        let searches = recipe.needsActivations
         self.init(
-            groupSize: recipe.groupSize, scaling: recipe.scaling, calibration: recipe.calibration,
+            groupSize: recipe.groupSize, scaling: searches ? recipe.coding.scaling : .none,
+            calibration: searches ? .data : .none, clip: recipe.coding.clip, duoScaling: recipe.coding.duoScaling,
             searchesGrids: recipe.mode == .best)
     }
 }
@@ -62,7 +65,7 @@ struct AWQResult: Sendable, Equatable {
     var chosenRatio: Double?
     /// The scales of the input columns; nil where nothing was scaled.
     var inputScales: [Float]?
-    /// ‖X(W − Ŵ)ᵀ‖² / ‖XWᵀ‖² over at most 256 evenly spaced calibration tokens (64 at 16384
-    /// columns); nil without activations or signal.
-    var outputErrorRelative: Double?
+    /// What became of the output over at most 256 evenly spaced calibration tokens (64 at 16384 columns); nil without
+    /// activations or signal.
+    var outputError: OutputError?
 }

@@ -1,9 +1,9 @@
 import Tensors
 
-/// Reads rows of a staged matrix as Float, a piece at a time.
+/// Reads rows of a stored matrix as Float, a piece at a time.
 struct StagedRows {
     let tensor: StagedTensor
-    let scratch: any ScratchStorage
+    let storage: any StoredBytes
     /// The name that errors give the tensor.
     let name: String
     /// The largest magnitude allowed.
@@ -14,9 +14,9 @@ struct StagedRows {
     private var doubles: [Double] = []
 
     /// Rows of `tensor`, each refused if it holds NaN, an infinity or a magnitude above `limit`.
-    init(_ tensor: StagedTensor, scratch: any ScratchStorage, name: String, limit: Float = .greatestFiniteMagnitude) {
+    init(_ tensor: StagedTensor, storage: any StoredBytes, name: String, limit: Float = .greatestFiniteMagnitude) {
         self.tensor = tensor
-        self.scratch = scratch
+        self.storage = storage
         self.name = name
         self.limit = limit
     }
@@ -30,7 +30,7 @@ struct StagedRows {
         let end = start + columns.count
         switch tensor.type {
         case .f32:
-            try Self.fill(&singles, count: columns.count, from: scratch, at: offset)
+            try Self.fill(&singles, count: columns.count, from: storage, at: offset)
             for i in 0..<columns.count { values[start + i] = singles[i] }
         case .f64:
             try readDoubles(row: row, columns: columns, at: offset, into: &values, from: start)
@@ -52,18 +52,18 @@ struct StagedRows {
     ///
     /// The bytes of an array of numbers may take any value, which is what makes writing them raw safe.
     private static func fill<Number: BitwiseCopyable & ExpressibleByIntegerLiteral>(
-        _ buffer: inout [Number], count: Int, from scratch: any ScratchStorage, at offset: Int
+        _ buffer: inout [Number], count: Int, from storage: any StoredBytes, at offset: Int
     ) throws(QuantizationError) {
         if buffer.count != count { buffer = Array(repeating: 0, count: count) }
         var span = buffer.mutableSpan
         var bytes = unsafe span.mutableBytes
-        do { try scratch.read(into: &bytes, at: offset) } catch { throw .storage(error) }
+        do { try storage.read(into: &bytes, at: offset) } catch { throw .storage(error) }
     }
 
     private mutating func readHalves(
         _ count: Int, at offset: Int, into values: inout [Float], from start: Int
     ) throws(QuantizationError) {
-        try Self.fill(&halves, count: count, from: scratch, at: offset)
+        try Self.fill(&halves, count: count, from: storage, at: offset)
         if tensor.type == .bf16 {
             for i in 0..<count { values[start + i] = Float(bitPattern: UInt32(halves[i]) << 16) }
         } else {
@@ -74,7 +74,7 @@ struct StagedRows {
     private mutating func readDoubles(
         row: Int, columns: Range<Int>, at offset: Int, into values: inout [Float], from start: Int
     ) throws(QuantizationError) {
-        try Self.fill(&doubles, count: columns.count, from: scratch, at: offset)
+        try Self.fill(&doubles, count: columns.count, from: storage, at: offset)
         for i in doubles.indices {
             let narrowed = Float(doubles[i])
             if narrowed.isInfinite && doubles[i].isFinite {

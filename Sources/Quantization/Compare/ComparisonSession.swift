@@ -180,7 +180,8 @@ extension QuantizationError {
         switch self {
         case .recipe, .outOfRange, .limit, .nothingToQuantize, .calibration, .gate, .budget: true
         case .container(let error): error.code == "tensor.name_conflict"
-        case .truncated, .trailingBytes, .nonFinite, .busy, .scales, .artifact, .snapshot, .storage: false
+        case .truncated, .trailingBytes, .nonFinite, .busy, .scales, .artifact, .snapshot, .interrupted, .storage:
+            false
         }
     }
 }

@@ -87,7 +87,7 @@ extension PortableNF4 {
     /// The value of each lane's code, without the code: what neighbouring values differ in, flipped at each decision
     /// point that lies below the lane.
     @inline(__always)
-    private static func nearest(_ v: Lanes) -> Lanes {
+    static func nearest(_ v: Lanes) -> Lanes {
         let (points, values) = (NF4Tables.decisionPoints, NF4Tables.values.bitPattern)
         var bits = SIMD16<UInt32>(repeating: values[0])
         for point in 0..<15 {

@@ -62,6 +62,8 @@ package struct ArtifactLayout: Sendable {
     let tensors: [PlannedTensor]
     /// Where the scales of FP8 weights are.
     let scaling: BlockScaling
+    /// What is known of the inputs of each weight.
+    let calibration: CalibrationPlan
     /// The recipe's variants, and which of them codes each entry of the input (0 for what is not quantized).
     private let variants: [Recipe]
     private let chosen: [UInt16]
@@ -77,9 +79,10 @@ package struct ArtifactLayout: Sendable {
     static let unknownDigest = "sha256:" + String(repeating: "0", count: 64)
 
     /// Places every tensor of `input`; one that has nothing to quantize is refused unless it is a shard of a model.
+    /// `calibrationFile` says what is known of its layers beside what the input itself says.
     package init(
         input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits(),
-        isShard: Bool = false
+        isShard: Bool = false, calibrationFile: CalibrationFile? = nil
     ) throws(QuantizationError) {
         guard input.dataBytes <= limits.maximumInputBytes else {
             throw .limit(
@@ -98,7 +101,9 @@ package struct ArtifactLayout: Sendable {
         let used = Set(selected.treatments.compactMap(\.variant)).sorted()
         let mix = Recipe.warning(ofMixing: used.map { variants[$0] }).map { [$0] } ?? []
         chosen = selected.treatments.map { UInt16(truncatingIfNeeded: $0.variant ?? 0) }
-        try Self.checkCalibration(input.entries, selected.treatments, variants, limits)
+        let calibration = try CalibrationPlan(
+            input.entries, selected.treatments, variants, file: calibrationFile, limits: limits, isShard: isShard)
+        self.calibration = calibration
         var builder = LayoutBuilder()
         for (entry, treatment) in zip(input.entries, selected.treatments) {
             let recipe = variants[treatment.variant ?? 0]
@@ -114,7 +119,9 @@ package struct ArtifactLayout: Sendable {
                     detail: "Two tensors of the artifact would be called '\(name)'.", tensor: name))
         }
         states = builder.states
-        warnings = Self.told(mix + selected.warnings + builder.warnings, atMost: limits.maximumWarnings)
+        let notes = calibrationFile?.notes ?? []
+        let found = notes + mix + calibration.warnings + selected.warnings + builder.warnings
+        warnings = Self.told(found, atMost: limits.maximumWarnings)
         metadata = Self.metadata(of: input, recipe: recipe, engine: engine)
         let start = try Self.dataStart(parts, states, metadata, limits)
         dataStart = start
@@ -128,12 +135,23 @@ package struct ArtifactLayout: Sendable {
         let chosen = chosen
         scratchBytes =
             ScratchPlan(
-                input: input, tensors: self.tensors, scaling: scaling, recipe: { variants[Int(chosen[$0])] }
+                input: input, tensors: self.tensors, scaling: scaling, calibration: calibration,
+                recipe: { variants[Int(chosen[$0])] }
             ).bytes
     }
 
     /// The recipe that codes the tensor at `index` of the input.
     func recipe(of index: Int) -> Recipe { variants[Int(chosen[index])] }
+
+    /// Whether the tensor at `index` is coded when the last byte has come.
+    package func isLayer(_ index: Int) -> Bool {
+        if case .awq = tensors[index] { return true }
+        return calibrated(index) != nil
+    }
+
+    /// What the codes of the tensor at `index` are chosen by; nil where they depend on its weights alone, or the
+    /// library's own searches run.
+    func calibrated(_ index: Int) -> Knowledge? { calibration.calibrated(index, recipe(of: index)) }
 
     /// Whether an override codes the tensor at `index`.
     func isVaried(_ index: Int) -> Bool { chosen[index] != 0 }
@@ -215,36 +233,6 @@ package struct ArtifactLayout: Sendable {
     private static func told(_ warnings: [String], atMost limit: Int) -> [String] {
         guard warnings.count > limit else { return warnings }
         return warnings.prefix(limit) + ["\(warnings.count - limit) more tensors have such warnings."]
-    }
-
-    /// Every weight that AWQ quantizes needs activations [tokens, in]: known from the header alone.
-    private static func checkCalibration(
-        _ entries: [TensorEntry], _ treatments: [Treatment], _ variants: [Recipe], _ limits: SessionLimits
-    ) throws(QuantizationError) {
-        guard variants.contains(where: \.needsActivations) else { return }
-        let byName = Dictionary(entries.map { (ExactName($0.name), $0) }, uniquingKeysWith: { first, _ in first })
-        for (entry, treatment) in zip(entries, treatments) {
-            guard let variant = treatment.variant, variants[variant].needsActivations else { continue }
-            let recipe = variants[variant]
-            let name = (entry.name.before(suffix: "weight") ?? entry.name) + "activations"
-            guard let activations = byName[ExactName(name)] else {
-                throw .calibration(
-                    code: "calibration.missing",
-                    detail: "AWQ needs a tensor '\(name)' [tokens, in] beside '\(entry.name)'; "
-                        + "calibration=none rounds to nearest without one.")
-            }
-            guard activations.shape.count == 2, activations.shape[1] == entry.shape[1], activations.type.isQuantizable
-            else {
-                throw .calibration(
-                    code: "calibration.width",
-                    detail: "'\(name)' is \(activations.type.rawValue) \(activations.shape), "
-                        + "expected floating point [tokens, \(entry.shape[1])].")
-            }
-            guard activations.shape[0] > 0 else {
-                throw .calibration(code: "calibration.empty", detail: "'\(name)' holds no tokens.")
-            }
-            if recipe.scaling == .keep { try limits.checkSearch(entry, tokens: activations.shape[0]) }
-        }
     }
 
     private static func explainNothing(

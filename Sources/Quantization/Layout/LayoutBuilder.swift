@@ -86,7 +86,7 @@ struct LayoutBuilder {
             append("\(module)qzeros", .i32, [groups, rows / 8], bytes: groups * (rows / 8) * 4),
             append("\(module)scales", .f16, [groups, rows], bytes: groups * rows * 2),
         ]
-        if recipe.scaling == .keep {
+        if recipe.coding.scaling == .keep {
             indices.append(append("\(module)input_scales", .f32, [columns], bytes: columns * 4))
         }
         planned.append((.awq, indices))

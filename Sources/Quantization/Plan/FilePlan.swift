@@ -18,6 +18,8 @@ package struct PlannedArtifact: Sendable, Equatable {
     package private(set) var totalWeights = 0
     /// What the report would warn of.
     package let warnings: [String]
+    /// What it would say of calibration data of few tokens.
+    private let coverageWarning: String?
 
     /// Plans one input; throws what a session would refuse from the header.
     package init(
@@ -33,6 +35,7 @@ package struct PlannedArtifact: Sendable, Equatable {
             input.dataOffset * MemoryBudget.bytesForHeaderByte
             + layout.workingBytes(of: input, threads: limits.maximumThreads)
         warnings = layout.warnings
+        coverageWarning = CalibrationReport.warning(of: layout.calibration.coverage)
         for (entry, tensor) in zip(input.entries, layout.tensors) where tensor != .calibration {
             totalWeights += entry.elementCount
             codedBytes += tensor.codedBytes
@@ -48,9 +51,10 @@ package struct PlannedArtifact: Sendable, Equatable {
     /// Share of the elements that become codes.
     package var quantizedFraction: Double { Double(quantizedWeights) / Double(max(1, totalWeights)) }
 
-    /// The warnings, and one more where little is quantized.
+    /// The warnings, and what is to be said where little is quantized or calibrated on few tokens.
     package var allWarnings: [String] {
-        warnings + (QualityReport.fractionWarning(quantized: quantizedWeights, of: totalWeights).map { [$0] } ?? [])
+        let few = QualityReport.fractionWarning(quantized: quantizedWeights, of: totalWeights)
+        return warnings + [few, coverageWarning].compactMap { $0 }
     }
 
     /// Plans the shards of a model, each an artifact of its own.
@@ -63,6 +67,7 @@ package struct PlannedArtifact: Sendable, Equatable {
         scratchBytes = 0
         workingBytes = 0
         warnings = model.warnings
+        coverageWarning = CalibrationReport.warning(of: model.calibration.coverage)
         for shard in shards {
             let plan = try PlannedArtifact(
                 input: shard, recipe: recipe, engine: engine, limits: limits, isShard: true)

@@ -47,10 +47,7 @@ extension Recipe {
         }
     }
 
-    /// Whether a weight can only be coded with activations beside it.
-    var needsActivations: Bool { method == .awq && calibration == .activations }
-
-    /// The options of the methods without calibration, each as name and JSON value.
+    /// The options of the methods with grouped scales, each as name and JSON value.
     var groupedMembers: [(String, String)] {
         var members: [(String, String)] = []
         if method.groupSizes(in: format, scheme: scheme) != nil { members.append(("group_size", "\(groupSize)")) }
@@ -62,7 +59,7 @@ extension Recipe {
         _ method: Method, _ format: ArtifactFormat, _ scheme: Scheme, _ reader: inout OptionReader
     ) throws(QuantizationError) -> Int {
         guard let sizes = method.groupSizes(in: format, scheme: scheme) else {
-            if method.takesScheme(in: format), try reader.peek("group_size") != nil {
+            if method.takesScheme(in: format), reader.holds("group_size") {
                 throw .recipe(
                     code: "recipe.scheme_mismatch",
                     detail: "scheme=\(scheme.rawValue) has one scale for each row; group_size goes with W8A16.")

@@ -34,22 +34,6 @@ package enum Mode: String, Sendable, Hashable, CaseIterable {
     case best
 }
 
-/// Where AWQ's channel scales go.
-package enum Scaling: String, Sendable, Hashable, CaseIterable {
-    /// Clip search only: the file loads as it is.
-    case none
-    /// Scale and clip search; `input_scales` [in] is stored and the consumer divides its input by it.
-    case keep
-}
-
-/// What AWQ learns from.
-package enum Calibration: String, Sendable, Hashable, CaseIterable {
-    /// Activations [tokens, in] stored beside each weight.
-    case activations
-    /// Nothing: round to nearest.
-    case none
-}
-
 /// A method and its options, complete and valid: what a client may choose, nothing about where bytes come from.
 package struct Recipe: Sendable, Hashable {
     /// The quantizer.
@@ -66,10 +50,10 @@ package struct Recipe: Sendable, Hashable {
     package let groupSize: Int
     /// Which widths weights and activations have (INT8 as compressed-tensors only).
     package let scheme: Scheme
-    /// Treatment of the channel scales (AWQ only).
-    package let scaling: Scaling
-    /// Source of the activations (AWQ only).
+    /// Whether codes are chosen by what is known of the layers' inputs.
     package let calibration: Calibration
+    /// How that is used.
+    package let coding: CalibratedCoding
     /// The library that was named instead of a format, or beside one.
     package let target: Target?
     /// The model's architecture, which decides which tensors are quantized; nil for the rule by names.
@@ -136,14 +120,11 @@ package struct Recipe: Sendable, Hashable {
         scheme = method.takesScheme(in: format) ? try reader.choice("scheme", Scheme.self) ?? usualScheme : .w8a16
         groupSize = try Self.groupSize(method, format, scheme, &reader)
         try Self.checkSymmetry(method, format, &reader)
-        scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? .none : .none
-        calibration =
-            method == .awq ? try reader.choice("calibration", Calibration.self) ?? .activations : Calibration.none
-        if method == .awq, scaling == .keep, calibration == .none {
-            throw .recipe(
-                code: "recipe.scaling_needs_activations",
-                detail: "scaling=keep searches with activations; calibration=none has none.")
-        }
+        try Self.checkBits(method, &reader)
+        calibration = try Self.calibration(method, format, mode, &reader)
+        coding =
+            method.takesCalibration(in: format)
+            ? try CalibratedCoding(method, mode, calibration, &reader) : .unused
         include = reader.globs("include")
         exclude = reader.globs("exclude")
         guard include.count + exclude.count <= Self.maximumGlobs else {
@@ -183,13 +164,9 @@ package struct Recipe: Sendable, Hashable {
     /// The options that the method knows, each as name and JSON value.
     package var optionMembers: [(String, String)] {
         switch method {
-        case .int8, .int4, .fp8: groupedMembers
-        case .nf4: [("block_size", "\(blockSize)"), ("double_quant", "\(doubleQuant)")]
-        case .awq:
-            [
-                ("calibration", quoted(calibration.rawValue)), ("group_size", "\(groupSize)"),
-                ("scaling", quoted(scaling.rawValue)),
-            ]
+        case .int8, .int4, .fp8: groupedMembers + calibrationMembers
+        case .nf4: [("block_size", "\(blockSize)"), ("double_quant", "\(doubleQuant)")] + calibrationMembers
+        case .awq: [("group_size", "\(groupSize)")] + calibrationMembers
         }
     }
 
@@ -212,24 +189,24 @@ extension Method {
     /// The encoder that runs when a request names none.
     package var defaultMode: Mode {
         switch self {
-        case .nf4, .int4, .fp8: .best
-        case .int8, .awq: .reference
+        case .nf4, .int4, .fp8, .awq: .best
+        case .int8: .reference
         }
     }
 
     /// The encoders that the method has, the default first.
     package var modes: [Mode] {
         switch self {
-        case .nf4, .int4, .fp8: [.best, .reference]
-        case .int8, .awq: [.reference]
+        case .nf4, .int4, .fp8, .awq: [.best, .reference]
+        case .int8: [.reference]
         }
     }
 
     /// Bits of one code, scales not counted.
     package var codeBits: Int { self == .int8 || self == .fp8 ? 8 : 4 }
 
-    /// Whether the artifact is made while the input arrives, in the default format; if not, and for every method in
-    /// the format AWQ, the input is staged on disk first.
+    /// Whether the artifact is made while the input arrives, in the default format and without calibration data; if
+    /// not, and for every method in the format AWQ, the input is staged on disk first.
     package var streams: Bool { self != .awq }
 
     /// The names of all methods, for people.

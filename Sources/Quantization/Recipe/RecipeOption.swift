@@ -27,7 +27,8 @@ struct OptionReader {
         }
     }
 
-    func peek(_ name: String) throws(QuantizationError) -> String? { rest[name] }
+    /// Whether an option was given and nobody has asked for it yet.
+    func holds(_ name: String) -> Bool { rest[name] != nil }
 
     mutating func text(_ name: String) throws(QuantizationError) -> String? { rest.removeValue(forKey: name) }
 

@@ -81,7 +81,8 @@ extension Recipe {
         if mode != method.defaultMode { spelled.append(RecipeOption("mode", mode.rawValue)) }
         if let scheme = changedScheme { spelled.append(scheme) }
         let standard: [String: String] = [
-            "block_size": "64", "double_quant": "true", "scaling": "none", "calibration": "activations",
+            "block_size": "64", "double_quant": "true", "scaling": "none", "clip": "true", "duo_scaling": "true",
+            "calibration": method.defaultCalibration.rawValue, "rounding": "auto",
             "group_size": "\(method.groupSizes(in: format, scheme: scheme)?.standard ?? -1)",
         ]
         for (name, json) in optionMembers where name != "scheme" {
@@ -123,7 +124,7 @@ extension QuantizationError {
         guard case .recipe(let code, _) = self else { return false }
         return [
             "recipe.unknown_option", "recipe.format_mismatch", "recipe.mode_unavailable", "recipe.scheme_mismatch",
-            "recipe.symmetry_mismatch", "recipe.target_mismatch",
+            "recipe.symmetry_mismatch", "recipe.target_mismatch", "recipe.option_mismatch", "recipe.bits_unavailable",
         ].contains(code)
     }
 }

@@ -29,8 +29,6 @@ struct TensorSelection: Sendable {
     static let leftOut = ["*embed*", "*wte*", "*wpe*", "*lm_head*"].map { Glob($0) }
     /// Routers of mixtures of experts: parameters without a Linear, or Linears that decide too much for few bits.
     static let routers = ["*.gate.weight", "*.wg.weight", "*router*"].map { Glob($0) }
-    /// Suffixes of calibration tensors: they never reach an artifact.
-    static let calibrationNames = ["activations", "gram", "abs_mean", "square_mean", "count"]
 
     private let recipe: Recipe
     private let include: [Glob]
@@ -55,7 +53,8 @@ struct TensorSelection: Sendable {
     ) throws(QuantizationError) -> (treatments: [Treatment], warnings: [String]) {
         var warnings: [String] = []
         let names = Set(entries.map { ExactName($0.name) })
-        let isCalibration = entries.map { recipe.format == .awq && calibrates($0.name, names) }
+        let takesCalibration = recipe.format == .awq || variants.contains(where: \.usesData)
+        let isCalibration = entries.map { takesCalibration && calibrates($0.name, names) }
         let scales = BlockScaling.names(in: entries)
         let weights = zip(entries, isCalibration).count { !$1 && !scales.contains(ExactName($0.name)) }
         var steps = 0
@@ -124,8 +123,8 @@ struct TensorSelection: Sendable {
     }
 
     private func calibrates(_ name: String, _ names: Set<ExactName>) -> Bool {
-        Self.calibrationNames.contains { leaf in
-            name.module(ofLeaf: leaf).map { names.contains(ExactName($0 + "weight")) } ?? false
+        CalibrationLeaf.allCases.contains { leaf in
+            name.module(ofLeaf: leaf.rawValue).map { names.contains(ExactName($0 + "weight")) } ?? false
         }
     }
 

@@ -70,8 +70,10 @@ package struct TensorReport: Sendable {
     package let quality: TensorQuality?
     /// AWQ only: the ratio that the scale search chose.
     package let scaleRatio: Double?
-    /// AWQ only: ‖X(W−Ŵ)ᵀ‖² / ‖XWᵀ‖² over the given activations.
-    package let outputError: Double?
+    /// What calibration data was used; nil where the recipe uses none.
+    package let calibration: CalibrationReport?
+    /// What became of the layer's output, where calibration data tells.
+    package let outputError: OutputError?
     /// How an override coded the tensor; nil for the recipe's own way.
     package let variant: Recipe?
     /// Bytes of codes and scales.
@@ -125,7 +127,7 @@ package struct QualityReport: Sendable {
     /// What a person should know before using the artifact.
     package var warnings: [String] {
         let few = Self.fractionWarning(quantized: quantizedWeights, of: totalWeights)
-        return findings + [few, extremeWarning].compactMap { $0 }
+        return findings + [few, extremeWarning, coverageWarning].compactMap { $0 }
     }
 
     /// What to tell where squares of weights or errors left the range of float32, so that figures are missing or zero.

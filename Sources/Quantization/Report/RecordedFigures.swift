@@ -104,10 +104,48 @@ extension EncodedTensor {
         if let nestedOffset { state.add(nestedOffset) }
     }
 
-    /// Reads what is known of a tensor: figures of `count` weights, nil where it has none, and where `isNested` the
-    /// offset of its scales.
-    init(from state: inout StateReader, of count: Int?, isNested: Bool) throws(QuantizationError) {
-        if let count { quality = try TensorQuality(from: &state, count: count) }
+    /// Reads what is known of a tensor of `count` weights, and where `isNested` the offset of its scales.
+    init(from state: inout StateReader, of count: Int, isNested: Bool) throws(QuantizationError) {
+        quality = try TensorQuality(from: &state, count: count)
         if isNested { nestedOffset = try state.finiteFloat() }
+    }
+
+    /// Adds what a step behind the last byte may know.
+    func saveAll(to state: inout StateWriter) {
+        state.add(quality == nil ? 0 : 1)
+        quality?.save(to: &state)
+        state.add(nestedOffset == nil ? 0 : 1)
+        if let nestedOffset { state.add(nestedOffset) }
+        state.add(optional: scaleRatio)
+        state.add(tokens == nil ? 0 : 1)
+        if let tokens { state.add(tokens) }
+        state.add(outputError == nil ? 0 : 1)
+        outputError?.save(to: &state)
+    }
+
+    /// Reads what a step knew of a tensor of `count` weights.
+    init(from state: inout StateReader, of count: Int) throws(QuantizationError) {
+        if try state.flag() { quality = try TensorQuality(from: &state, count: count) }
+        if try state.flag() { nestedOffset = try state.finiteFloat() }
+        scaleRatio = try state.optionalDouble()
+        if try state.flag() { tokens = try state.integer(atMost: .max) }
+        if try state.flag() { outputError = try OutputError(from: &state) }
+    }
+}
+
+extension OutputError {
+    func save(to state: inout StateWriter) {
+        state.add(relative)
+        state.add(optional: roundToNearest)
+        state.add(optional: plainAWQ)
+        state.add(tokens)
+        state.add(isHeldOut ? 1 : 0)
+    }
+
+    init(from state: inout StateReader) throws(QuantizationError) {
+        self.init(
+            relative: try state.double(), roundToNearest: try state.optionalDouble(),
+            plainAWQ: try state.optionalDouble(), tokens: try state.integer(atMost: .max),
+            isHeldOut: try state.flag())
     }
 }

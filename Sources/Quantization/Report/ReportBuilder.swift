@@ -20,9 +20,11 @@ struct ReportBuilder {
         self.errors = errors
     }
 
-    /// Adds one tensor; `recipe` is that of its variant, `isVaried` says whether it is an override's.
+    /// Adds one tensor; `recipe` is that of its variant, `isVaried` says whether it is an override's, `knowledge` what
+    /// is known of its inputs.
     mutating func add(
-        _ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor, _ recipe: Recipe, isVaried: Bool
+        _ entry: TensorEntry, _ plan: PlannedTensor, _ encoded: EncodedTensor, _ recipe: Recipe, isVaried: Bool,
+        knowledge: Knowledge
     ) {
         guard plan != .calibration else { return }
         let bytes = plan.artifactBytes
@@ -40,6 +42,8 @@ struct ReportBuilder {
         tensors.append(
             TensorReport(
                 entry: entry, artifactBytes: bytes, quality: encoded.quality, scaleRatio: encoded.scaleRatio,
+                calibration: recipe.usesData && encoded.quality != nil
+                    ? CalibrationReport(knowledge: knowledge, tokens: encoded.tokens, columns: entry.shape[1]) : nil,
                 outputError: encoded.outputError, variant: isVaried ? recipe : nil, codedBytes: plan.codedBytes))
     }
 

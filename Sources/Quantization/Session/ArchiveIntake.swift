@@ -11,8 +11,7 @@ package final class ArchiveIntake {
     private let memory: MemoryShare?
     private let openScratch: () throws(StorageFailure) -> any ScratchStorage
     private let reserve: (Int) throws(QuantizationError) -> Void
-    /// The first bytes, until they tell what the input is.
-    private var opening: [UInt8]? = []
+    private var opening = InputOpening()
     private var archive: (any ScratchStorage)?
     private var staged = 0
     private var reserved = 0
@@ -44,26 +43,18 @@ package final class ArchiveIntake {
 
     /// Takes the next bytes of the input for `sessions`, which see nothing else.
     package func consume(_ bytes: RawSpan, for sessions: [QuantizingSession]) throws(QuantizationError) {
-        var rest = bytes
-        if var held = opening {
-            let count = min(ZipArchive.magic.count - held.count, bytes.byteCount)
-            held.append(bytes.extracting(first: count))
-            rest = bytes.extracting(droppingFirst: count)
-            opening = held
-            guard held.count == ZipArchive.magic.count else { return }
-            opening = nil
-            if held == ZipArchive.magic { try begin() }
-            try take(unsafe held.span.bytes, sessions)
+        let (taken, told) = opening.take(bytes)
+        if let told {
+            if told == ZipArchive.magic { try begin() }
+            try take(unsafe told.span.bytes, sessions)
         }
+        let rest = bytes.extracting(droppingFirst: taken)
         if rest.byteCount > 0 { try take(rest, sessions) }
     }
 
     /// Ends the input: the members of an archive go to `sessions`, which then are to finish as for every other input.
     package func finish(for sessions: [QuantizingSession]) throws(QuantizationError) {
-        if let held = opening, !held.isEmpty {
-            opening = nil
-            try take(unsafe held.span.bytes, sessions)
-        }
+        if let held = opening.end() { try take(unsafe held.span.bytes, sessions) }
         guard let archive else { return }
         let reader = try NpzReader(archive, count: staged, codec: codec, limits: limits.container, memory: memory)
         for session in sessions { try session.begin(reader.input) }

@@ -105,8 +105,24 @@ struct CoderCrew<Coder: UnitCoder> {
         return histogram
     }
 
-    /// Goes on with what another crew's coders have counted.
-    func resume(_ counted: ErrorCounts) { coders[0].histogram = counted }
+    /// Adds where an encoder stands whose units come from `feed`: its unfinished unit, its sums, what all coders have
+    /// counted.
+    func save(_ feed: ElementFeed, _ sums: inout QualitySums, to state: inout StateWriter) {
+        feed.save(to: &state)
+        let histogram = gather(&sums)
+        sums.save(to: &state)
+        histogram.save(to: &state)
+    }
+
+    /// Takes up what `save` left of an encoder that had taken `taken` bytes, and returns how many units it had done.
+    func restore(
+        _ feed: ElementFeed, _ sums: inout QualitySums, from state: inout StateReader, taken: Int
+    ) throws(QuantizationError) -> Int {
+        let units = try feed.restore(from: &state, taken: taken)
+        sums = try QualitySums(from: &state, count: units * feed.unitElements)
+        coders[0].histogram = try ErrorCounts(from: &state, count: sums.count)
+        return units
+    }
 }
 
 /// How many coders an encoder has, and how much each is given.

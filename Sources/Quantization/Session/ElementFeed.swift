@@ -6,6 +6,7 @@ import Tensors
 /// only a unit that is cut by the end of a piece is carried over.
 final class ElementFeed {
     let type: ElementType
+    let unitElements: Int
     /// Bytes of one unit in the input.
     let unitBytes: Int
     /// Most units handed out at once, the one that was carried over not counted.
@@ -15,6 +16,7 @@ final class ElementFeed {
     /// A feed that hands out at most `batchUnits` at once.
     init(type: ElementType, unitElements: Int, batchUnits: Int) {
         self.type = type
+        self.unitElements = unitElements
         self.batchUnits = batchUnits
         unitBytes = unitElements * (type.bitWidth / 8)
     }

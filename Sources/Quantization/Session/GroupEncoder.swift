@@ -71,18 +71,13 @@ struct GroupEncoder: TensorEncoder {
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
         try flushScales(workplace)
-        feed.save(to: &state)
-        let histogram = crew.gather(&sums)
-        sums.save(to: &state)
-        histogram.save(to: &state)
+        crew.save(feed, &sums, to: &state)
     }
 
     mutating func restore(
         from state: inout StateReader, taken: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
-        groupsDone = try feed.restore(from: &state, taken: taken)
-        sums = try QualitySums(from: &state, count: groupsDone * elements)
-        crew.resume(try ErrorCounts(from: &state, count: sums.count))
+        groupsDone = try crew.restore(feed, &sums, from: &state, taken: taken)
     }
 
     private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {

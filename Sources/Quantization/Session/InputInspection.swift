@@ -22,10 +22,12 @@ package struct InputInspection: ~Copyable {
     package private(set) var finding: Finding?
     private let declaredBytes: Int?
     private let limits: SessionLimits
+    private let memory: MemoryShare
     /// Nil, and its memory given back, when the header is whole.
     private var header: HeaderCollector?
-    /// The first bytes, until they tell an archive from everything else.
-    private var opening: [UInt8]? = []
+    /// The header of a GGUF file, until it is whole.
+    private var gguf: GGUFCollector?
+    private var opening = InputOpening()
     private var received = 0
 
     /// An inspection of an input of `declaredBytes`, nil when unknown; a large header takes room from `memory`.
@@ -34,8 +36,9 @@ package struct InputInspection: ~Copyable {
     ) throws(QuantizationError) {
         self.declaredBytes = declaredBytes
         self.limits = limits
+        self.memory = MemoryShare(memory)
         header = HeaderCollector(
-            declaredBytes: declaredBytes, limits: limits.container, memory: MemoryShare(memory))
+            declaredBytes: declaredBytes, limits: limits.container, memory: self.memory)
         if let declaredBytes { try Self.check(declaredBytes, limits.maximumInputBytes, "input_bytes") }
         if let input = try declaration.described(totalBytes: declaredBytes, limits: limits) {
             finding = Finding(container: input.container, totalBytes: input.totalBytes)
@@ -58,9 +61,8 @@ package struct InputInspection: ~Copyable {
 
     /// Ends the input; throws when bytes are missing. Once only.
     package mutating func ended() throws(QuantizationError) -> Finding {
-        if finding == nil, let held = opening, !held.isEmpty {
-            _ = try header?.take(unsafe held.span.bytes)
-        }
+        if finding == nil, let held = opening.end() { _ = try header?.take(unsafe held.span.bytes) }
+        if finding == nil, let header = try gguf?.ended() { try found(header) }
         guard let finding else {
             throw header?.endedEarly ?? .truncated(expected: ZipArchive.magic.count, received: received)
         }
@@ -69,25 +71,32 @@ package struct InputInspection: ~Copyable {
     }
 
     private mutating func look(at bytes: RawSpan) throws(QuantizationError) {
-        var rest = bytes
-        if var held = opening {
-            let count = min(ZipArchive.magic.count - held.count, bytes.byteCount)
-            held.append(bytes.extracting(first: count))
-            rest = bytes.extracting(droppingFirst: count)
-            opening = held
-            guard held.count == ZipArchive.magic.count else { return }
-            opening = nil
-            if held == ZipArchive.magic {
+        let (taken, told) = opening.take(bytes)
+        if let told {
+            if told == ZipArchive.magic {
                 finding = Finding(container: .npz, totalBytes: nil)
                 if let declaredBytes { try Self.check(declaredBytes, limits.maximumArchiveBytes, "archive_bytes") }
                 return
             }
-            _ = try header?.take(unsafe held.span.bytes)
+            if told == GGUFParser.magic {
+                header = nil
+                gguf = GGUFCollector(totalBytes: declaredBytes, limits: limits.container, memory: memory)
+            }
+            _ = try header?.take(unsafe told.span.bytes)
+            _ = try gguf?.take(unsafe told.span.bytes)
         }
+        let rest = bytes.extracting(droppingFirst: taken)
+        if let whole = try gguf?.take(rest) { return try found(whole) }
         _ = try header?.take(rest)
         guard let (input, _) = header?.finished() else { return }
         header = nil
         finding = Finding(container: input.container, totalBytes: input.totalBytes)
+    }
+
+    private mutating func found(_ header: GGUFHeader) throws(QuantizationError) {
+        gguf = nil
+        finding = Finding(container: .gguf, totalBytes: header.totalBytes)
+        try checkLength()
     }
 
     private func checkLength() throws(QuantizationError) {
@@ -118,20 +127,50 @@ extension InputDescription {
         if let described = try declaration.described(totalBytes: count, limits: limits) { return described }
         let share = MemoryShare(memory)
         let first = try input.bytes(at: 0..<min(count, ZipArchive.magic.count))
+        if first == GGUFParser.magic { return try GGUFHeader.of(input, limits: limits, memory: share).input }
         if first == ZipArchive.magic {
             return try NpzReader(input, count: count, codec: codec, limits: limits.container, memory: share).input
         }
-        var collector = HeaderCollector(declaredBytes: count, limits: limits.container, memory: share)
+        return try header(of: input, limits: limits, memory: share)
+    }
+
+    /// Reads the header of a whole safetensors or npy file; what a large one needs of memory is taken from `memory`.
+    static func header(
+        of input: any ArtifactSource, limits: SessionLimits, memory: MemoryShare?
+    ) throws(QuantizationError) -> InputDescription {
+        let count = input.byteCount
+        var collector = HeaderCollector(declaredBytes: count, limits: limits.container, memory: memory)
         var position = 0
         while position < count {
-            let piece = try input.bytes(at: position..<min(count, position + pieceBytes))
-            position += piece.count
+            let piece = try input.piece(at: &position)
             _ = try collector.take(unsafe piece.span.bytes)
             if let (description, _) = collector.finished() { return description }
         }
         throw collector.endedEarly
     }
+}
 
-    /// A stored header is read in pieces of so many bytes.
-    private static var pieceBytes: Int { 64 << 10 }
+extension GGUFHeader {
+    /// Reads the header of a whole importance matrix; what a large one needs of memory is taken from `memory`.
+    static func of(
+        _ input: any ArtifactSource, limits: SessionLimits, memory: MemoryShare?
+    ) throws(QuantizationError) -> GGUFHeader {
+        let count = input.byteCount
+        var collector = GGUFCollector(totalBytes: count, limits: limits.container, memory: memory)
+        var position = 0
+        while position < count {
+            let piece = try input.piece(at: &position)
+            if let header = try collector.take(unsafe piece.span.bytes) { return header }
+        }
+        return try collector.ended()
+    }
+}
+
+extension ArtifactSource {
+    /// The next 64 KiB of a stored header, and the position moved behind them.
+    fileprivate func piece(at position: inout Int) throws(QuantizationError) -> [UInt8] {
+        let piece = try bytes(at: position..<min(byteCount, position + (64 << 10)))
+        position += piece.count
+        return piece
+    }
 }

@@ -66,7 +66,14 @@ package final class MemoryShare: Sendable {
 extension ArtifactLayout {
     /// Bytes of the widest tensor's working set with up to `threads` threads, as far as the input's header decides.
     package func workingBytes(of input: InputDescription, threads: Int) -> Int {
-        zip(tensors, input.entries).map { $0.workingBytes(of: $1.widened, threads: threads) }.max() ?? 0
+        input.entries.enumerated().map { index, entry in
+            guard let knowledge = calibrated(index) else {
+                return tensors[index].workingBytes(of: entry.widened, threads: threads)
+            }
+            return CalibratedLayer.workingBytes(
+                rows: entry.shape[0], columns: entry.shape[1], knowledge: knowledge,
+                options: CalibratedOptions(recipe(of: index)), threads: threads)
+        }.max() ?? 0
     }
 }
 

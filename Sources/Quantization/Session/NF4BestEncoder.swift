@@ -81,10 +81,7 @@ struct NF4BestEncoder: TensorEncoder {
         crew.forEach { $0.setOffset(offset) }
     }
 
-    /// The mean of some searched scales of the opening, zeros and the highest and lowest quarter left out.
-    ///
-    /// The map is fine near the offset, and scales far below it are told apart by steps of 1.4 % of the offset only:
-    /// a few rows of large weights at the front must not decide for all that follow.
+    /// What some searched scales of the opening are best offset by.
     private func offset(_ held: [UInt8], _ kernels: Kernels) throws(QuantizationError) -> Float {
         let blockBytes = blockSize * (feed.type.bitWidth / 8)
         var widened = WidenedElements(of: feed.type)
@@ -98,9 +95,7 @@ struct NF4BestEncoder: TensorEncoder {
                 found.append(choice[0].scale)
             }
         }
-        let scales = found.filter { $0 > 0 && $0.isFinite }.sorted()
-        let middle = scales[scales.count / 4..<scales.count - scales.count / 4]
-        return middle.isEmpty ? 0 : Float(middle.reduce(0.0) { $0 + Double($1) } / Double(middle.count))
+        return NestedQuantizer.offset(of: found)
     }
 
     /// Whole groups; `head` is one or none.
@@ -139,10 +134,7 @@ struct NF4BestEncoder: TensorEncoder {
         try flushPending(workplace)
         try nested?.flush(workplace)
         if let offset = nested?.offset { state.add(offset) }
-        feed.save(to: &state)
-        let histogram = crew.gather(&sums)
-        sums.save(to: &state)
-        histogram.save(to: &state)
+        crew.save(feed, &sums, to: &state)
     }
 
     mutating func restore(
@@ -151,10 +143,8 @@ struct NF4BestEncoder: TensorEncoder {
         if opening != nil, taken < openingBytes { return opening = try state.raw(taken) }
         opening = nil
         if nested != nil { setOffset(try state.finiteFloat()) }
-        groupsDone = try feed.restore(from: &state, taken: taken)
+        groupsDone = try crew.restore(feed, &sums, from: &state, taken: taken)
         nested?.restore(blocks: groupsDone * (groupElements / blockSize))
-        sums = try QualitySums(from: &state, count: groupsDone * groupElements)
-        crew.resume(try ErrorCounts(from: &state, count: sums.count))
     }
 
     /// Writes and counts what a coder has made of one group, which may be short at the tensor's end.

@@ -77,19 +77,14 @@ struct NF4Encoder: TensorEncoder {
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
         try flushPending(workplace)
-        feed.save(to: &state)
-        let histogram = crew.gather(&sums)
-        sums.save(to: &state)
-        histogram.save(to: &state)
+        crew.save(feed, &sums, to: &state)
         try nested?.save(to: &state, workplace)
     }
 
     mutating func restore(
         from state: inout StateReader, taken: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
-        blocksDone = try feed.restore(from: &state, taken: taken)
-        sums = try QualitySums(from: &state, count: blocksDone * blockSize)
-        crew.resume(try ErrorCounts(from: &state, count: sums.count))
+        blocksDone = try crew.restore(feed, &sums, from: &state, taken: taken)
         try nested?.restore(from: &state, blocks: blocksDone, workplace)
     }
 

@@ -101,10 +101,21 @@ package final class QuantizingQueue: Sendable {
         return try work.ask(body)
     }
 
+    /// Whether the input is an archive, of which the sessions see nothing before `finish`; to be asked for when all is
+    /// settled.
+    package var holdsArchive: Bool { work.holdsArchive }
+
     /// Waits until everything handed over is done, then ends the sessions, in their order, on the caller's thread.
-    package func finish(inputDigest: String) throws(QuantizationError) -> [SessionResult] {
+    ///
+    /// `onLayer` hears of the layers that are coded behind the last byte, and of the session that codes them.
+    package func finish(
+        inputDigest: String,
+        onLayer: (QuantizingSession, LayerProgress) throws(QuantizationError) -> Void = {
+            (_, _) throws(QuantizationError) in
+        }
+    ) throws(QuantizationError) -> [SessionResult] {
         settle()
-        return try work.finish(inputDigest)
+        return try work.finish(inputDigest, onLayer)
     }
 }
 
@@ -129,6 +140,8 @@ private final class SessionBox: @unchecked Sendable {
         self.intake = intake
     }
 
+    var holdsArchive: Bool { intake?.holdsArchive == true }
+
     var failure: QuantizationError? { firstFailure.withLock { $0 } }
 
     func consume(_ buffer: TransferBuffer) {
@@ -150,10 +163,16 @@ private final class SessionBox: @unchecked Sendable {
         return try body(sessions)
     }
 
-    func finish(_ digest: String) throws(QuantizationError) -> [SessionResult] {
+    func finish(
+        _ digest: String, _ onLayer: (QuantizingSession, LayerProgress) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) -> [SessionResult] {
         if let failure { throw failure }
         try intake?.finish(for: sessions)
-        return try sessions.map { (session) throws(QuantizationError) in try session.finish(inputDigest: digest) }
+        return try sessions.map { (session) throws(QuantizationError) in
+            try session.finish(inputDigest: digest) { (layer) throws(QuantizationError) in
+                try onLayer(session, layer)
+            }
+        }
     }
 }
 

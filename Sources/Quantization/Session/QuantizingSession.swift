@@ -60,6 +60,7 @@ package final class QuantizingSession {
     private let engine: String
     private let limits: SessionLimits
     private let isShard: Bool
+    private let calibrationFile: CalibrationFile?
     private let workplace: Workplace
     private let memory: MemoryShare?
     /// Called once, when the header has been read and everything that can be refused from it was not.
@@ -70,11 +71,13 @@ package final class QuantizingSession {
     private var isOver = false
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
-    /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize. `level` is an instruction
-    /// set other than the machine's best one; it does not show in the artifact.
+    /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize. `calibrationFile` says
+    /// what is known of its layers beside what the input itself says. `level` is an instruction set other than the
+    /// machine's best one; it does not show in the artifact.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
-        limits: SessionLimits = SessionLimits(), isShard: Bool = false, output: any ArtifactOutput,
+        limits: SessionLimits = SessionLimits(), isShard: Bool = false, calibrationFile: CalibrationFile? = nil,
+        output: any ArtifactOutput,
         scratch: any ScratchStorage, memory: MemoryBudget? = nil, level: KernelLevel? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
     ) throws(QuantizationError) {
@@ -82,6 +85,7 @@ package final class QuantizingSession {
         self.engine = engine
         self.limits = limits
         self.isShard = isShard
+        self.calibrationFile = calibrationFile
         self.onPlan = onPlan
         let share = memory.map { MemoryShare($0) }
         self.memory = share
@@ -115,19 +119,51 @@ package final class QuantizingSession {
     }
 
     /// Ends the input: runs the passes that need all of it, writes the header with `inputDigest` and reports.
-    package func finish(inputDigest: String) throws(QuantizationError) -> SessionResult {
-        guard var finished = stage else { throw header.endedEarly }
-        stage = nil
-        isOver = true
-        return try finished.finish(digest: inputDigest, memory: memory, workplace)
+    ///
+    /// `onLayer` hears of every layer that is coded behind the last byte: between its blocks, and when it is finished.
+    /// It may throw, which ends the session, and it may take a `snapshot`, which stands behind the last layer that is
+    /// finished.
+    package func finish(
+        inputDigest: String,
+        onLayer: (LayerProgress) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
+    ) throws(QuantizationError) -> SessionResult {
+        guard stage != nil else { throw header.endedEarly }
+        defer {
+            stage = nil
+            isOver = true
+        }
+        try stage?.end(workplace)
+        while let step = stage?.nextStep {
+            let made = try run(step, onLayer)
+            try stage?.keep(made, of: step)
+            if let progress = stage?.progress(at: step) { try onLayer(progress) }
+        }
+        guard let finished = stage else { throw .snapshot(.over) }
+        let result = try finished.result(digest: inputDigest, memory: memory, workplace)
+        try workplace.flush()
+        return result
+    }
+
+    /// Does a step on a copy of the stage, so that a snapshot on the way finds the stage in front of the step.
+    private func run(
+        _ step: FinishStep, _ onLayer: (LayerProgress) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) -> EncodedTensor {
+        guard let stage else { throw .snapshot(.over) }
+        let progress = stage.progress(at: step)
+        return try stage.run(step, workplace) { () throws(QuantizationError) in
+            if let progress { try onLayer(progress) }
+        }
     }
 
     /// Begins with an input that is described already: what is consumed next is its data buffer.
     package func begin(_ input: InputDescription) throws(QuantizationError) {
-        let layout = try ArtifactLayout(input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard)
+        let layout = try ArtifactLayout(
+            input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard,
+            calibrationFile: calibrationFile)
         try memory?.add(layout.workingBytes(of: input, threads: limits.maximumThreads))
         try onPlan(layout)
-        stage = TensorStage(input: layout.input, layout: layout, recipe: recipe, threads: limits.maximumThreads)
+        stage = TensorStage(
+            input: layout.input, layout: layout, recipe: recipe, calibrationFile: calibrationFile, limits: limits)
     }
 }
 
@@ -156,6 +192,7 @@ extension QuantizingSession {
         state.add(consumedBytes)
         do throws(QuantizationError) {
             try stage?.save(to: &state, workplace)
+            try workplace.flush()
         } catch {
             isOver = true
             throw error

@@ -14,15 +14,18 @@ struct ScratchPlan: Sendable {
     /// Bytes of one nested pass's place behind `base`. There are two where several tensors need one: the records of
     /// the tensor in which a snapshot was taken must outlast the passes of those that follow it.
     private let passBytes: Int
+    /// Where the layers that are coded at the end work, behind those places.
+    let layerBase: Int
     /// All of the scratch that the session may touch.
     let bytes: Int
 
     /// The scratch for `tensors` of `input`; `recipe` gives the recipe of the tensor at an index.
     init(
-        input: InputDescription, tensors: [PlannedTensor], scaling: BlockScaling, recipe: (Int) -> Recipe
+        input: InputDescription, tensors: [PlannedTensor], scaling: BlockScaling, calibration: CalibrationPlan,
+        recipe: (Int) -> Recipe
     ) {
         var position = 0
-        var needed = 0
+        var layerBytes = 0
         var (passes, passBytes) = (0, 0)
         // Aligned, so that a page of scratch never belongs to two tensors.
         func pages(_ bytes: Int) -> Int { (bytes + 4095) / 4096 * 4096 }
@@ -30,21 +33,24 @@ struct ScratchPlan: Sendable {
             defer { position += pages(bytes) }
             return position
         }
-        let usesActivations = tensors.indices.contains { recipe($0).needsActivations }
         var (staged, restaged): ([Int?], [Int?]) = ([], [])
         var isDeferred: [Bool] = []
         for (index, entry) in input.entries.enumerated() {
-            let working = Self.workingBytes(entry.widened, tensors[index], recipe(index))
-            needed = max(needed, working)
-            if case .nf4 = tensors[index], working > 0 {
-                passes += 1
+            let knowledge = calibration.calibrated(index, recipe(index))
+            let working = Self.workingBytes(
+                entry.widened, tensors[index], recipe(index), knowledge)
+            if case .nf4 = tensors[index], knowledge == nil {
+                passes += working > 0 ? 1 : 0
                 passBytes = max(passBytes, pages(working))
+            } else {
+                layerBytes = max(layerBytes, working)
             }
             let needsAll: Bool
             switch tensors[index] {
             case .awq: needsAll = true
-            case .calibration: needsAll = usesActivations
-            case .nf4, .int8, .grouped, .copy, .castToF16: needsAll = false
+            case .calibration: needsAll = calibration.isUsed && CalibrationLeaf.isNamed(by: entry.name)
+            case .nf4, .grouped: needsAll = knowledge != nil
+            case .int8, .copy, .castToF16: needsAll = false
             }
             let isRead = needsAll || tensors[index] != .calibration
             let waits = isRead && (entry.isFortranOrder || scaling.scalesOfWeights[index].map { $0 > index } ?? false)
@@ -63,14 +69,21 @@ struct ScratchPlan: Sendable {
         self.isDeferred = isDeferred
         base = position
         self.passBytes = passes > 1 ? passBytes : 0
-        bytes = position + max(needed, 2 * self.passBytes)
+        layerBase = position + min(passes, 2) * passBytes
+        bytes = layerBase + layerBytes
     }
 
     /// Where the nested pass of a tensor lies; `isSecond` for the place that a snapshot does not hold.
     func passBase(isSecond: Bool) -> Int { base + (isSecond ? passBytes : 0) }
 
     /// Bytes that the passes of one tensor use from `base` on.
-    private static func workingBytes(_ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe) -> Int {
+    private static func workingBytes(
+        _ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe, _ knowledge: Knowledge?
+    ) -> Int {
+        if let knowledge {
+            return CalibratedLayer.scratchBytes(
+                rows: entry.shape[0], columns: entry.shape[1], knowledge: knowledge, options: CalibratedOptions(recipe))
+        }
         switch tensor {
         case .nf4 where recipe.doubleQuant && recipe.mode == .reference:
             let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize

@@ -10,11 +10,15 @@ package struct SessionLimits: Sendable, Equatable {
     package var maximumArchiveBytes = 1 << 40
     /// Elements of one row where a row shares a scale: 32 MiB as float32, the largest thing held whole.
     package var maximumRowElements = 8 << 20
-    /// Input columns of a Linear that AWQ searches.
+    /// Input columns of a Linear that AWQ searches, or that is coded with calibration data.
     package var maximumAWQColumns = 1 << 16
     /// Products of one pass of AWQ's scale search over a Linear, tokens · rows · columns: half an hour for two cores
     /// and 20 candidates. Unlike all other work this grows with the square of the input.
     package var maximumSearchProducts = 1 << 40
+    /// Tokens of one layer's activations.
+    package var maximumCalibrationTokens = 1 << 20
+    /// Bytes of a file of calibration data: the whole Gram matrices of an 8B model are 39 GB.
+    package var maximumCalibrationBytes = 1 << 40
     /// Bytes of one bias that AWQ casts to F16; it is held whole.
     package var maximumBiasBytes = 8 << 20
     /// Comparisons of characters that `include` and `exclude` may take over all names: about two seconds.
@@ -45,6 +49,11 @@ package struct SessionLimits: Sendable, Equatable {
     func checkSearch(_ entry: TensorEntry, tokens: Int) throws(QuantizationError) {
         let (products, overflow) = entry.elementCount.multipliedReportingOverflow(by: tokens)
         try check(overflow ? Int.max : products, maximumSearchProducts, "awq_products", entry)
+    }
+
+    /// Refuses a Linear whose moments would be beyond any memory.
+    func checkCalibrated(_ entry: TensorEntry) throws(QuantizationError) {
+        try check(entry.shape[1], maximumAWQColumns, "awq_columns", entry)
     }
 
     private func check(_ entry: TensorEntry, _ recipe: Recipe) throws(QuantizationError) {

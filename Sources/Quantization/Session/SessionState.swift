@@ -21,7 +21,7 @@ package enum SnapshotFlaw: String, Sendable, Equatable {
 /// ```
 struct StateWriter {
     /// Changed with everything that any part of a session writes.
-    static let version: UInt8 = 1
+    static let version: UInt8 = 2
     private var bytes: [UInt8]
 
     /// A state of the session that `identity` names.
@@ -42,6 +42,12 @@ struct StateWriter {
 
     mutating func add(_ value: Float) { add(fixed: value.bitPattern) }
     mutating func add(_ value: Double) { add(fixed: value.bitPattern) }
+
+    /// Adds whether there is a number, and the number.
+    mutating func add(optional value: Double?) {
+        add(value == nil ? 0 : 1)
+        if let value { add(value) }
+    }
 
     /// Adds bytes whose number the reader knows.
     mutating func add(_ raw: [UInt8]) { bytes += raw }
@@ -107,6 +113,8 @@ struct StateReader {
     }
 
     mutating func double() throws(QuantizationError) -> Double { Double(bitPattern: try fixed(UInt64.self)) }
+    mutating func flag() throws(QuantizationError) -> Bool { try integer(atMost: 1) > 0 }
+    mutating func optionalDouble() throws(QuantizationError) -> Double? { try flag() ? try double() : nil }
 
     /// The next `count` bytes.
     mutating func raw(_ count: Int) throws(QuantizationError) -> [UInt8] {

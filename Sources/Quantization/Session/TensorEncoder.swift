@@ -2,9 +2,15 @@ import Tensors
 
 /// What an encoder works with: the storage it was given and the kernels of this CPU.
 struct Workplace {
-    let output: any ArtifactOutput
+    let output: JoinedOutput
     let scratch: any ScratchStorage
     let kernels: Kernels
+
+    init(output: any ArtifactOutput, scratch: any ScratchStorage, kernels: Kernels) {
+        self.output = JoinedOutput(output)
+        self.scratch = scratch
+        self.kernels = kernels
+    }
 
     func write(_ bytes: RawSpan, at offset: Int) throws(QuantizationError) {
         do {
@@ -17,6 +23,11 @@ struct Workplace {
     /// Writes `values` as they lie in memory: little-endian, packed.
     func write<Value: BitwiseCopyable>(_ values: Span<Value>, at offset: Int) throws(QuantizationError) {
         try write(unsafe values.bytes, at: offset)
+    }
+
+    /// Hands to the output what was written and held back.
+    func flush() throws(QuantizationError) {
+        do { try output.flush() } catch { throw .storage(error) }
     }
 
     func stage(_ bytes: RawSpan, at offset: Int) throws(QuantizationError) {
@@ -85,8 +96,19 @@ struct EncodedTensor {
     var nestedOffset: Float?
     /// AWQ: the ratio that the scale search chose.
     var scaleRatio: Double?
-    /// AWQ: the relative error of the layer's output.
-    var outputError: Double?
+    /// What became of the layer's output, where calibration data tells.
+    var outputError: OutputError?
+    /// The tokens that the calibration data was taken over, where it says.
+    var tokens: Int?
+}
+
+extension EncodedTensor {
+    /// What a layer's own sums and counts say.
+    init(_ errors: QualitySums, _ histogram: [UInt64]) {
+        var counts = ErrorCounts()
+        counts.add(histogram)
+        self.init(quality: TensorQuality(sums: errors, counts: counts), counts: counts)
+    }
 }
 
 /// Copies a tensor as it is.

@@ -2,30 +2,47 @@ import Tensors
 
 /// The part of a session behind the header: walks the tensors of the input and gives each to its encoder.
 struct TensorStage {
-    private let input: InputDescription
-    private let layout: ArtifactLayout
+    let input: InputDescription
+    let layout: ArtifactLayout
+    let scratch: ScratchPlan
+    /// What is known of layers beside what the input says.
+    let calibrationFile: CalibrationFile?
+    /// That, and what the input says; made when all of it is there.
+    private(set) var calibrationIndex: CalibrationIndex?
+    let limits: SessionLimits
     private let recipe: Recipe
-    private let scratch: ScratchPlan
     /// The most threads of one encoder.
-    private let threads: Int
+    let threads: Int
     private var current = 0
     /// Bytes of the current tensor that have been taken.
     private var taken = 0
     private var encoder: (any TensorEncoder)?
-    private var encoded: [EncodedTensor]
+    private(set) var encoded: [EncodedTensor]
     /// The errors of all tensors so far.
-    private var errors = ErrorCounts()
+    private(set) var errors = ErrorCounts()
     /// Which place on scratch the current tensor's nested pass has, and which one the last snapshot relies on.
     private var usesSecondPlace = false
     private var heldPlace: Bool?
+    /// The passes behind the last byte, how many of them, the last ones, are layers, and how many are done.
+    let steps: [FinishStep]
+    let layerCount: Int
+    private(set) var stepsDone = 0
 
-    init(input: InputDescription, layout: ArtifactLayout, recipe: Recipe, threads: Int) {
+    init(
+        input: InputDescription, layout: ArtifactLayout, recipe: Recipe, calibrationFile: CalibrationFile?,
+        limits: SessionLimits
+    ) {
         self.input = input
         self.layout = layout
         self.recipe = recipe
-        self.threads = threads
-        scratch = ScratchPlan(
-            input: input, tensors: layout.tensors, scaling: layout.scaling, recipe: { layout.recipe(of: $0) })
+        self.calibrationFile = calibrationFile
+        self.limits = limits
+        threads = limits.maximumThreads
+        let scratch = ScratchPlan(
+            input: input, tensors: layout.tensors, scaling: layout.scaling, calibration: layout.calibration,
+            recipe: { layout.recipe(of: $0) })
+        self.scratch = scratch
+        (steps, layerCount) = FinishStep.all(layout, scratch)
         encoded = [EncodedTensor](repeating: EncodedTensor(), count: input.entries.count)
     }
 
@@ -76,7 +93,7 @@ struct TensorStage {
     }
 
     /// The encoder for a tensor's rows in order: on to scratch, if there is a place for them, or to the artifact.
-    private func makeEncoder(_ index: Int, stagedAt offset: Int?) -> any TensorEncoder {
+    func makeEncoder(_ index: Int, stagedAt offset: Int?) -> any TensorEncoder {
         let encoder = offset.map { StagingEncoder(offset: $0) } ?? makeFinalEncoder(index)
         let entry = input.entries[index]
         if !entry.isFP8 || layout.tensors[index].isCopy { return encoder }
@@ -107,31 +124,21 @@ struct TensorStage {
         }
     }
 
-    mutating func finish(
-        digest: String, memory: MemoryShare?, _ workplace: Workplace
-    ) throws(QuantizationError) -> SessionResult {
+    /// Ends the input; the steps follow.
+    mutating func end(_ workplace: Workplace) throws(QuantizationError) {
         try skipFinished(workplace)
         guard current == input.entries.count else {
             let received = input.dataOffset + (input.entries[current].bytes.lowerBound) + taken
             throw .truncated(expected: input.totalBytes, received: received)
         }
         usesSecondPlace = heldPlace == false
-        for index in input.entries.indices where scratch.isDeferred[index] { try encodeDeferred(index, workplace) }
-        let activations = positionsOfActivations
-        for index in input.entries.indices {
-            if case .awq(let placement, _) = layout.tensors[index] {
-                try keep(search(index, placement, activations, workplace), at: index)
-            }
-        }
-        try writePrefix(digest, workplace)
-        return result(memory)
+        calibrationIndex = try makeIndex(workplace)
     }
 
-    private mutating func encodeDeferred(_ index: Int, _ workplace: Workplace) throws(QuantizationError) {
-        guard let offset = scratch.staged[index] else { return }
-        var encoder = makeEncoder(index, stagedAt: scratch.restaged[index])
-        try DeferredPass(entry: input.entries[index], offset: offset).run(&encoder, workplace)
-        try keep(encoder.finish(workplace), at: index)
+    /// Keeps what a step made; it is done.
+    mutating func keep(_ tensor: EncodedTensor, of step: FinishStep) throws(QuantizationError) {
+        try keep(tensor, at: step.index)
+        stepsDone += 1
     }
 
     /// Keeps the figures of a tensor only, if they pass the gates: the counts of its errors are 48 KiB, and the tensors
@@ -141,68 +148,6 @@ struct TensorStage {
         encoded[index] = tensor
         guard let counts = encoded[index].counts.take() else { return }
         errors.add(counts)
-    }
-
-    /// Where the calibration tensors of the modules lie in the input.
-    private var positionsOfActivations: [ExactName: Int] {
-        var positions: [ExactName: Int] = [:]
-        for (index, entry) in input.entries.enumerated() where layout.tensors[index] == .calibration {
-            positions[ExactName(entry.name)] = index
-        }
-        return positions
-    }
-
-    private func search(
-        _ index: Int, _ placement: AWQPlacement, _ positions: [ExactName: Int], _ workplace: Workplace
-    ) throws(QuantizationError) -> EncodedTensor {
-        let (entry, recipe) = (input.entries[index], layout.recipe(of: index))
-        var activations: StagedTensor?
-        if recipe.needsActivations {
-            let wanted = (entry.name.before(suffix: "weight") ?? entry.name) + "activations"
-            guard let found = positions[ExactName(wanted)] else {
-                throw .calibration(code: "calibration.missing", detail: "There is no tensor '\(wanted)'.")
-            }
-            activations = staged(found)
-        }
-        guard let weight = staged(index) else { throw .nothingToQuantize(detail: "\(entry.name) is not staged.") }
-        let layer = AWQLayer(
-            name: entry.name, weight: weight, activations: activations, options: AWQOptions(recipe),
-            placement: placement, scratchBase: scratch.base)
-        let result = try layer.run(scratch: workplace.scratch, output: workplace.output)
-        var counts = ErrorCounts()
-        counts.add(result.histogram)
-        return EncodedTensor(
-            quality: TensorQuality(sums: result.errors, counts: counts), counts: counts, scaleRatio: result.chosenRatio,
-            outputError: result.outputErrorRelative)
-    }
-
-    private func staged(_ index: Int) -> StagedTensor? {
-        let entry = input.entries[index].widened
-        guard let offset = scratch.restaged[index] ?? scratch.staged[index], entry.shape.count == 2 else {
-            return nil
-        }
-        return StagedTensor(type: entry.type, rows: entry.shape[0], columns: entry.shape[1], offset: offset)
-    }
-
-    private func writePrefix(_ digest: String, _ workplace: Workplace) throws(QuantizationError) {
-        var texts: [[UInt8]] = []
-        for (tensor, encoded) in zip(layout.tensors, encoded) {
-            guard case .nf4(let placement) = tensor else { continue }
-            texts.append(layout.states[placement.state].contents.json(offset: encoded.nestedOffset))
-        }
-        try workplace.write(layout.prefix(stateTexts: texts, digest: digest).span, at: 0)
-    }
-
-    private func result(_ memory: MemoryShare?) -> SessionResult {
-        var builder = ReportBuilder(warnings: layout.warnings, errors: errors)
-        for (index, entry) in input.entries.enumerated() {
-            builder.add(
-                entry, layout.tensors[index], encoded[index], layout.recipe(of: index),
-                isVaried: layout.isVaried(index))
-        }
-        return SessionResult(
-            input: input, artifactBytes: layout.fileBytes, report: builder.report(),
-            skippedModules: builder.skippedModules, variedModules: builder.variedModules, memory: memory)
     }
 }
 
@@ -218,13 +163,18 @@ extension TensorStage {
     }
 
     /// Adds what the stage works on.
-    func describe(to identity: inout Fingerprint) { identity.add(input) }
+    func describe(to identity: inout Fingerprint) {
+        identity.add(input)
+        if let calibrationFile { identity.add(calibrationFile.input) }
+    }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
         state.add(current)
         state.add(taken)
         state.add(usesSecondPlace ? 1 : 0)
-        for index in 0..<current { encoded[index].save(to: &state) }
+        for index in 0..<current where hasFigures(index) { encoded[index].save(to: &state) }
+        state.add(stepsDone)
+        for step in steps[..<stepsDone] where leavesFigures(step) { encoded[step.index].saveAll(to: &state) }
         errors.save(to: &state)
         try encoder?.save(to: &state, workplace)
         heldPlace = encoder == nil ? nil : usesSecondPlace
@@ -238,10 +188,15 @@ extension TensorStage {
         usesSecondPlace = try state.integer(atMost: 1) > 0
         var counted = 0
         for index in 0..<current {
+            guard hasFigures(index) else { continue }
             encoded[index] = try EncodedTensor(
-                from: &state, of: hasFigures(index) ? input.entries[index].elementCount : nil,
-                isNested: isNested(index))
-            counted += encoded[index].quality?.sums.count ?? 0
+                from: &state, of: input.entries[index].elementCount, isNested: isNested(index))
+            counted += input.entries[index].elementCount
+        }
+        stepsDone = try state.integer(atMost: current < input.entries.count ? 0 : steps.count)
+        for step in steps[..<stepsDone] where leavesFigures(step) {
+            encoded[step.index] = try EncodedTensor(from: &state, of: input.entries[step.index].elementCount)
+            counted += encoded[step.index].quality?.sums.count ?? 0
         }
         errors = try ErrorCounts(from: &state, count: counted)
         guard taken > 0 else { return }
@@ -253,13 +208,19 @@ extension TensorStage {
     /// Whether the tensor at `index` is measured as its bytes go by.
     private func hasFigures(_ index: Int) -> Bool {
         switch layout.tensors[index] {
-        case .nf4, .int8, .grouped: !scratch.isDeferred[index]
+        case .nf4, .int8, .grouped: !scratch.isDeferred[index] && layout.calibrated(index) == nil
         case .copy, .castToF16, .calibration, .awq: false
         }
     }
 
+    /// Whether a step is the last one about its tensor: one that waited may become a layer.
+    private func leavesFigures(_ step: FinishStep) -> Bool {
+        guard case .deferred(let index) = step else { return true }
+        return scratch.restaged[index] == nil
+    }
+
     private func isNested(_ index: Int) -> Bool {
         guard case .nf4(let placement) = layout.tensors[index] else { return false }
-        return placement.nestedAbsmax != nil && !scratch.isDeferred[index]
+        return placement.nestedAbsmax != nil
     }
 }

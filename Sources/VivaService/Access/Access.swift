@@ -32,10 +32,11 @@ struct Access: Sendable {
             guard policy.keys == .optional else { throw .missingKey() }
             return nil
         }
-        let parts = field.split(separator: " ", maxSplits: 1)
+        // RFC 9110 wants spaces; some clients send a tab.
+        let parts = field.split(maxSplits: 1) { $0 == " " || $0 == "\t" }
         // Another scheme shows that the client knows nothing of keys (RFC 6750 section 3.1).
         guard parts.count == 2, parts[0].lowercased() == "bearer" else { throw .missingKey() }
-        guard let key = AccessKey(parts[1].drop { $0 == " " }) else {
+        guard let key = AccessKey(parts[1].drop { $0 == " " || $0 == "\t" }) else {
             throw .invalidKey("What was sent is not of the form viva_<16 digits>_<64 digits>.")
         }
         return key

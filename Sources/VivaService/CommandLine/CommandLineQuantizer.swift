@@ -9,11 +9,14 @@ package struct CommandLineQuantizer {
     private let options: [RecipeOption]
     private let dtype: String?
     private let shape: String?
+    private let calibration: String?
     private let interruption = Interruption()
 
-    /// Options by their names in the contract; `dtype` and `shape` describe raw bytes.
-    package init(options: [(String, String)], dtype: String?, shape: String?) {
+    /// Options by their names in the contract; `dtype` and `shape` describe raw bytes, `calibration` is a file of
+    /// calibration data.
+    package init(options: [(String, String)], dtype: String?, shape: String?, calibration: String? = nil) {
         self.options = options.map { RecipeOption($0.0, $0.1) }
+        self.calibration = calibration
         self.dtype = dtype
         self.shape = shape
     }
@@ -28,18 +31,22 @@ package struct CommandLineQuantizer {
                 "--dtype and --shape describe raw bytes, and --report goes with a file: the report of a folder is "
                     + "\(FolderQuantizer.reportFile) in the new one")
         }
-        guard !options.contains(where: { Budget.names.contains($0.name) }) else {
+        guard !hasBudget else {
             throw .failed("a budget is for a file; give each shard of a model one of its own")
         }
         do {
             try interruption.listen()
-            return try FolderQuantizer(options: options, interruption: interruption).run(input: input, output: output)
+            return try FolderQuantizer(options: options, calibration: calibration, interruption: interruption)
+                .run(input: input, output: output)
         } catch {
             throw Self.explain(error)
         }
     }
 
+    private var hasBudget: Bool { options.contains { Budget.names.contains($0.name) } }
+
     private func runFile(_ input: String, _ output: String, _ reportPath: String?) throws(ServiceError) -> String {
+        guard calibration == nil || !hasBudget else { throw .failed("a budget compares recipes without data") }
         do {
             if let budget = try Budget.read({ name in options.first { $0.name == name }?.text }) {
                 return try run(within: budget, input, output, reportPath)
@@ -50,7 +57,8 @@ package struct CommandLineQuantizer {
             // Nobody can interrupt the wait for a pipe: there Ctrl-C ends the process at once.
             if file.length != nil { try interruption.listen() }
             let staged = try StagedFile.beside(path: output)
-            let run = try LocalRun(recipe: recipe, totalBytes: file.length ?? 0, interruption: interruption)
+            let run = try LocalRun(
+                recipe: recipe, calibration: calibration, totalBytes: file.length ?? 0, interruption: interruption)
             defer { run.progress.finish() }
             let outcome = try run.quantize(
                 file, declaration, isShard: false, into: staged,
@@ -59,7 +67,8 @@ package struct CommandLineQuantizer {
             let description = ArtifactDescription(
                 id: outcome.digest.hex, name: nil, recipe: recipe,
                 inputDigest: "sha256:\(outcome.digest.hex)", inputBytes: outcome.bytes,
-                result: outcome.result)
+                result: outcome.result,
+                calibration: reportPath == nil ? nil : try LocalRun.digest(calibration))
             try Self.commit(staged, description, output, reportPath)
             return ReportText(result: outcome.result, inputBytes: outcome.bytes).text
         } catch {

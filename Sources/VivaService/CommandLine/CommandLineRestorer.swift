@@ -20,7 +20,7 @@ package struct CommandLineRestorer {
     package func run(input: String, output: String) throws(ServiceError) -> String {
         do {
             let session = try RestoringSession(
-                source: OpenedArtifact(try OpenedFile(path: input)), elements: RestoredArtifact.elements(dtype),
+                source: OpenedSource(try OpenedFile(path: input)), elements: RestoredArtifact.elements(dtype),
                 bits: bits)
             let staged = try StagedFile.beside(path: output)
             var buffer = [UInt8](repeating: 0, count: Self.pieceBytes)

@@ -10,6 +10,8 @@ import Tensors
 /// the disk: it appears whole, or not at all.
 struct FolderQuantizer {
     let options: [RecipeOption]
+    /// A file of calibration data.
+    var calibration: String?
     let interruption: Interruption
 
     /// The report's name in the new folder.
@@ -30,14 +32,17 @@ struct FolderQuantizer {
             let given = Set(options.map(\.name))
             let recipe = try Recipe(options: options + checkpoint.config.options.filter { !given.contains($0.name) })
             // Refuses what the headers show to be wrong, and finds what there is to say about the model as a whole.
-            let plan = try ArtifactLayout(input: checkpoint.input, recipe: recipe, engine: Engine.name)
+            let plan = try ArtifactLayout(
+                input: checkpoint.input, recipe: recipe, engine: Engine.name,
+                calibrationFile: try LocalRun.open(calibration))
             if let tensor = plan.copiedFP8 {
                 throw CheckpointError.staysFP8(tensor: tensor, reader: recipe.reader.rawValue)
             }
             let target = try StagedFolder.beside(path: output, outside: source)
             try Self.checkRoom(plan, checkpoint, target)
             let run = try LocalRun(
-                recipe: recipe, totalBytes: checkpoint.shards.reduce(0) { $0 + $1.bytes }, interruption: interruption)
+                recipe: recipe, calibration: calibration,
+                totalBytes: checkpoint.shards.reduce(0) { $0 + $1.bytes }, interruption: interruption)
             defer { run.progress.finish() }
             let shards = try checkpoint.shards.map { try Self.quantize($0, source, target, run) }
             let result = SessionResult.joined(
@@ -50,7 +55,7 @@ struct FolderQuantizer {
                 try run.copy(source.file(name), into: copy)
                 try target.finish(copy)
             }
-            let description = try Self.describe(checkpoint, shards, result, recipe)
+            let description = try Self.describe(checkpoint, shards, result, recipe, calibration)
             try target.write(description.report().bytes(), to: Self.reportFile)
             if interruption.isWanted { throw ServiceError.interrupted }
             try target.commit()
@@ -122,12 +127,14 @@ struct FolderQuantizer {
 
     /// The report of the whole model, named after the digests of its shards.
     private static func describe(
-        _ checkpoint: Checkpoint, _ shards: [Shard], _ result: SessionResult, _ recipe: Recipe
+        _ checkpoint: Checkpoint, _ shards: [Shard], _ result: SessionResult, _ recipe: Recipe,
+        _ calibration: String?
     ) throws -> ArtifactDescription {
         let names = zip(checkpoint.shards, shards).map { "\($0.name) \($1.digest.hex)\n" }.joined()
         let identity = try SHA256.digest(of: Array(names.utf8)).hex
         return ArtifactDescription(
             id: identity, name: nil, recipe: recipe, inputDigest: "sha256:\(identity)",
-            inputBytes: checkpoint.shards.reduce(0) { $0 + $1.bytes }, result: result)
+            inputBytes: checkpoint.shards.reduce(0) { $0 + $1.bytes }, result: result,
+            calibration: try LocalRun.digest(calibration))
     }
 }

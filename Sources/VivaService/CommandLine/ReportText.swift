@@ -9,7 +9,9 @@ struct ReportText {
 
     var text: String {
         let report = result.report
-        var lines = Self.aligned([Self.head] + report.tensors.map(Self.row))
+        let hasOutputs = report.tensors.contains { $0.outputError != nil }
+        let head = Self.head + (hasOutputs ? Self.outputHead : [])
+        var lines = Self.aligned([head] + report.tensors.map { Self.row($0) + (hasOutputs ? Self.output($0) : []) })
         lines.append("")
         lines.append(Self.totals(report, inputBytes: inputBytes, artifactBytes: result.artifactBytes))
         lines += report.warnings.map { "warning: \(TerminalText.plain($0))" }
@@ -17,6 +19,15 @@ struct ReportText {
     }
 
     private static let head = ["tensor", "shape", "dtype", "SQNR dB", "MSE", "max error"]
+
+    private static let outputHead = ["output dB", "vs nearest", "vs AWQ"]
+
+    /// What became of the layer's output.
+    private static func output(_ tensor: TensorReport) -> [String] {
+        guard let error = tensor.outputError else { return ["", "", ""] }
+        func text(_ decibels: Double?) -> String { decibels.map { fixed($0, 2) } ?? "-" }
+        return [text(error.sqnr), text(error.gainOverNearest), text(error.gainOverAWQ)]
+    }
 
     private static func row(_ tensor: TensorReport) -> [String] {
         let shape = tensor.entry.shape.map(String.init).joined(separator: "x")

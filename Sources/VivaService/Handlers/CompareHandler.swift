@@ -67,7 +67,7 @@ struct CompareQuestion {
 
     init(_ items: [Query.Item]) throws(Problem) {
         let (query, recipes) = try Query.withRecipes(items, known: Self.names, varied: Recipe.qualityOptions)
-        self.recipes = recipes.filter { $0.method != .awq || $0.calibration == .activations }
+        self.recipes = recipes.filter { $0.method != .awq || $0.usesData }
         guard !self.recipes.isEmpty else {
             throw Query.invalid("AWQ without activations is method=int4&format=awq; compare that.")
         }

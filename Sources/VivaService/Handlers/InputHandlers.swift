@@ -212,10 +212,10 @@ extension InputHandlers {
     }
 
     private func answer(_ record: InputRecord, _ page: TensorPage = TensorPage()) throws(Problem) -> Response {
-        let source: OpenedArtifact
+        let source: OpenedSource
         do throws(StoreError) {
             let hex = String(record.digest.dropFirst(InputName.prefix.count))
-            source = OpenedArtifact(try facilities.store.openInput(hex))
+            source = OpenedSource(try facilities.store.openInput(hex))
         } catch {
             // Removed since its row was read, or lost.
             guard case .notFound = error, try known(record.digest, owner: record.owner) == nil else {
@@ -251,33 +251,5 @@ struct InputQuestion {
         dtype = query.text("dtype")
         shape = query.text("shape")
         declaration = try QuantizeRequest.declaration(dtype: dtype, shape: shape)
-    }
-}
-
-/// The staged bytes of an input, to be read before they are published.
-final class StagedSource: ArtifactSource {
-    let byteCount: Int
-    private let storage: StagedStorage
-
-    init(_ file: StagedFile, byteCount: Int) {
-        storage = StagedStorage(file)
-        self.byteCount = byteCount
-    }
-
-    func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
-        try storage.read(into: &bytes, at: offset)
-    }
-
-    /// Gives all bytes to `body`, in pieces.
-    func readAll(_ body: (RawSpan) throws(QuantizationError) -> Void) throws(QuantizationError) {
-        var (buffer, position) = ([UInt8](repeating: 0, count: min(byteCount, 64 << 10)), 0)
-        while position < byteCount {
-            var span = buffer.mutableSpan
-            var all = unsafe span.mutableBytes
-            var piece = all._mutatingExtracting(first: min(all.byteCount, byteCount - position))
-            do { try read(into: &piece, at: position) } catch { throw .storage(error) }
-            position += piece.byteCount
-            try body(piece.bytes)
-        }
     }
 }

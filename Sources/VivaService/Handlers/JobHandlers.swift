@@ -31,7 +31,8 @@ struct JobHandlers: Sendable {
         _ = try Query(request.head, known: [])
         let key = try Self.idempotencyKey(request.head)
         let order = try JobOrder(&request)
-        return try respond(enqueue(order.request, input: order.input, principal, key: key), input: order.input)
+        let inputs = JobInputs(input: order.input, calibration: order.calibration)
+        return try respond(enqueue(order.request, inputs, principal, key: key), inputs)
     }
 
     /// `POST /v1/quantize` with `Prefer: respond-async` (RFC 7240): the body is stored, and a job made of it.
@@ -49,8 +50,8 @@ struct JobHandlers: Sendable {
             options: wanted.options, name: wanted.name, dtype: question.dtype, shape: question.shape,
             trace: request.trace.traceID)
         do throws(Problem) {
-            var response = try respond(
-                enqueue(job, input: kept.record.digest, principal, key: key), input: kept.record.digest)
+            let inputs = JobInputs(input: kept.record.digest)
+            var response = try respond(enqueue(job, inputs, principal, key: key), inputs)
             if let name = HTTPField.Name("Preference-Applied") { response.fields[name] = "respond-async" }
             return response
         } catch {
@@ -71,13 +72,13 @@ struct JobHandlers: Sendable {
 
     /// Plans a job and records it.
     func enqueue(
-        _ request: JobRequest, input: String, _ principal: Principal, key: String?
+        _ request: JobRequest, _ inputs: JobInputs, _ principal: Principal, key: String?
     ) throws(Problem) -> Enqueued {
         let planner = JobPlanner(facilities: facilities, limits: jobs.limits)
         var keyed: (text: String, fingerprint: String)?
-        if let key { keyed = (key, try JobPlanner.fingerprint(request, input: input)) }
+        if let key { keyed = (key, try JobPlanner.fingerprint(request, inputs)) }
         return try jobs.enqueue(owner: principal.owner, key: keyed) { () throws(Problem) in
-            try planner.plan(request, input: input, principal)
+            try planner.plan(request, inputs, principal)
         } admit: { (planned) throws(Problem) in
             let permit = try facilities.quotas.permit(principal)
             let reservation = facilities.reservation(permit)
@@ -91,10 +92,10 @@ struct JobHandlers: Sendable {
     }
 
     /// The answer to the wish for a job, wherever it came from.
-    func respond(_ enqueued: Enqueued, input: String) throws(Problem) -> Response {
+    func respond(_ enqueued: Enqueued, _ inputs: JobInputs) throws(Problem) -> Response {
         let job: JobRecord
         switch enqueued {
-        case .inputAbsent: throw .inputNotFound(input)
+        case .inputAbsent: throw .inputNotFound(inputs.names.joined(separator: "' or '"))
         case .new(let new): job = new
         case .alike(let known), .repeated(let known): job = known
         case .keyInUse:

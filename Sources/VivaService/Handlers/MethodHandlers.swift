@@ -28,40 +28,64 @@ enum MethodHandlers {
     }
 
     private static func options(of method: Method) -> JSON {
-        func option(_ name: String, _ values: [JSON], _ standard: JSON) -> JSON {
-            .object([("name", .string(name)), ("values", .array(values)), ("default", standard)])
-        }
-        switch method {
-        case .int8, .int4, .fp8: return .array(method.formats.flatMap { formatOptions(of: method, $0) })
-        case .nf4:
-            return .array([
+        let own: [JSON] =
+            method == .nf4
+            ? [
                 option("block_size", Recipe.blockSizes.map { .integer($0) }, .integer(64)),
-                option("double_quant", [.bool(true), .bool(false)], .bool(true)),
-            ])
-        case .awq:
-            return .array([
-                option("group_size", Recipe.groupSizes.map { .integer($0) }, .integer(128)),
-                option("scaling", Scaling.allCases.map { .string($0.rawValue) }, .string("none")),
-                option("calibration", Calibration.allCases.map { .string($0.rawValue) }, .string("activations")),
-            ])
+                option("double_quant", flags, .bool(true)),
+            ] : method.formats.flatMap { formatOptions(of: method, $0) }
+        return .array(own + calibrationOptions(of: method))
+    }
+
+    private static let flags: [JSON] = [.bool(true), .bool(false)]
+
+    private static func option(
+        _ name: String, _ values: [JSON], _ standard: JSON, in format: ArtifactFormat? = nil
+    ) -> JSON {
+        let place = format.map { [("format", JSON.string($0.rawValue))] } ?? []
+        return .object([("name", .string(name)), ("values", .array(values)), ("default", standard)] + place)
+    }
+
+    private static func option<Choice: RawRepresentable<String> & CaseIterable>(
+        _ name: String, _: Choice.Type, _ standard: Choice, in format: ArtifactFormat? = nil
+    ) -> JSON {
+        option(name, Choice.allCases.map { .string($0.rawValue) }, .string(standard.rawValue), in: format)
+    }
+
+    /// What a method can do with calibration data; the damping is chosen by the number of tokens where none is named.
+    private static func calibrationOptions(of method: Method) -> [JSON] {
+        let formats = method.formats.filter { method.takesCalibration(in: $0) }
+        guard !formats.isEmpty else { return [] }
+        // Named where not every format of the method has the option.
+        let places: [ArtifactFormat?] = formats.count < method.formats.count ? formats : [nil]
+        return places.flatMap { format in
+            var options = [option("calibration", Calibration.self, method.defaultCalibration, in: format)]
+            if method == .awq {
+                options += [
+                    option("bits", [.integer(4)], .integer(4)), option("scaling", Scaling.self, Scaling.none),
+                    option("clip", flags, .bool(true)), option("duo_scaling", flags, .bool(true)),
+                ]
+            }
+            let damping: [(String, JSON)] = [
+                ("name", .string("damping")), ("range", .array([.number(0), .number(1)])), ("default", .null),
+            ]
+            return options + [
+                option("rounding", Rounding.self, .auto, in: format),
+                .object(damping + (format.map { [("format", .string($0.rawValue))] } ?? [])),
+            ]
         }
     }
 
     /// The options that one format of a method has.
     private static func formatOptions(of method: Method, _ format: ArtifactFormat) -> [JSON] {
-        var options: [(String, [JSON], JSON)] = []
-        if method.takesScheme(in: format) {
-            options.append(("scheme", Scheme.allCases.map { .string($0.rawValue) }, .string(Scheme.w8a16.rawValue)))
-        }
+        let place = method.formats.count > 1 ? format : nil
+        var options: [JSON] = []
+        if method.takesScheme(in: format) { options.append(option("scheme", Scheme.self, .w8a16, in: place)) }
         if let sizes = method.groupSizes(in: format) {
-            options.append(("group_size", sizes.allowed.map { .integer($0) }, .integer(sizes.standard)))
+            options.append(
+                option("group_size", sizes.allowed.map { .integer($0) }, .integer(sizes.standard), in: place))
         }
-        return options.map { name, values, standard in
-            .object([
-                ("name", .string(name)), ("values", .array(values)), ("default", standard),
-                ("format", .string(format.rawValue)),
-            ])
-        }
+        return options
     }
 }
 

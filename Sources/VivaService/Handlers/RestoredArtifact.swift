@@ -21,7 +21,7 @@ extension ArtifactHandlers {
         ) { () throws(Problem) in
             do {
                 let permit = try facilities.quotas.permit(principal)
-                let artifact = OpenedArtifact(try facilities.store.open(record.id, .content))
+                let artifact = OpenedSource(try facilities.store.open(record.id, .content))
                 return RestoredArtifact(
                     try RestoringSession(source: artifact, elements: elements, memory: facilities.memory),
                     permit: permit)
@@ -69,24 +69,5 @@ final class RestoredArtifact: BodyProducer, @unchecked Sendable {
             throw Query.invalid("dtype='\(name)' is not one of \(known).")
         }
         return elements
-    }
-}
-
-/// Lends a file of the store, or any other, to a restoring session.
-final class OpenedArtifact: ArtifactSource {
-    private let file: OpenedFile
-
-    init(_ file: consuming OpenedFile) {
-        self.file = file
-    }
-
-    var byteCount: Int { file.length }
-
-    func read(into bytes: inout MutableRawSpan, at offset: Int) throws(StorageFailure) {
-        do throws(StoreError) {
-            try file.read(into: &bytes, at: offset)
-        } catch {
-            throw StagedStorage.failure("read", error)
-        }
     }
 }

@@ -77,18 +77,24 @@ final class ProcessWorker: JobWorker {
         guard let record = try catalogue.input(job.input, owner: job.owner) else {
             throw WorkFailure(isOutside: false, problem: text(.inputNotFound(job.input), of: job))
         }
-        let input = try store.openInput(String(job.input.dropFirst("sha256:".count)))
+        let input = try store.openInput(String(job.input.dropFirst(InputName.prefix.count)))
+        let calibration = try job.calibration.map { try self.calibration($0, of: job) }
         let (work, place) = try open(job)
         let archive = record.container == "npz" ? try store.scratch() : nil
         let descriptors = [input.descriptor, work.content.descriptor, try work.scratch().descriptor]
         // The worker makes durable what it writes; that the files have names is the store's to make so.
         try work.synchronize()
+        let products =
+            try request.recipe().usesMatrices ? MatrixBackend.addressSpace(threads: limits.maximumThreads) : 0
         let link = try WorkerLink(
-            program, memoryBytes: Self.baseBytes + 2 * job.memory,
-            descriptors: descriptors + (archive.map { [$0.descriptor] } ?? []))
+            program, memoryBytes: Self.baseBytes + 2 * job.memory + products,
+            descriptors: descriptors + (calibration.map { [$0.descriptor] } ?? [])
+                + (archive.map { [$0.descriptor] } ?? []))
+        // What was planned for the job is its own, be it more than all requests of a server may have together.
         let order = WorkOrder(
             request: request, artifact: job.artifact, owner: job.owner, input: job.input, inputBytes: record.bytes,
-            threads: limits.maximumThreads, workingBytes: limits.maximumWorkingBytes)
+            calibration: job.calibration, threads: limits.maximumThreads,
+            workingBytes: max(limits.maximumWorkingBytes, job.memory))
         try link.begin(order, place)
         control.onWish { wish in link.ask(wish) }
         defer { control.onWish(nil) }
@@ -102,6 +108,13 @@ final class ProcessWorker: JobWorker {
         case .made(let artifact, let report):
             return try publish(artifact, report: report, work, job)
         }
+    }
+
+    private func calibration(_ name: String, of job: JobRecord) throws -> OpenedSource {
+        guard try catalogue.input(name, owner: job.owner) != nil else {
+            throw WorkFailure(isOutside: false, problem: text(.inputNotFound(name), of: job))
+        }
+        return OpenedSource(try store.openInput(String(name.dropFirst(InputName.prefix.count))))
     }
 
     /// The work of an earlier worker and where it stood, or new work.
@@ -158,7 +171,7 @@ final class ProcessWorker: JobWorker {
         guard let done = job.after(.succeeded, at: Clock.milliseconds()) else { return .stopped }
         guard try publisher.publish(work, artifact, report: report, ending: done) else { return .stopped }
         metrics.jobMade(artifact)
-        return .succeeded
+        return .succeeded(done)
     }
 
     private func text(_ problem: Problem, of job: JobRecord) -> String {

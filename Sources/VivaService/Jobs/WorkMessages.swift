@@ -10,8 +10,10 @@ enum WorkDescriptor {
     /// The artifact's bytes, and what is needed on the way to them.
     static let content: Int32 = 5
     static let scratch: Int32 = 6
+    /// The calibration data, for reading; only where the order names some.
+    static let calibration: Int32 = 7
     /// Where an archive is unpacked from; only for an archive.
-    static let archive: Int32 = 7
+    static func archive(besideCalibration: Bool) -> Int32 { besideCalibration ? 8 : 7 }
 }
 
 /// What a server tells a worker process.
@@ -54,19 +56,22 @@ struct WorkOrder: Equatable {
     /// The input, as `sha256:<hex>`, and its length.
     var input: String
     var inputBytes: Int
+    /// A second input with calibration data, as `sha256:<hex>`.
+    var calibration: String?
     /// Threads that code a tensor, and bytes of memory that header and tensors may need.
     var threads: Int
     var workingBytes: Int
 
     init(
-        request: JobRequest, artifact: String, owner: String, input: String, inputBytes: Int, threads: Int,
-        workingBytes: Int
+        request: JobRequest, artifact: String, owner: String, input: String, inputBytes: Int,
+        calibration: String? = nil, threads: Int, workingBytes: Int
     ) {
         self.request = request
         self.artifact = artifact
         self.owner = owner
         self.input = input
         self.inputBytes = inputBytes
+        self.calibration = calibration
         self.threads = threads
         self.workingBytes = workingBytes
     }
@@ -82,13 +87,15 @@ struct WorkOrder: Equatable {
         else { throw .unreadable("an order") }
         self.init(
             request: try JobRequest(value["request"]), artifact: artifact, owner: owner, input: input,
-            inputBytes: inputBytes, threads: threads, workingBytes: workingBytes)
+            inputBytes: inputBytes, calibration: value["calibration"]?.string, threads: threads,
+            workingBytes: workingBytes)
     }
 
     var frame: Frame {
         let json = JSON.object([
             ("request", request.json), ("artifact", .string(artifact)), ("owner", .string(owner)),
-            ("input", .string(input)), ("input_bytes", .integer(inputBytes)), ("threads", .integer(threads)),
+            ("input", .string(input)), ("input_bytes", .integer(inputBytes)),
+            ("calibration", .optional(calibration)), ("threads", .integer(threads)),
             ("working_bytes", .integer(workingBytes)),
         ])
         return Frame(kind: WorkCommand.order.rawValue, payload: json.bytes())

@@ -6,6 +6,7 @@ import OpenSSL
 import Processes
 import Quantization
 import Sockets
+import Synchronization
 import Tensors
 
 /// The other side of a job: this program started as `viva worker`, which makes one artifact and ends.
@@ -19,11 +20,9 @@ package final class WorkerProcess {
     static let progressInterval: Duration = .milliseconds(250)
     /// How often a place to go on from is made durable.
     static let checkpointInterval: Duration = .seconds(4)
-    /// Bytes of the input that are worked on between two looks at the channel.
-    static let pieceBytes = 1 << 20
 
-    private let channel: Channel
-    private let order: WorkOrder
+    let channel: Channel
+    let order: WorkOrder
     private let checkpoint: [UInt8]
 
     /// Receives the order.
@@ -55,11 +54,11 @@ package final class WorkerProcess {
 
     private func work() throws {
         let making = try inherited()
-        guard making.input.length == order.inputBytes else {
+        guard making.input.byteCount == order.inputBytes else {
             throw failure(
                 Problem(
                     .internalServerError, code: "input.changed",
-                    detail: "The stored input has \(making.input.length) bytes; \(order.inputBytes) were recorded."))
+                    detail: "The stored input has \(making.input.byteCount) bytes; \(order.inputBytes) were recorded."))
         }
         guard let result = try make(making) else {
             try channel.send(Frame(kind: WorkAnswer.stopped.rawValue))
@@ -70,7 +69,7 @@ package final class WorkerProcess {
 
     private func inherited() throws(WorkFailure) -> Making {
         do throws(StoreError) {
-            return try Making.inherited()
+            return try Making.inherited(calibration: order.calibration != nil)
         } catch {
             throw failure(Problem(error), isOutside: true)
         }
@@ -80,7 +79,7 @@ package final class WorkerProcess {
     private func tell(_ result: SessionResult, _ making: borrowing Making) throws {
         let description = ArtifactDescription(
             id: order.artifact, name: order.request.name, recipe: try recipe(), inputDigest: order.input,
-            inputBytes: order.inputBytes, result: result)
+            inputBytes: order.inputBytes, result: result, calibration: order.calibration)
         try channel.send(Frame(kind: WorkAnswer.report.rawValue, payload: description.report().bytes()))
         do {
             let digest = try making.content.digest()
@@ -100,7 +99,7 @@ package final class WorkerProcess {
         }
     }
 
-    private func failure(_ problem: Problem, isOutside: Bool = false) -> WorkFailure {
+    func failure(_ problem: Problem, isOutside: Bool = false) -> WorkFailure {
         WorkFailure(
             isOutside: isOutside,
             problem: String(decoding: problem.render(traceID: order.request.trace), as: UTF8.self))
@@ -117,78 +116,65 @@ package final class WorkerProcess {
 // The pass over the input.
 extension WorkerProcess {
     /// The files of one order.
-    private struct Making: ~Copyable {
+    struct Making: ~Copyable {
         let content: StagedFile
         let scratch: StagedFile
-        let input: OpenedFile
+        let input: OpenedSource
+        /// Calibration data that came as an input of its own.
+        let calibration: OpenedSource?
 
         /// The files that this process was born with.
-        static func inherited() throws(StoreError) -> Making {
+        static func inherited(calibration: Bool) throws(StoreError) -> Making {
             let content = try StagedFile.inherited(WorkDescriptor.content, isKept: true)
             let scratch = try StagedFile.inherited(WorkDescriptor.scratch, isKept: true)
             return Making(
-                content: content, scratch: scratch, input: try OpenedFile.inherited(WorkDescriptor.input))
+                content: content, scratch: scratch, input: OpenedSource(try .inherited(WorkDescriptor.input)),
+                calibration: calibration ? OpenedSource(try .inherited(WorkDescriptor.calibration)) : nil)
         }
     }
 
-    /// A session and how far it has come.
-    private final class Pass {
-        let session: QuantizingSession
-        let intake: ArchiveIntake?
+    /// The pump of an order and how far it was filled.
+    struct Pass: ~Copyable {
+        let pump: InputPump
         let plan: PlannedInput
-        /// Of all that was consumed: bytes that are not those of the input's name make no artifact.
-        var hash: InputHash
-        var position = 0
-
-        init(
-            _ session: QuantizingSession, _ intake: ArchiveIntake?, _ plan: PlannedInput
-        ) throws(OpenSSLError) {
-            self.session = session
-            self.intake = intake
-            self.plan = plan
-            hash = try InputHash()
-        }
-
-        /// An archive is unpacked when it is whole, by what no snapshot holds.
-        var canBePutAside: Bool { intake?.holdsArchive != true }
-
-        func consume(_ bytes: RawSpan) throws(QuantizationError) {
-            if let intake {
-                try intake.consume(bytes, for: [session])
-            } else {
-                try session.consume(bytes)
-            }
-            hash.update(bytes)
-            position += bytes.byteCount
-        }
+        /// Bytes of the input that an earlier worker has worked on or that were handed to the pump.
+        var position: Int
     }
 
-    /// What a session's plan said: where the tensors of the input end.
-    private final class PlannedInput {
-        var ends: [Int] = []
+    /// What a session's plan said: where the tensors of the input end that are finished when their last byte has come.
+    final class PlannedInput: Sendable {
+        private let plan = Mutex<(ends: [Int], total: Int)>(([], 0))
 
-        /// Tensors whose bytes lie before `position`.
-        func finished(by position: Int) -> Int {
-            var (low, high) = (0, ends.count)
-            while low < high {
-                let middle = (low + high) / 2
-                if ends[middle] <= position { low = middle + 1 } else { high = middle }
+        /// Called once, by the session.
+        func take(_ layout: ArtifactLayout) {
+            let input = layout.input
+            let streamed = input.entries.indices.filter { !layout.isLayer($0) }
+            let ends = streamed.map { input.dataOffset + input.entries[$0].bytes.upperBound }.sorted()
+            plan.withLock { $0 = (ends, input.entries.count) }
+        }
+
+        /// How many tensors are finished before `position`, `layers` of those coded behind the last byte among them.
+        func progress(at position: Int, layers: Int = 0) -> WorkProgress {
+            plan.withLock { plan in
+                var (low, high) = (0, plan.ends.count)
+                while low < high {
+                    let middle = (low + high) / 2
+                    if plan.ends[middle] <= position { low = middle + 1 } else { high = middle }
+                }
+                return WorkProgress(bytes: position, tensors: low + layers, totalTensors: plan.total)
             }
-            return low
         }
     }
 
     /// Works through the input; nil when the server wants this process to end.
     private func make(_ making: borrowing Making) throws -> SessionResult? {
         do {
-            let pass = try resumed(making) ?? begun(making)
-            var buffer = [UInt8](repeating: 0, count: Self.pieceBytes)
+            var pass: Pass
+            if let place = try resumed(making) { pass = place } else { pass = try begun(making) }
             let clock = ContinuousClock()
             var (told, kept) = (clock.now, clock.now)
             while pass.position < order.inputBytes {
-                let count = min(Self.pieceBytes, order.inputBytes - pass.position)
-                try read(count, at: pass.position, making, into: &buffer)
-                try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
+                try fill(&pass, making)
                 // Looked at behind a piece, so that every worker comes further.
                 if channel.hasInput() {
                     // The wish to end, which alone comes unasked for.
@@ -205,38 +191,92 @@ extension WorkerProcess {
                     kept = clock.now
                 }
             }
+            let pump = pass.pump
+            let hash = try pump.settled { (_) throws(QuantizationError) in pump.hashState }
+            let digest = pump.digest()
             try tell(pass)
-            guard "sha256:\(pass.hash.finish().hex)" == order.input else {
-                throw failure(
-                    Problem(
-                        .internalServerError, code: "input.changed", title: "The stored input is damaged",
-                        detail: "The bytes on the disk are not those of \(order.input): run viva fsck, send them again."
-                    ))
-            }
-            try pass.intake?.finish(for: [pass.session])
-            return try pass.session.finish(inputDigest: order.input)
+            guard InputName.of(digest) == order.input else { throw damaged(order.input) }
+            guard try isWhole(making.calibration) else { return nil }
+            return try finish(pass, making, digest: digest, hash: hash)
         } catch let error as QuantizationError {
             throw failure(error)
         }
     }
 
+    /// Hands the next piece of the input to the pump, which works on it while the one behind it is read.
+    private func fill(_ pass: inout Pass, _ making: borrowing Making) throws(QuantizationError) {
+        let (input, position, end) = (making.input, pass.position, order.inputBytes)
+        do throws(TransferError<QuantizationError>) {
+            pass.position += try pass.pump.take { (span) throws(QuantizationError) in
+                try input.read(into: &span, at: position, until: end)
+            }
+        } catch {
+            switch error {
+            case .receive(let error), .session(let error): throw error
+            }
+        }
+    }
+
     private func begun(_ making: borrowing Making) throws -> Pass {
+        let (plan, memory) = (PlannedInput(), MemoryBudget(bytes: order.workingBytes))
+        return Pass(
+            pump: InputPump(
+                sessions: [try session(making, plan, memory)], intake: try intake(memory),
+                inputBytes: order.inputBytes, pool: BufferPool(), hash: try InputHash()),
+            plan: plan, position: 0)
+    }
+
+    /// Goes on where an earlier worker stood; nil when it left nothing that fits, and all is made anew.
+    private func resumed(_ making: borrowing Making) throws -> Pass? {
+        guard let place = WorkPlace(checkpoint), place.headBytes <= order.inputBytes else { return nil }
+        let plan = PlannedInput()
+        let session = try session(making, plan, MemoryBudget(bytes: order.workingBytes))
+        do {
+            try making.input.readAll(first: place.headBytes) { (piece) throws(QuantizationError) in
+                try session.consume(piece)
+            }
+            try session.resume(place.state)
+            let position = session.consumedBytes
+            // No intake: an archive leaves no place to go on from.
+            return Pass(
+                pump: InputPump(
+                    sessions: [session], inputBytes: order.inputBytes - position, pool: BufferPool(),
+                    hash: try InputHash(state: place.hash)),
+                plan: plan, position: position)
+        } catch QuantizationError.snapshot {
+            return nil
+        } catch is SHA256StateError {
+            return nil
+        }
+    }
+
+    private var limits: SessionLimits {
         var limits = SessionLimits()
         limits.maximumThreads = order.threads
-        let memory = MemoryBudget(bytes: order.workingBytes)
-        let declaration: InputDeclaration
-        do {
-            declaration = try order.request.declaration()
+        return limits
+    }
+
+    private func declaration() throws(WorkFailure) -> InputDeclaration {
+        do throws(Problem) {
+            return try order.request.declaration()
         } catch {
             throw failure(error)
         }
-        let plan = PlannedInput()
-        let session = try QuantizingSession(
-            recipe: try recipe(), declaration: declaration, declaredBytes: order.inputBytes, engine: Engine.name,
-            limits: limits, output: StagedStorage(making.content), scratch: StagedStorage(making.scratch),
-            memory: memory,
+    }
+
+    private func session(
+        _ making: borrowing Making, _ plan: PlannedInput, _ memory: MemoryBudget
+    ) throws -> sending QuantizingSession {
+        let limits = limits
+        let calibration = try making.calibration.map { (source) throws(QuantizationError) in
+            try CalibrationFile(source: source, limits: limits, memory: MemoryShare(memory))
+        }
+        return try QuantizingSession(
+            recipe: try recipe(), declaration: try declaration(), declaredBytes: order.inputBytes,
+            engine: Engine.name, limits: limits, calibrationFile: calibration,
+            output: StagedStorage(making.content), scratch: StagedStorage(making.scratch), memory: memory,
             onPlan: { [content = making.content, scratch = making.scratch] (layout) throws(QuantizationError) in
-                plan.ends = layout.input.entries.map { layout.input.dataOffset + $0.bytes.upperBound }.sorted()
+                plan.take(layout)
                 do throws(StoreError) {
                     try content.reserve(layout.fileBytes)
                     try scratch.reserve(layout.scratchBytes)
@@ -244,108 +284,58 @@ extension WorkerProcess {
                     throw .storage(StagedStorage.failure("reserve", error))
                 }
             })
-        guard declaration == .recognise else { return try Pass(session, nil, plan) }
-        let intake = ArchiveIntake(
+    }
+
+    /// What keeps an archive until it is whole; nil for bytes that were described.
+    private func intake(_ memory: MemoryBudget) throws(WorkFailure) -> sending ArchiveIntake? {
+        guard try declaration() == .recognise else { return nil }
+        let place = WorkDescriptor.archive(besideCalibration: order.calibration != nil)
+        return ArchiveIntake(
             codec: ZlibArchiveCodec(), declaredBytes: order.inputBytes, limits: limits, memory: memory,
             openScratch: { () throws(StorageFailure) in
                 try StagedStorage.opening { () throws(StoreError) in
-                    try StagedFile.inherited(WorkDescriptor.archive, isKept: false)
+                    try StagedFile.inherited(place, isKept: false)
                 }
             })
-        return try Pass(session, intake, plan)
     }
 
-    /// Goes on where an earlier worker stood; nil when it left nothing that fits, and all is made anew.
-    private func resumed(_ making: borrowing Making) throws -> Pass? {
-        guard let place = WorkPlace(checkpoint), place.headBytes <= order.inputBytes else { return nil }
-        let pass = try begun(making)
-        var buffer = [UInt8](repeating: 0, count: Self.pieceBytes)
-        do {
-            while pass.position < place.headBytes {
-                let count = min(Self.pieceBytes, place.headBytes - pass.position)
-                try read(count, at: pass.position, making, into: &buffer)
-                try pass.consume(unsafe buffer.span.bytes.extracting(first: count))
-            }
-            try pass.session.resume(place.state)
-            pass.hash = try InputHash(state: place.hash)
-        } catch QuantizationError.snapshot {
-            return nil
-        } catch is SHA256StateError {
-            return nil
-        }
-        pass.position = pass.session.consumedBytes
-        return pass
-    }
-
-    private func read(
-        _ count: Int, at position: Int, _ making: borrowing Making, into buffer: inout [UInt8]
-    ) throws(QuantizationError) {
-        var span = buffer.mutableSpan
-        var all = unsafe span.mutableBytes
-        var bytes = all._mutatingExtracting(first: count)
-        do throws(StoreError) {
-            try making.input.read(into: &bytes, at: position)
-        } catch {
-            throw .storage(StagedStorage.failure("read", error))
-        }
-    }
-
-    private func tell(_ pass: Pass) throws(ProcessError) {
-        let progress = WorkProgress(
-            bytes: pass.position, tensors: pass.plan.finished(by: pass.position), totalTensors: pass.plan.ends.count)
-        try channel.send(progress.frame)
+    private func tell(_ pass: borrowing Pass) throws(ProcessError) {
+        try channel.send(pass.plan.progress(at: pass.position).frame)
     }
 
     /// Makes durable what was written, and then tells where another worker can go on; false where there is none.
-    private func keep(_ pass: Pass, _ making: borrowing Making) throws -> Bool {
-        guard pass.canBePutAside else { return false }
-        let place = WorkPlace(
-            headBytes: pass.session.headBytes, hash: pass.hash.state, state: try pass.session.snapshot())
+    private func keep(_ pass: borrowing Pass, _ making: borrowing Making) throws -> Bool {
+        let pump = pass.pump
+        let kept = try pump.settled { (sessions) throws(QuantizationError) -> WorkPlace? in
+            // An archive is unpacked when it is whole, by what no snapshot holds.
+            if pump.holdsArchive { return nil }
+            return WorkPlace(
+                headBytes: sessions[0].headBytes, hash: pump.hashState, state: try sessions[0].snapshot())
+        }
+        guard let place = kept else { return false }
+        try keep(place, making.content, making.scratch)
+        return true
+    }
+
+    /// The same from a place that is known.
+    func keep(_ place: WorkPlace, _ content: StagedFile, _ scratch: StagedFile) throws {
         do throws(StoreError) {
-            try making.content.synchronize()
-            try making.scratch.synchronize()
+            try content.synchronize()
+            try scratch.synchronize()
         } catch {
             throw failure(Problem(error), isOutside: true)
         }
         try channel.send(Frame(kind: WorkAnswer.checkpoint.rawValue, payload: place.bytes))
-        return true
     }
 
     /// Waits until the checkpoint is recorded: what a session writes next may take the place of what only an older
     /// checkpoint needs. False when this process is to end instead.
-    private func isRecorded() throws(ProcessError) -> Bool {
+    func isRecorded() throws(ProcessError) -> Bool {
         var goesOn = true
         while let frame = try channel.receive(atMost: 0) {
             if frame.kind == WorkCommand.recorded.rawValue { return goesOn }
             goesOn = false
         }
         return false
-    }
-}
-
-/// From where a session can go on: how much of the input it must see first, the hash of what it saw, and its state.
-struct WorkPlace: Equatable {
-    let headBytes: Int
-    let hash: [UInt8]
-    let state: [UInt8]
-
-    init(headBytes: Int, hash: [UInt8], state: [UInt8]) {
-        self.headBytes = headBytes
-        self.hash = hash
-        self.state = state
-    }
-
-    /// Reads `bytes`; nil when there is nothing to go on from.
-    init?(_ bytes: [UInt8]) {
-        guard bytes.count > 9, bytes.count > 9 + Int(bytes[8]) else { return nil }
-        headBytes = bytes.prefix(8).reversed().reduce(0) { $0 << 8 | Int($1) }
-        hash = Array(bytes[9..<9 + Int(bytes[8])])
-        state = Array(bytes.dropFirst(9 + hash.count))
-        if headBytes < 0 { return nil }
-    }
-
-    /// Eight bytes, the least significant first; the hash behind its length; the state.
-    var bytes: [UInt8] {
-        (0..<8).map { UInt8(truncatingIfNeeded: headBytes >> (8 * $0)) } + [UInt8(hash.count)] + hash + state
     }
 }

@@ -115,17 +115,18 @@ struct ReportDocument: Decodable, Sendable {
         /// The method of an override; nil where the tensor went by the artifact's own.
         let method: String?
         let upperBounds: [String]
-        let outputError: Double?
+        let calibration: Calibration?
+        let outputError: OutputError?
         let figures: Figures
 
         private enum CodingKeys: String, CodingKey {
-            case name, shape, method
+            case name, shape, method, calibration
             case type = "dtype"
             case bytesBefore = "bytes_before"
             case bytesAfter = "bytes_after"
             case isQuantized = "quantized"
             case upperBounds = "upper_bounds"
-            case outputError = "output_relative_error"
+            case outputError = "output_error"
         }
 
         init(from decoder: any Decoder) throws {
@@ -138,13 +139,37 @@ struct ReportDocument: Decodable, Sendable {
             isQuantized = try members.decode(Bool.self, forKey: .isQuantized)
             method = try members.decodeIfPresent(String.self, forKey: .method)
             upperBounds = try members.decodeIfPresent([String].self, forKey: .upperBounds) ?? []
-            outputError = try members.decodeIfPresent(Double.self, forKey: .outputError)
+            calibration = try members.decodeIfPresent(Calibration.self, forKey: .calibration)
+            outputError = try members.decodeIfPresent(OutputError.self, forKey: .outputError)
             figures = try Figures(from: decoder)
         }
     }
 }
 
 extension ReportDocument {
+    /// The data that a tensor's codes were chosen by.
+    struct Calibration: Decodable, Sendable {
+        let knowledge: String
+        let coverage: Double?
+    }
+
+    /// What became of a layer's output.
+    struct OutputError: Decodable, Sendable {
+        let sqnr: Double?
+        let gainOverNearest: Double?
+        let gainOverAWQ: Double?
+        let tokens: Int
+        let isHeldOut: Bool
+
+        enum CodingKeys: String, CodingKey {
+            case tokens
+            case sqnr = "sqnr_db"
+            case gainOverNearest = "versus_round_to_nearest_db"
+            case gainOverAWQ = "versus_awq_db"
+            case isHeldOut = "held_out"
+        }
+    }
+
     /// The most bytes of a report that a page is made from; of a longer one the tensors are left out.
     static let maximumBytes = 8 << 20
     /// What stands before the list of tensors, and nowhere else: JSON has no line ends inside of texts.

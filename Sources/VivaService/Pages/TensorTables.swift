@@ -13,6 +13,7 @@ struct TensorTables {
         <section><h2>Layer by layer</h2>
         \(strip)
         \(worst)
+        \(OutputTable(tensors: report.tensors).html)
         \(all)
         </section>
         """

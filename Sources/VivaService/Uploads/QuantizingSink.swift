@@ -50,7 +50,9 @@ final class QuantizingSink: UploadSink {
             if let state {
                 guard let checkpoint = try QuantizationCheckpoint(state) else { throw Problem.unfit(.damaged) }
                 headBytes = checkpoint.headBytes
-                try Self.consume(head, checkpoint.headBytes, session)
+                try StagedSource(head, byteCount: checkpoint.headBytes).readAll { (piece) throws(QuantizationError) in
+                    try session.consume(piece)
+                }
                 try session.resume(checkpoint.session)
                 room.isTaken = false
                 hash = try InputHash(state: checkpoint.hash)
@@ -148,28 +150,6 @@ final class QuantizingSink: UploadSink {
     /// What the session throws may stand for a quota without room.
     private func problem(_ error: any Error) -> Problem {
         (error as? QuantizationError).map { room.reservation.problem($0) } ?? Problem(sink: error)
-    }
-
-    private static func consume(_ head: StagedFile, _ count: Int, _ session: QuantizingSession) throws {
-        var position = 0
-        do throws(TransferError<StoreError>) {
-            try transfer(
-                { (span) throws(StoreError) in
-                    var piece = span._mutatingExtracting(first: min(span.byteCount, count - position))
-                    try head.read(into: &piece, at: position)
-                    position += piece.byteCount
-                    return piece.byteCount
-                },
-                to: { (bytes) throws(QuantizationError) in
-                    try session.consume(bytes)
-                    return true
-                })
-        } catch {
-            switch error {
-            case .receive(let error): throw error
-            case .session(let error): throw error
-            }
-        }
     }
 }
 

@@ -18,7 +18,8 @@ struct UploadDelivery {
 
     init(_ request: borrowing Request, offset: Int, length: Int?) throws(Problem) {
         let fields = request.head.fields
-        guard fields[.contentEncoding] == nil else {
+        let coding = fields[.contentEncoding]?.lowercased() ?? ""
+        guard coding.isEmpty || coding == "identity" else {
             throw Problem(
                 .unsupportedMediaType, code: "body.unsupported_coding",
                 detail: "Offsets count the bytes that are sent: the body of an upload is not coded.",

@@ -11,6 +11,8 @@ struct ArtifactDescription {
     let inputDigest: String
     let inputBytes: Int
     let result: SessionResult
+    /// A second input with calibration data, as `sha256:<hex>`.
+    var calibration: String?
     /// Of a request with a budget, what it led to.
     var budget: BudgetOutcome?
 
@@ -33,6 +35,7 @@ struct ArtifactDescription {
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
             ("options", options),
             ("input", .object([("digest", .string(inputDigest)), ("bytes", .integer(inputBytes))])),
+            ("calibration", calibrationSource),
             ("bytes", .integer(result.artifactBytes)), ("digest", .string(digest)),
             ("quantization_config", quantizationConfig),
             ("quantized_fraction", .number(fraction)),
@@ -50,6 +53,15 @@ struct ArtifactDescription {
             ("created_at", .string(rfc3339(milliseconds: createdAt))), ("engine_version", .string(Engine.version)),
         ]
         return .object(members + budgetMember)
+    }
+
+    /// Where calibration data came from, and what computed with it; null without.
+    private var calibrationSource: JSON {
+        guard recipe.usesCalibration else { return .null }
+        return .object([
+            ("digest", .string(calibration ?? inputDigest)),
+            ("computed_by", .optional(recipe.usesMatrices ? MatrixBackend.name : nil)),
+        ])
     }
 
     private var budgetMember: [(String, JSON)] { budget.map { [("budget", BudgetJSON.json($0))] } ?? [] }
@@ -86,7 +98,7 @@ struct ArtifactDescription {
         let members: [(String, JSON)] = [
             ("artifact", .string(id)), ("method", .string(recipe.method.rawValue)),
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
-            ("options", options), ("totals", totals()),
+            ("options", options), ("calibration", calibrationSource), ("totals", totals()),
             (
                 "worst_tensors",
                 .array(
@@ -110,7 +122,9 @@ struct ArtifactDescription {
             ),
             ("engine_version", .string(Engine.version)),
         ]
-        return .object(members + budgetMember)
+        let bare = report.weightsWithoutData
+        let calibration: [(String, JSON)] = bare.isEmpty ? [] : [("without_calibration", .strings(bare))]
+        return .object(members + calibration + budgetMember)
     }
 
     /// How many of the worst tensors the report names.

@@ -14,9 +14,13 @@ struct JobJSON {
             ("self", .string(path)), ("events", .string("\(path)/events")),
             ("input", .string("/v1/inputs/\(job.input)")),
         ]
+        if let calibration = job.calibration {
+            links.append(("calibration", .string("/v1/inputs/\(calibration)")))
+        }
         if job.state == .succeeded { links.append(("artifact", .string("/v1/artifacts/\(job.artifact)"))) }
         var members: [(String, JSON)] = [
             ("id", .string(job.id)), ("state", .string(job.state.rawValue)), ("input", .string(job.input)),
+            ("calibration", .optional(job.calibration)),
         ]
         members += Self.request(job)
         members += [

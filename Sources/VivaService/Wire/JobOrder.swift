@@ -8,6 +8,8 @@ import Tensors
 struct JobOrder {
     /// The input, as `sha256:<hex>`.
     let input: String
+    /// A second input with calibration data.
+    let calibration: String?
     let request: JobRequest
 
     private static let known = ["input", "method", "options", "calibration", "name", "dtype", "shape"]
@@ -21,17 +23,15 @@ struct JobOrder {
         }
         input = try Self.text("input", of: root, isNeeded: true) ?? ""
         let method = try Self.text("method", of: root, isNeeded: true) ?? ""
-        guard try Self.text("calibration", of: root) == nil else {
-            throw Problem(
-                .unprocessableContent, code: "job.calibration", title: "Calibration data comes with the weights",
-                detail: "Put the tensors '<module>.activations' into the input itself; they never reach the artifact.")
-        }
+        calibration = try Self.text("calibration", of: root)
         let name = try Self.text("name", of: root)
         if let name, name.isEmpty || name.utf8.count > QuantizeRequest.maximumNameBytes {
             throw Self.invalid("name has 1 to \(QuantizeRequest.maximumNameBytes) bytes.")
         }
+        var options = [RecipeOption("method", method)] + (try Self.options(root["options"]))
+        if calibration != nil { try Self.useData(&options) }
         self.request = JobRequest(
-            options: [RecipeOption("method", method)] + (try Self.options(root["options"])), name: name,
+            options: options, name: name,
             dtype: try Self.text("dtype", of: root), shape: try Self.shape(root["shape"]), trace: request.trace.traceID)
         try Self.refuse(self.request.options)
     }
@@ -47,6 +47,18 @@ struct JobOrder {
             throw Problem(
                 .unprocessableContent, code: "job.several_formats", title: "A job makes one artifact",
                 detail: "format='\(format.text)' names several: make one job for each of them.")
+        }
+    }
+
+    /// Who names calibration data wants it used.
+    private static func useData(_ options: inout [RecipeOption]) throws(Problem) {
+        guard let option = options.first(where: { $0.name == "calibration" }) else {
+            return options.append(RecipeOption("calibration", "data"))
+        }
+        guard option.text == "data" else {
+            throw Problem(
+                .unprocessableContent, code: "job.calibration", title: "The calibration data would not be used",
+                detail: "The job names calibration data and says calibration=\(option.text): leave one of them out.")
         }
     }
 

@@ -74,7 +74,25 @@ struct TensorJSON {
             ))
         if quality.excludesCast { members.append(("cast_excluded", .bool(true))) }
         if let ratio = tensor.scaleRatio { members.append(("scale_ratio", .number(ratio))) }
-        if let error = tensor.outputError { members.append(("output_relative_error", .number(error))) }
+        if let calibration = tensor.calibration { members.append(("calibration", Self.json(calibration))) }
+        if let error = tensor.outputError { members.append(("output_error", Self.json(error))) }
+        return .object(members)
+    }
+
+    private static func json(_ calibration: CalibrationReport) -> JSON {
+        var members: [(String, JSON)] = [("knowledge", .string(calibration.kind))]
+        if let tokens = calibration.tokens { members.append(("tokens", .integer(tokens))) }
+        if let coverage = calibration.coverage { members.append(("coverage", .number(coverage))) }
+        return .object(members)
+    }
+
+    private static func json(_ error: OutputError) -> JSON {
+        var members: [(String, JSON)] = [
+            ("relative", .number(error.relative)), ("sqnr_db", .optional(error.sqnr)),
+        ]
+        if let gain = error.gainOverNearest { members.append(("versus_round_to_nearest_db", .number(gain))) }
+        if let gain = error.gainOverAWQ { members.append(("versus_awq_db", .number(gain))) }
+        members += [("tokens", .integer(error.tokens)), ("held_out", .bool(error.isHeldOut))]
         return .object(members)
     }
 }

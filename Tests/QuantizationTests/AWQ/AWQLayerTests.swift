@@ -81,7 +81,7 @@ struct AWQLayerTests {
         let change = outputs(zip(weight, read).map { $0 - $1 }, tokens, columns: columns)
         let signal = outputs(weight, tokens, columns: columns)
         let expected = change.reduce(0) { $0 + $1 * $1 } / signal.reduce(0) { $0 + $1 * $1 }
-        #expect(abs(try #require(result.outputErrorRelative) / expected - 1) < 1e-4)
+        #expect(abs(try #require(result.outputError).relative / expected - 1) < 1e-4)
     }
 
     @Test("calibration lowers the output error: scales and clipping below clipping, clipping below rounding")
@@ -90,7 +90,7 @@ struct AWQLayerTests {
         func error(_ scaling: Scaling, clip: Bool) throws -> Double {
             let options = AWQOptions(groupSize: 64, scaling: scaling, clip: clip)
             let run = AWQRun(weight: float32Bytes(weight), rows: 16, columns: 128, tokens: tokens, options: options)
-            return try #require(try run.run().outputErrorRelative)
+            return try #require(try run.run().outputError).relative
         }
         let (rounded, clipped, both) = (
             try error(.none, clip: false), try error(.none, clip: true), try error(.keep, clip: true)
@@ -177,7 +177,7 @@ struct AWQLayerTests {
         let expected = AWQClipSearch.thresholds(
             octet, firstColumn: 0, groups: 1, groupSize: columns,
             moments: try moments.read(band: 0..<1, from: run.storage))
-        var inputs = StagedRows(try #require(run.layer.activations), scratch: run.storage, name: "activations")
+        var inputs = StagedRows(try #require(run.layer.activations), storage: run.storage, name: "activations")
         var search = AWQClipByTokens(
             columns: columns, tokens: AWQClipSearch.sampledTokens(of: 30), dividedBy: nil, threads: 2)
         for _ in 0..<2 { #expect(try search.threshold(octet, &inputs) == expected[0]) }

@@ -18,7 +18,7 @@ struct AWQSearchTests {
             options: options)
         var rows = run.layer.weightRows(run.storage)
         let staged = try #require(run.layer.activations)
-        var inputs = StagedRows(staged, scratch: run.storage, name: "activations")
+        var inputs = StagedRows(staged, storage: run.storage, name: "activations")
         let candidates = try run.layer.scaleCandidates(&rows, &inputs)
         let expectedLosses = try golden.values("out.loss_" + suffix)
         let best = try #require(expectedLosses.indices.min { expectedLosses[$0] < expectedLosses[$1] })

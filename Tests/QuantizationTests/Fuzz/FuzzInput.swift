@@ -63,6 +63,7 @@ struct FuzzInput {
             options.append(("mode", generator.pick(["best", "reference"])))
         case "awq":
             options.append(("group_size", generator.pick(["32", "64", "128", "-1"])))
+            options.append(("mode", generator.pick(["best", "reference"])))
             if generator.chance(40) {
                 options.append(("calibration", "none"))
             } else {

@@ -114,7 +114,7 @@ import Testing
             return Set(plan.choices.map(\.recipe.calibration))
         }
         #expect(try calibrations(weight) == [.none])
-        #expect(try calibrations(weight + activations) == [.none, .activations])
+        #expect(try calibrations(weight + activations) == [.none, .data])
     }
 
     /// Only the header is needed, in pieces of any size; one byte less is told.

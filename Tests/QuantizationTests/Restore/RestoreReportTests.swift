@@ -47,7 +47,13 @@ import Testing
         Trial(options: ["method=fp8"], rows: 31, columns: 301),
         Trial(options: ["method=awq", "calibration=none"], rows: 320, columns: 256),
         Trial(options: ["method=awq"], rows: 64, columns: 128),
+        Trial(options: ["method=awq", "mode=reference"], rows: 64, columns: 128),
         Trial(options: ["method=awq", "scaling=keep"], rows: 64, columns: 128),
+        Trial(options: ["method=awq", "scaling=keep", "mode=reference"], rows: 64, columns: 128),
+        Trial(options: ["method=nf4", "calibration=data"], rows: 64, columns: 128),
+        Trial(options: ["method=nf4", "calibration=data", "double_quant=false"], rows: 64, columns: 128),
+        Trial(options: ["method=int4", "calibration=data", "group_size=64"], rows: 64, columns: 128),
+        Trial(options: ["method=int4", "calibration=data", "format=awq"], rows: 64, columns: 128),
         Trial(options: ["method=awq", "scaling=keep", "group_size=32"], rows: 32, columns: 64),
     ]
 
@@ -66,7 +72,8 @@ import Testing
                 [UInt8(truncatingIfNeeded: value.bitPattern >> 16), UInt8(truncatingIfNeeded: value.bitPattern >> 24)]
             }
         var tensors = [(name: "m.weight", type: type, shape: [trial.rows, trial.columns], bytes: stored)]
-        if trial.options.first == "method=awq", !trial.options.contains("calibration=none") {
+        let isAWQ = trial.options[0] == "method=awq"
+        if trial.options.contains("calibration=data") || isAWQ && !trial.options.contains("calibration=none") {
             tensors.append(
                 ("m.activations", .f32, [24, trial.columns], bytes(of: gaussian(24 * trial.columns, seed: 9))))
         }
@@ -87,7 +94,7 @@ import Testing
             // AWQ measures in another order of float32 operations: an error at an edge may lie on its other side.
             let recounted = quality.errors.recounted(zip(x, floats(tensor)).map { ($0 - $1).magnitude })
             let moved = zip(recounted, quality.errors.counts).reduce(0) { $0 + ($1.0 - $1.1).magnitude }
-            #expect(moved <= (trial.options[0] == "method=awq" ? x.count / 500 : 0))
+            #expect(moved <= (isAWQ ? x.count / 500 : 0))
         }
         #expect(restored.largestRead <= 280_016)
     }

@@ -159,6 +159,7 @@ import Testing
             entry: description.entries[0], recipe: recipe, placement: placement, threads: 1)
         try encoder.consume(unsafe input.span.bytes, workplace)
         let made = try encoder.finish(workplace)
+        try workplace.flush()
         return (Array(output.bytes[layout.dataStart...]), made.nestedOffset, made.quality)
     }
 }

@@ -205,7 +205,8 @@ import Testing
         #expect(try run.tensors()["SCB"] == restored.tensors()["m.SCB"])
     }
 
-    @Test func activationsAndBiasesMayBeFP8() throws {
+    @Test(arguments: ["best", "reference"])
+    func activationsAndBiasesMayBeFP8(_ mode: String) throws {
         let codes: [UInt8] = (0..<64 * 160).map { (index: Int) -> UInt8 in
             UInt8(index % 96) + (index.isMultiple(of: 2) ? 0 : 0x80)
         }
@@ -215,7 +216,7 @@ import Testing
             return [UInt8(truncatingIfNeeded: bits), UInt8(bits >> 8)]
         }
         let weight: Tensor = ("m.weight", .f32, [8, 160], bytes(of: gaussian(8 * 160, seed: 4)))
-        let options = [("method", "awq"), ("group_size", "32"), ("scaling", "keep")]
+        let options = [("method", "awq"), ("mode", mode), ("group_size", "32"), ("scaling", "keep")]
         let narrow = safetensors([
             ("m.activations", .f8E4M3, [64, 160], codes), ("m.bias", .f8E4M3, [8], Array(codes[..<8])), weight,
         ])

@@ -146,6 +146,7 @@ import Testing
             entry: description.entries[0], recipe: recipe, code: code, placement: placement, threads: 1)
         try encoder.consume(unsafe input.span.bytes, workplace)
         let made = try encoder.finish(workplace)
+        try workplace.flush()
         return (Array(output.bytes[layout.dataStart...]), made.quality)
     }
 }

@@ -281,8 +281,7 @@ import Testing
             code([("method", "int8"), tensors, ("scheme", "W8A8"), ("group_size", "64")]) == "recipe.scheme_mismatch")
         #expect(code([("method", "fp8"), ("group_size", "64")]) == "recipe.unknown_option")
         #expect(code([("method", "fp8"), ("scheme", "W8A8")]) == "recipe.unknown_option")
-        #expect(code([("method", "int4"), ("calibration", "none")]) == "recipe.unknown_option")
+        #expect(code([("method", "int4"), ("format", "mlx"), ("calibration", "none")]) == "recipe.unknown_option")
         #expect(code([("method", "int8"), ("mode", "best")]) == "recipe.mode_unavailable")
-        #expect(code([("method", "awq"), ("mode", "best")]) == "recipe.mode_unavailable")
     }
 }

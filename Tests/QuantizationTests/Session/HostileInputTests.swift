@@ -121,7 +121,7 @@ import Testing
         var limits = SessionLimits()
         #expect(limits.maximumSearchProducts == 1 << 40)
         limits.maximumSearchProducts = 5 * 256 - 1
-        let keep = [("method", "awq"), ("group_size", "32"), ("scaling", "keep")]
+        let keep = [("method", "awq"), ("mode", "reference"), ("group_size", "32"), ("scaling", "keep")]
         let expected = QuantizationError.limit(name: "awq_products", value: 1280, limit: 1279, tensor: "weight")
         #expect(refusal(input, keep, limits: limits) == expected)
         #expect(refusal(input, Array(keep.dropLast()), limits: limits) == nil)
@@ -208,6 +208,7 @@ import Testing
             bytes: 0..<rows * columns * 2)
         var encoder: any TensorEncoder = CopyEncoder(place: Place(offset: 0, bytes: rows * columns * 2))
         try FortranPass(entry: entry, offset: 32, tileBytes: tileBytes).run(&encoder, workplace)
+        try workplace.flush()
         #expect(output.bytes == values.flatMap { [UInt8(truncatingIfNeeded: $0), UInt8($0 >> 8)] })
         #expect(output.overwritten == 0)
     }

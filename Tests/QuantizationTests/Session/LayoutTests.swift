@@ -84,7 +84,8 @@ import Testing
         #expect((provenance?["recipe"] as? [String: Any])?["method"] as? String == "int8")
     }
 
-    @Test func awqTakesEachLayerWithItsActivationsAndCastsItsBias() throws {
+    @Test(arguments: ["best", "reference"])
+    func awqTakesEachLayerWithItsActivationsAndCastsItsBias(_ mode: String) throws {
         let bias: [Float] = (0..<32).map { Float($0) * 0.1 }
         let input = safetensors([
             ("a.weight", .f32, [32, 128], bytes(of: layer)), ("a.bias", .f32, [32], bytes(of: bias)),
@@ -92,7 +93,8 @@ import Testing
             ("b.weight", .f32, [32, 128], bytes(of: gaussian(32 * 128, seed: 4))),
             ("b.activations", .f32, [8, 128], bytes(of: gaussian(8 * 128, seed: 5))),
         ])
-        let run = try SessionRun(input, [("method", "awq"), ("scaling", "keep")], pieceBytes: 777)
+        let run = try SessionRun(
+            input, [("method", "awq"), ("mode", mode), ("scaling", "keep")], pieceBytes: 777)
         let tensors = try run.tensors()
         let parts = ["bias", "input_scales", "qweight", "qzeros", "scales"]
         #expect(Set(tensors.keys) == Set(parts.map { "a.\($0)" } + parts.dropFirst().map { "b.\($0)" }))

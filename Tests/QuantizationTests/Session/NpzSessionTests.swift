@@ -43,10 +43,11 @@ import Testing
     }
 
     /// Column-major weights and activations, for a method that stages both.
-    @Test func activationsMayLieInAnyOrder() throws {
+    @Test(arguments: ["best", "reference"])
+    func activationsMayLieInAnyOrder(_ mode: String) throws {
         let weight = gaussian(16 * 64, seed: 1)
         let activations = gaussian(40 * 64, seed: 2)
-        let options = [("method", "awq"), ("group_size", "32")]
+        let options = [("method", "awq"), ("mode", mode), ("group_size", "32")]
         let plain = safetensors([
             ("m.weight", .f32, [16, 64], bytes(of: weight)), ("m.activations", .f32, [40, 64], bytes(of: activations)),
             ("m.bias", .f32, [2, 8], bytes(of: Array(weight[..<16]))),

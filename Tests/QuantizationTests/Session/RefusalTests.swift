@@ -98,7 +98,7 @@ import Testing
         func calibrated(_ shape: [Int], _ values: [Float]) -> [UInt8] {
             safetensors([("weight", .f32, [64, 128], weight), ("activations", .f32, shape, bytes(of: values))])
         }
-        let awq = [("method", "awq")]
+        let awq = [("method", "awq"), ("mode", "reference")]
         func code(_ input: [UInt8]) -> String? {
             if case .calibration(let code, _) = refusal(input, awq) { return code }
             return nil
@@ -179,13 +179,10 @@ import Testing
         #expect(code([("method", "nf4"), ("block_size", "8192")]) == "recipe.invalid_option")
         #expect(code([("method", "nf4"), ("double_quant", "maybe")]) == "recipe.invalid_option")
         #expect(code([("method", "int8"), ("mode", "best")]) == "recipe.mode_unavailable")
-        #expect(code([("method", "awq"), ("mode", "best")]) == "recipe.mode_unavailable")
         #expect(code([("method", "nf4"), ("mode", "worst")]) == "recipe.invalid_option")
         #expect(code([("method", "nf4"), ("method", "nf4")]) == "recipe.duplicate_option")
         #expect(code([("method", "nf4"), ("format", "awq")]) == "recipe.format_mismatch")
-        #expect(
-            code([("method", "awq"), ("scaling", "keep"), ("calibration", "none")])
-                == "recipe.scaling_needs_activations")
+        #expect(code([("method", "awq"), ("scaling", "keep"), ("calibration", "none")]) == "recipe.option_mismatch")
         #expect(code((0...256).map { _ in ("include", "*") } + [("method", "nf4")]) == "other")
     }
 

@@ -103,13 +103,15 @@ import Testing
     }
 
     /// Weights, activations and biases wait for AWQ.
-    @Test func activations() throws {
+    @Test(arguments: ["best", "reference"])
+    func activations(_ mode: String) throws {
         let input = safetensors([
             ("m.weight", .f32, [16, 64], bytes(of: gaussian(16 * 64, seed: 7))),
             ("m.activations", .f32, [10, 64], bytes(of: gaussian(10 * 64, seed: 8))),
             ("m.bias", .f32, [16], bytes(of: gaussian(16, seed: 9))),
         ])
-        try check(Resumable(input: input, options: [("method", "awq"), ("group_size", "32")]), seed: 500)
+        let options = [("method", "awq"), ("mode", mode), ("group_size", "32")]
+        try check(Resumable(input: input, options: options), seed: 500)
     }
 
     /// The slow plain kernels take up what the fast ones began, and the other way round.

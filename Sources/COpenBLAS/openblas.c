@@ -1,0 +1,57 @@
+#define _GNU_SOURCE
+#include "copenblas.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+static co_library library;
+static int found;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+// OpenBLAS starts a thread for each processor while it is being loaded, each with a stack that counts against
+// RLIMIT_DATA, unless the environment forbids it. The environment may be written only while there is one thread: here,
+// before main. What an operator has set stays.
+__attribute__((constructor)) static void forbid_threads(void) { setenv("OPENBLAS_NUM_THREADS", "1", 0); }
+
+static void *symbol(void *handle, const char *name) {
+    void *address = dlsym(handle, name);
+    if (address == NULL) {
+        found = 0;
+    }
+    return address;
+}
+
+static void load(void) {
+#ifdef __APPLE__
+    void *handle = dlopen("libopenblas.dylib", RTLD_NOW | RTLD_LOCAL);
+#else
+    void *handle = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+#endif
+    if (handle == NULL) {
+        return;
+    }
+    found = 1;
+    *(void **)&library.sgemm = symbol(handle, "cblas_sgemm");
+    *(void **)&library.ssymm = symbol(handle, "cblas_ssymm");
+    *(void **)&library.strmm = symbol(handle, "cblas_strmm");
+    *(void **)&library.spotrf = symbol(handle, "spotrf_");
+    *(void **)&library.strtri = symbol(handle, "strtri_");
+    char *(*config)(void);
+    char *(*core)(void);
+    void (*set_threads)(int);
+    *(void **)&config = symbol(handle, "openblas_get_config");
+    *(void **)&core = symbol(handle, "openblas_get_corename");
+    *(void **)&set_threads = symbol(handle, "openblas_set_num_threads");
+    if (!found) {
+        return;
+    }
+    set_threads(1);
+    library.config = config();
+    library.core = core();
+}
+
+const co_library *co_load(void) {
+    pthread_once(&once, load);
+    return found ? &library : NULL;
+}
