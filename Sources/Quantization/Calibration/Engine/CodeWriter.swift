@@ -155,7 +155,9 @@ extension CodedTile {
             let shift: UInt8 = bits == 8 || (column % 2 == 0) != highFirst ? 0 : 4
             for block in 0..<blocks {
                 let codes = self.codes[column * blocks + block] &<< shift
-                for lane in 0..<min(16, count - block * 16) { packed[(block * 16 + lane) * rowBytes + at] |= codes[lane] }
+                for lane in 0..<min(16, count - block * 16) {
+                    packed[(block * 16 + lane) * rowBytes + at] |= codes[lane]
+                }
             }
         }
         return packed

@@ -4,7 +4,8 @@ import LinearAlgebra
 ///
 /// Both ends of the range that the codes span are shrunk. For each candidate the nearest codes c have a scale of least
 /// error, cᵀHw / cᵀHc, and leave wᵀHw − (cᵀHw)² / cᵀHc of it: what explains most wins. The scale, as the format stores
-/// it, is kept where the nearest codes on it have less error than those on the grid that spans the weights.
+/// it, is kept with these codes or with the nearest ones on it, where either has less error than the grid that spans the
+/// weights.
 struct GridSearch {
     private let coder: LaneCoder
     private let metric: GridMetric
@@ -63,21 +64,29 @@ struct GridSearch {
         for group in 0..<tile.columns / groupSize {
             let range = group * groupSize..<(group + 1) * groupSize
             weigh(tile, range)
-            var proposals = [LaneGrid](repeating: LaneGrid(), count: tile.blocks)
-            var isUsable = [SIMDMask<SIMD16<Int32>>](repeating: .init(repeating: false), count: tile.blocks)
+            // Where columns are known each on its own, no codes are better than the nearest.
+            let count = metric.diagonal.isEmpty ? 2 : 1
+            var proposals = [[LaneGrid]](repeating: [], count: count)
+            var isUsable: [SIMDMask<SIMD16<Int32>>] = []
             for block in 0..<tile.blocks {
                 let found = propose(tile, range, block)
                 let stored = coder.stored(found.grid.scale)
-                proposals[block] = LaneGrid(scale: stored.value, zero: found.grid.zero)
-                isUsable[block] = stored.isUsable
+                isUsable.append(stored.isUsable)
+                var grid = LaneGrid(scale: stored.value, zero: found.grid.zero)
+                proposals[0].append(grid)
+                grid.density = found.grid.density
+                if count > 1 { proposals[1].append(grid) }
                 costs[group * tile.blocks + block] = found.cost
             }
             let first = group * tile.blocks
-            let reference = Array(grids.grids[first..<first + tile.blocks])
-            let (theirs, ours) = (errors(tile, range, reference), errors(tile, range, proposals))
-            for block in 0..<tile.blocks {
-                let isLess = isUsable[block] .& (ours[block] .< theirs[block])
-                grids.grids[first + block].replace(with: proposals[block], where: isLess)
+            var least = errors(tile, range, Array(grids.grids[first..<first + tile.blocks]))
+            for proposal in proposals {
+                let found = errors(tile, range, proposal)
+                for block in 0..<tile.blocks {
+                    let isLess = isUsable[block] .& (found[block] .< least[block])
+                    grids.grids[first + block].replace(with: proposal[block], where: isLess)
+                    least[block].replace(with: found[block], where: isLess)
+                }
             }
         }
         return (grids, costs)
@@ -134,7 +143,8 @@ struct GridSearch {
                 let isMore = (sum.product .> 0) .& (explained .> most)
                 most.replace(with: explained, where: isMore)
                 cost.replace(with: sum.square, where: isMore)
-                best.replace(with: LaneGrid(scale: scale, zero: grid.zero), where: isMore)
+                best.replace(
+                    with: LaneGrid(scale: scale, zero: grid.zero, density: grid.inverse), where: isMore)
             }
         }
         return (best, cost)
@@ -178,7 +188,8 @@ struct GridSearch {
             guard !isDiagonal else { continue }
             multiply(piece, count: grids.count)
             for index in grids.indices {
-                add(piece.count, index, of: grids.count, weightedAt: (piece.lowerBound - range.lowerBound), block,
+                add(
+                    piece.count, index, of: grids.count, weightedAt: (piece.lowerBound - range.lowerBound), block,
                     tile.blocks, to: &sums[index])
             }
         }
@@ -187,7 +198,8 @@ struct GridSearch {
 
     /// One candidate's part of the sums where the columns are known each on its own.
     private func addDiagonal(
-        _ tile: WeightTile, _ piece: Range<Int>, _ block: Int, _ grid: LaneGrid, _ inverse: Lanes, weightedAt start: Int,
+        _ tile: WeightTile, _ piece: Range<Int>, _ block: Int, _ grid: LaneGrid, _ inverse: Lanes,
+        weightedAt start: Int,
         to sums: inout Sums
     ) {
         var at = start
@@ -272,7 +284,8 @@ struct GridSearch {
             for (index, column) in piece.enumerated() {
                 for block in 0..<blocks {
                     let d = units[index * blocks + block]
-                    let product = metric.diagonal.isEmpty ? products[index * blocks + block] : d * metric.diagonal[column]
+                    let product =
+                        metric.diagonal.isEmpty ? products[index * blocks + block] : d * metric.diagonal[column]
                     errors[block] += d * product
                 }
             }

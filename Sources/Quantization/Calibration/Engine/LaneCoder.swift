@@ -6,19 +6,25 @@ struct LaneGrid: Sendable {
     var scale = Lanes(repeating: 1)
     /// The code of zero, 0...15, of an affine grid.
     var zero = Lanes.zero
+    /// What weights are multiplied by to become codes; zero where that is the reciprocal of the scale.
+    ///
+    /// A scale that is refitted to codes makes the most of these codes; where columns go together, others are nearer to
+    /// the weights and farther from the outputs.
+    var density = Lanes.zero
 
     /// The lanes of `other` where `mask` says so.
     @inline(__always)
     mutating func replace(with other: LaneGrid, where mask: SIMDMask<SIMD16<Int32>>) {
         scale.replace(with: other.scale, where: mask)
         zero.replace(with: other.zero, where: mask)
+        density.replace(with: other.density, where: mask)
     }
 
     /// What weights are multiplied by to become codes; finite, and zero where the scale is.
     @inline(__always)
     var inverse: Lanes {
         let inverse = (1 / scale).lesser(Lanes(repeating: .greatestFiniteMagnitude))
-        return inverse.replacing(with: 0, where: scale .== 0)
+        return inverse.replacing(with: 0, where: scale .== 0).replacing(with: density, where: density .> 0)
     }
 }
 

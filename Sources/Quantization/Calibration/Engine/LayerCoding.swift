@@ -51,7 +51,8 @@ struct LayerCoding: Sendable {
                 scales: isScaled ? nil : plainScales, metric: isScaled ? metric : metric.divided(by: plainScales),
                 groupSize: form.groupSize, blas: blas) : nil
         grids = LayerGrids(
-            rows: form.rows, groups: form.groups, hasZeros: options.code == .affine, hasCosts: options.isNested)
+            rows: form.rows, groups: form.groups, hasZeros: options.code == .affine,
+            hasDensities: !rounds && metric.diagonal.isEmpty, hasCosts: options.isNested)
         hasTokens = layer.calibration?.activations != nil
         guard case .full(let matrix) = moments.hessian else {
             (gptq, gram, self.metric) = (nil, nil, metric)

@@ -146,7 +146,8 @@ struct SearchInputs: Sendable {
                 calibration, isFull: true, blockSize: GridMetric.widest, dividedBy: nil, blas: blas, threads: 1,
                 isNormalized: false, progress: progress)
             form = .moments(moments.hessian)
-            magnitudes = try calibration.absMean?.vector(calibration.columns) ?? moments.diagonal.map { $0.squareRoot() }
+            magnitudes =
+                try calibration.absMean?.vector(calibration.columns) ?? moments.diagonal.map { $0.squareRoot() }
             return
         }
         let columns = calibration.columns

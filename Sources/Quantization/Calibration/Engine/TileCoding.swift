@@ -47,6 +47,14 @@ extension LayerCoding {
         return finish(tile, units, standing, referenceChanges)
     }
 
+    /// What rounding the weights to nearest changes that no column's scale has touched, scaled as the weights are.
+    private func plainChanges(_ tile: BandTile) -> WeightTile {
+        let grids = TileGrids(spanning: tile.original, groupSize: form.groupSize, coder: form.coder)
+        var changes = tile.original.changes(form.coder.nearest(tile.original, grids), grids, form.coder)
+        changes.scale(columns: form.columnScales, rows: form.rowDivisors, firstRow: tile.firstRow)
+        return changes
+    }
+
     private func finish(
         _ tile: BandTile, _ units: [Lanes], _ grids: TileGrids, _ referenceChanges: WeightTile
     ) -> CodedTile {
@@ -61,7 +69,7 @@ extension LayerCoding {
         let changes = weights.changes(units, grids, coder)
         var variants: [WeightTile] = []
         if gptq != nil || gram != nil || hasTokens {
-            variants = [weights, changes, referenceChanges]
+            variants = [weights, changes, form.columnScales == nil ? referenceChanges : plainChanges(tile)]
             if let plain { variants.append(plain.changes(of: weights)) }
         }
         var coded = CodedTile(

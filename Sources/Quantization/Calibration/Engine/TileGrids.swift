@@ -55,13 +55,16 @@ struct LayerGrids: Sendable {
     var scales: [Float]
     /// The code of zero of each group; of affine codes alone.
     var zeros: [UInt8]
+    /// What weights of each group are multiplied by to become codes, where that is not the reciprocal of its scale.
+    var densities: [Float]
     /// What the square of a change of each scale costs; of scales alone that are quantized themselves.
     var costs: [Float]
 
-    init(rows: Int, groups: Int, hasZeros: Bool, hasCosts: Bool) {
+    init(rows: Int, groups: Int, hasZeros: Bool, hasDensities: Bool, hasCosts: Bool) {
         self.groups = groups
         scales = [Float](repeating: 0, count: rows * groups)
         zeros = [UInt8](repeating: 0, count: hasZeros ? rows * groups : 0)
+        densities = [Float](repeating: 0, count: hasDensities ? rows * groups : 0)
         costs = [Float](repeating: 0, count: hasCosts ? rows * groups : 0)
     }
 
@@ -72,6 +75,7 @@ struct LayerGrids: Sendable {
                 let (at, from) = ((firstRow + row) * groups + group, group * tile.blocks + row / 16)
                 scales[at] = tile.grids[from].scale[row % 16]
                 if !zeros.isEmpty { zeros[at] = UInt8(tile.grids[from].zero[row % 16]) }
+                if !densities.isEmpty { densities[at] = tile.grids[from].density[row % 16] }
                 if !costs.isEmpty, !tileCosts.isEmpty { costs[at] = tileCosts[from][row % 16] }
             }
         }
@@ -85,6 +89,7 @@ struct LayerGrids: Sendable {
                 let (at, to) = ((firstRow + row) * groups + group, group * tile.blocks + row / 16)
                 result.grids[to].scale[row % 16] = scales[at]
                 if !zeros.isEmpty { result.grids[to].zero[row % 16] = Float(zeros[at]) }
+                if !densities.isEmpty { result.grids[to].density[row % 16] = densities[at] }
             }
         }
         return result
