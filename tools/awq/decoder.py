@@ -111,16 +111,18 @@ def load(folder: Path, **settings):
     for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if info.get(what):
             raise SystemExit(f"{folder}: {what} {sorted(info[what])[:4]}")
+    nf4 = False
     for name, module in list(model.eval().named_modules()):
         if isinstance(module, bitsandbytes.nn.Linear4bit):
-            module.train().compute_dtype = torch.float32
+            module.train().compute_dtype, nf4 = torch.float32, True
         elif hasattr(module, "awq_weight_dequantize"):
             linear = torch.nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
             linear.weight.data = module.awq_weight_dequantize(module.qweight.device, torch.float32).T.contiguous()
             if module.bias is not None:
                 linear.bias.data = module.bias.data
             model.set_submodule(name, linear)
-    return model.float()
+    # transformers refuses to cast what it knows as quantized, which no module of an AWQ folder is any more.
+    return model if nf4 else torch.nn.Module.float(model)
 
 
 def windows(name: str, folder: Path) -> list:
