@@ -2,7 +2,7 @@ import Tensors
 
 /// llama.cpp's names for the Linears of a model, from those of its checkpoint.
 ///
-/// Source: gguf-py/gguf/tensor_mapping.py, the families whose scales are folded: Llama, Mistral, Qwen2 and Qwen3, Gemma,
+/// Source: gguf-py/gguf/tensor_mapping.py, the families whose scales are folded: Llama, Mistral, Qwen2, Qwen3, Gemma,
 /// Phi-3, Mixtral, Qwen3-MoE. Rows may be ordered otherwise in GGUF, columns are not.
 enum ImatrixNames {
     /// What a module of a decoder layer is called, from its name within the layer. Experts' names stand for theirs.

@@ -53,6 +53,7 @@ struct CalibrationPlan: Sendable {
             }
             knowledge[position] = layer.knowledge
             if let tokens = layer.activations?.shape[0] {
+                let tokens = variants[variant].mode == .best ? InputMoments.calibrationTokens(of: tokens) : tokens
                 coverage.append((entry.name, Double(tokens) / Double(max(1, entry.shape[1]))))
             }
         }

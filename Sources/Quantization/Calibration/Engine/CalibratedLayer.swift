@@ -71,6 +71,7 @@ struct CalibratedLayer {
         result.nestedOffset = try writer.writeScales(&coding.grids, workplace)
         try coding.writeCodes(of: layer, writer, into: &result, workplace, progress: progress)
         try writer.finish(workplace)
+        try workplace.flush()
         return result
     }
 
