@@ -16,6 +16,11 @@ struct AWQLayer {
     let placement: AWQPlacement
     /// The first byte of scratch storage that nobody else uses.
     let scratchBase: Int
+    /// What the columns of the weight are multiplied by, where the search is not this layer's; the inputs come divided
+    /// by them.
+    var columnScales: [Float]?
+    /// What the rows of the weight are divided by, the last ones where these are fewer.
+    var rowDivisors: [Float]?
 
     /// What errors call the activations: `<module>.activations` beside `<module>.weight`.
     private var activationsName: String { (name.before(suffix: "weight") ?? "") + "activations" }
@@ -52,6 +57,7 @@ struct AWQLayer {
     ) throws(QuantizationError) -> AWQResult {
         try checkChoices()
         var result = AWQResult()
+        result.inputScales = columnScales
         var rows = weightRows(scratch)
         var inputs = activations.map { StagedRows($0, storage: inputStorage ?? scratch, name: activationsName) }
         if options.scaling == .keep, inputs != nil {
@@ -74,7 +80,7 @@ struct AWQLayer {
             throw .recipe(code: "awq.input_scales", detail: "scaling=keep needs a place for the input scales")
         }
         guard options.calibration == .data else {
-            if options.scaling == .none { return }
+            if options.scaling != .keep { return }
             throw .calibration(code: "calibration.missing", detail: "scaling=keep needs activations")
         }
         guard let activations else {
@@ -120,8 +126,8 @@ extension AWQLayer {
         return planes
     }
 
-    func weightRows(_ scratch: any ScratchStorage) -> StagedRows {
-        StagedRows(weight, storage: scratch, name: name, limit: HalfOctets.limit)
+    func weightRows(_ storage: any StoredBytes) -> StagedRows {
+        StagedRows(weight, storage: storage, name: name, limit: HalfOctets.limit)
     }
 
     private func writeInputScales(_ scales: [Float]?, to output: any ArtifactOutput) throws(QuantizationError) {

@@ -17,6 +17,12 @@ extension AWQLayer {
         let columns = weight.columns
         var values = [Float](repeating: 0, count: range.count * columns)
         try rows.read(rows: range, into: &values)
+        if let rowDivisors {
+            for (row, divisor) in zip(range, rowDivisors[range]) where divisor != 1 {
+                let start = (row - range.lowerBound) * columns
+                for k in start..<start + columns { values[k] /= divisor }
+            }
+        }
         let tile = values
         return OrderedWork.map(range.count / 8, threads: options.threads) { index in
             AWQTiles.octet(of: tile, firstRow: index * 8, columns: columns)
@@ -42,20 +48,27 @@ extension AWQLayer {
         return (AWQScaleSearch.ratio(best), candidates[best])
     }
 
-    /// The scales of every candidate.
-    func scaleCandidates(
-        _ rows: inout StagedRows, _ tokens: inout StagedRows
-    ) throws(QuantizationError) -> [[Float]] {
-        let activationMeans = try AWQScaleSearch.activationMeans(&tokens)
+    /// Sums over all rows of |weight| / (largest magnitude of its group + 1e-6), for each column.
+    func magnitudeSums(
+        _ rows: inout StagedRows, pause: () throws(QuantizationError) -> Void = AWQLayer.goOn
+    ) throws(QuantizationError) -> [Double] {
         var sums = [Double](repeating: 0, count: weight.columns)
         let size = groupSize
-        try forEachTile(&rows) { _, octets in
+        try forEachTile(&rows, pause) { _, octets in
             let parts = OrderedWork.map(octets.count, threads: options.threads) { index in
                 AWQScaleSearch.magnitudeSums(octets[index], groupSize: size)
             }
             for part in parts { for k in sums.indices { sums[k] += part[k] } }
         }
-        let weightMeans = sums.map { $0 / Double(weight.rows) }
+        return sums
+    }
+
+    /// The scales of every candidate.
+    func scaleCandidates(
+        _ rows: inout StagedRows, _ tokens: inout StagedRows
+    ) throws(QuantizationError) -> [[Float]] {
+        let activationMeans = try AWQScaleSearch.activationMeans(&tokens)
+        let weightMeans = try magnitudeSums(&rows).map { $0 / Double(weight.rows) }
         return (0..<AWQScaleSearch.gridCount).map { candidate in
             AWQScaleSearch.scales(
                 candidate: candidate, activationMeans: activationMeans, weightMeans: weightMeans,
@@ -222,7 +235,7 @@ extension AWQLayer {
     }
 
     /// The weights as they are quantized: each column multiplied by its scale.
-    private static func scaled(_ octet: [RowOctet], by scales: [Float]?) -> [RowOctet] {
+    static func scaled(_ octet: [RowOctet], by scales: [Float]?) -> [RowOctet] {
         guard let scales else { return octet }
         var scaled = octet
         for k in scaled.indices { scaled[k] *= scales[k] }

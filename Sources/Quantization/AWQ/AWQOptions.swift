@@ -12,7 +12,7 @@ struct AWQOptions: Sendable {
     var clip = true
     /// Whether the scale search weighs activations against weights (AutoAWQ's `duo_scaling`).
     var duoScaling = true
-    /// Whether grids of less error than the library's are searched; only where nothing is scaled or clipped.
+    /// Whether grids of less error than the library's are searched; only where nothing is clipped.
     var searchesGrids = false
     /// The most threads at work; nil leaves it to Dispatch. The result does not depend on it.
     var threads: Int?
@@ -40,6 +40,9 @@ struct AWQPlacement: Sendable, Equatable {
     let scales: Int
     /// F32 [columns]; ones are written where nothing was scaled.
     let inputScales: Int?
+
+    /// Of a layer that is searched and not written.
+    static let none = AWQPlacement(qweight: 0, qzeros: 0, scales: 0, inputScales: nil)
 }
 
 /// A row-major matrix that waits in scratch storage, little-endian.

@@ -10,6 +10,8 @@ struct Place: Sendable, Equatable {
 enum PlannedTensor: Sendable, Equatable {
     case copy(Place)
     case castToF16(Place)
+    /// Written as an element type with scales folded into it.
+    case folded(Place, ElementType)
     case calibration
     case nf4(NF4Placement)
     case int8(codes: Place, scales: Place, format: Place)
@@ -67,6 +69,8 @@ package struct ArtifactLayout: Sendable {
     /// The recipe's variants, and which of them codes each entry of the input (0 for what is not quantized).
     private let variants: [Recipe]
     private let chosen: [UInt16]
+    /// The same for the tensors of the model's other files.
+    private let neighbourVariants: [UInt16]
     let metadata: [MetadataItem]
     /// What the shape rules left out, for people.
     package let warnings: [String]
@@ -79,10 +83,11 @@ package struct ArtifactLayout: Sendable {
     static let unknownDigest = "sha256:" + String(repeating: "0", count: 64)
 
     /// Places every tensor of `input`; one that has nothing to quantize is refused unless it is a shard of a model.
-    /// `calibrationFile` says what is known of its layers beside what the input itself says.
+    /// `calibrationFile` says what is known of its layers beside what the input itself says, `neighbours` are the
+    /// model's other files.
     package init(
         input: InputDescription, recipe: Recipe, engine: String, limits: SessionLimits = SessionLimits(),
-        isShard: Bool = false, calibrationFile: CalibrationFile? = nil
+        isShard: Bool = false, calibrationFile: CalibrationFile? = nil, neighbours: Neighbours? = nil
     ) throws(QuantizationError) {
         guard input.dataBytes <= limits.maximumInputBytes else {
             throw .limit(
@@ -101,8 +106,11 @@ package struct ArtifactLayout: Sendable {
         let used = Set(selected.treatments.compactMap(\.variant)).sorted()
         let mix = Recipe.warning(ofMixing: used.map { variants[$0] }).map { [$0] } ?? []
         chosen = selected.treatments.map { UInt16(truncatingIfNeeded: $0.variant ?? 0) }
+        let neighbours = try NeighbourTreatments(neighbours, selection, limits: limits)
+        neighbourVariants = neighbours.treatments.map { UInt16(truncatingIfNeeded: $0.variant ?? 0) }
         let calibration = try CalibrationPlan(
-            input.entries, selected.treatments, variants, file: calibrationFile, limits: limits, isShard: isShard)
+            input.entries, selected.treatments, variants, file: calibrationFile, neighbours: neighbours,
+            limits: limits, isShard: isShard)
         self.calibration = calibration
         var builder = LayoutBuilder()
         for (entry, treatment) in zip(input.entries, selected.treatments) {
@@ -130,7 +138,10 @@ package struct ArtifactLayout: Sendable {
             part.place.offset += start
             return part
         }
-        self.tensors = tensors.map { $0.moved(by: start) }
+        self.tensors = zip(tensors, input.entries).enumerated().map { index, tensor in
+            let moved = tensor.0.moved(by: start)
+            return calibration.fold?.uses[index] == nil ? moved : moved.folded(tensor.1.type)
+        }
         fileBytes = start + (parts.last.map { $0.place.offset + $0.place.bytes } ?? 0)
         let chosen = chosen
         scratchBytes =
@@ -140,8 +151,10 @@ package struct ArtifactLayout: Sendable {
             ).bytes
     }
 
-    /// The recipe that codes the tensor at `index` of the input.
-    func recipe(of index: Int) -> Recipe { variants[Int(chosen[index])] }
+    /// The recipe that codes the tensor at `index` of the input, or behind it, of the model's other files.
+    func recipe(of index: Int) -> Recipe {
+        variants[Int(index < chosen.count ? chosen[index] : neighbourVariants[index - chosen.count])]
+    }
 
     /// Whether the tensor at `index` is coded when the last byte has come.
     package func isLayer(_ index: Int) -> Bool {

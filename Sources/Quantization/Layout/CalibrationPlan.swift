@@ -14,6 +14,10 @@ struct CalibrationPlan: Sendable {
     let isLone: Bool
     /// Whether there is data for any weight.
     private(set) var isUsed = false
+    /// Modules that see the very same tokens, by architecture: those without data use the others'.
+    private(set) var sharing: [[String]] = []
+    /// Where the scales of the Linears go; nil where they are not folded.
+    private(set) var fold: FoldPlan?
 
     /// What the codes of the tensor at `index` are chosen by, with the recipe that codes it; nil where they depend on
     /// its weights alone, or the library's own searches run.
@@ -30,15 +34,17 @@ struct CalibrationPlan: Sendable {
     /// is nowhere, unless the input is a shard; `limit` for a Linear that is too wide or a search that would not end.
     init(
         _ entries: [TensorEntry], _ treatments: [Treatment], _ variants: [Recipe], file: CalibrationFile?,
-        limits: SessionLimits, isShard: Bool
+        neighbours: NeighbourTreatments, limits: SessionLimits, isShard: Bool
     ) throws(QuantizationError) {
         knowledge = Array(repeating: .none, count: entries.count)
         isLone = treatments.count { $0.variant != nil } == 1
         guard variants.contains(where: \.usesData) else { return }
-        let own = zip(entries, treatments).filter { $1 == .calibration }.map(\.0)
+        let (all, treated) = (entries + neighbours.entries, treatments + neighbours.treatments)
+        let own = zip(all, treated).filter { $1 == .calibration }.map(\.0)
         for entry in own { try Self.checkOrder(entry) }
         let described = own.map { CalibrationTensor($0.widened, base: 0, storage: UnreadBytes()) }
-        let index = try CalibrationIndex(described + (file?.entries ?? []), limits: limits)
+        sharing = Self.sharing(all, treated, variants[0].architecture)
+        let index = try CalibrationIndex(described + (file?.entries ?? []), sharing: sharing, limits: limits)
         for (position, (entry, treatment)) in zip(entries, treatments).enumerated() {
             guard let variant = treatment.variant, variants[variant].usesData else { continue }
             let layer = try index.layer(ofWeight: entry.name, columns: entry.shape[1], isLone: isLone)
@@ -58,9 +64,45 @@ struct CalibrationPlan: Sendable {
             }
         }
         isUsed = knowledge.contains { $0 != .none }
-        guard !isUsed, !isShard else { return }
-        if let first = unfit.first { throw .calibration(code: "calibration.shape", detail: first) }
-        if let first = withoutData.first { throw Self.missing(first) }
+        if !isUsed, !isShard {
+            if let first = unfit.first { throw .calibration(code: "calibration.shape", detail: first) }
+            if let first = withoutData.first { throw Self.missing(first) }
+        }
+        guard variants[0].coding.scaling == .fold else { return }
+        var coding = Self.coding(treated, variants)
+        for (position, entry) in all.enumerated() {
+            guard let variant = treated[position].variant, variants[variant].usesData else { continue }
+            guard case .scalable = coding[position], Self.shapeProblem(entry, variants[variant]) == nil else {
+                continue
+            }
+            let layer = try index.layer(ofWeight: entry.name, columns: entry.shape[1])
+            coding[position] = .scalable(hasData: layer.map { $0.knowledge != .none } ?? false)
+        }
+        fold = try FoldPlan(all, coding, architecture: variants[0].architecture, local: entries.count)
+        try neighbours.check(fold, local: entries.count)
+    }
+
+    /// What folding may do with each tensor; nothing is known of the inputs yet.
+    private static func coding(_ treatments: [Treatment], _ variants: [Recipe]) -> [FoldCoding] {
+        treatments.map { treatment in
+            switch treatment {
+            case .calibration: .absent
+            case .copy, .castToF16: .copied
+            case .quantize(let variant):
+                variants[variant].format == .awq && variants[variant].coding.scaling != .keep
+                    ? .scalable(hasData: false) : .fixed
+            }
+        }
+    }
+
+    /// Modules that see the same tokens.
+    private static func sharing(
+        _ entries: [TensorEntry], _ treatments: [Treatment], _ architecture: Architecture?
+    ) -> [[String]] {
+        let coding = treatments.map { $0 == .calibration ? FoldCoding.absent : .copied }
+        return FoldPlan.sharedInputs(entries, coding, architecture: architecture).map { set in
+            set.compactMap { entries[$0].name.module(ofLeaf: "weight") }
+        }
     }
 
     /// What to say of the weights that are coded without data.

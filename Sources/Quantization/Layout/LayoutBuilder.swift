@@ -158,6 +158,15 @@ extension PlannedTensor {
         return false
     }
 
+    /// The same place for a copied tensor of `type` into which scales are folded; others stay what they are.
+    func folded(_ type: ElementType) -> PlannedTensor {
+        switch self {
+        case .copy(let place): .folded(place, type)
+        case .castToF16(let place): .folded(place, .f16)
+        default: self
+        }
+    }
+
     /// The same places, `distance` bytes further into the file.
     func moved(by distance: Int) -> PlannedTensor {
         func move(_ place: Place) -> Place { Place(offset: place.offset + distance, bytes: place.bytes) }
@@ -165,6 +174,7 @@ extension PlannedTensor {
         case .calibration: return .calibration
         case .copy(let place): return .copy(move(place))
         case .castToF16(let place): return .castToF16(move(place))
+        case .folded(let place, let type): return .folded(move(place), type)
         case .int8(let codes, let scales, let format):
             return .int8(codes: move(codes), scales: move(scales), format: move(format))
         case .nf4(var parts):

@@ -1,5 +1,8 @@
 /// Where AWQ's channel scales go.
 package enum Scaling: String, Sendable, Hashable, CaseIterable {
+    /// Searched for all Linears that read one input, and folded into the operation in front of them: an ordinary AWQ
+    /// checkpoint.
+    case fold
     /// No scales: the file loads as it is.
     case none
     /// Searched and stored: `input_scales` [in], by which the consumer divides its input.
@@ -52,9 +55,11 @@ package struct CalibratedCoding: Sendable, Hashable {
 
     /// Takes the options of a method in a mode; one that asks for what would not happen is refused.
     init(
-        _ method: Method, _ mode: Mode, _ calibration: Calibration, _ reader: inout OptionReader
+        _ method: Method, _ mode: Mode, _ calibration: Calibration, _ architecture: Architecture?,
+        _ reader: inout OptionReader
     ) throws(QuantizationError) {
-        scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? .none : .none
+        let usual = calibration == .data && FoldFamily.knows(architecture) ? Scaling.fold : .none
+        scaling = method == .awq ? try reader.choice("scaling", Scaling.self) ?? usual : .none
         clip = method == .awq ? try reader.flag("clip") ?? true : true
         duoScaling = method == .awq ? try reader.flag("duo_scaling") ?? true : true
         rounding = try reader.choice("rounding", Rounding.self) ?? .auto

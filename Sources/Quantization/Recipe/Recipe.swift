@@ -124,7 +124,7 @@ package struct Recipe: Sendable, Hashable {
         calibration = try Self.calibration(method, format, mode, &reader)
         coding =
             method.takesCalibration(in: format)
-            ? try CalibratedCoding(method, mode, calibration, &reader) : .unused
+            ? try CalibratedCoding(method, mode, calibration, architecture, &reader) : .unused
         include = reader.globs("include")
         exclude = reader.globs("exclude")
         guard include.count + exclude.count <= Self.maximumGlobs else {

@@ -61,7 +61,7 @@ extension PlannedTensor {
     var artifactBytes: Int {
         switch self {
         case .calibration: 0
-        case .copy(let place), .castToF16(let place): place.bytes
+        case .copy(let place), .castToF16(let place), .folded(let place, _): place.bytes
         case .int8(let codes, let scales, let format): codes.bytes + scales.bytes + format.bytes
         case .nf4(let parts):
             codedBytes + parts.quantMap.bytes + (parts.nestedQuantMap?.bytes ?? 0)
@@ -73,7 +73,7 @@ extension PlannedTensor {
     /// Bytes of codes and scales, the constant tables not counted.
     var codedBytes: Int {
         switch self {
-        case .calibration, .copy, .castToF16: 0
+        case .calibration, .copy, .castToF16, .folded: 0
         case .int8(let codes, let scales, _): codes.bytes + scales.bytes
         case .nf4(let parts): parts.codes.bytes + parts.absmax.bytes + (parts.nestedAbsmax?.bytes ?? 0)
         case .awq(_, let bytes): bytes

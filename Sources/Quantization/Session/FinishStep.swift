@@ -4,22 +4,40 @@ import Tensors
 enum FinishStep: Sendable {
     /// Hands a tensor that waited on scratch to its encoder.
     case deferred(Int)
+    /// Searches the scales of a group of Linears, by its index in the plan, and leaves them on scratch.
+    case scales(Int)
+    /// Writes a tensor with the scales that are folded into it.
+    case folded(Int)
     /// Codes a Linear that is needed whole.
     case layer(Int)
 
-    /// The tensor's index in the input.
-    var index: Int {
+    /// The tensor's index in the input; nil for a step that is about several.
+    var index: Int? {
         switch self {
-        case .deferred(let index), .layer(let index): index
+        case .deferred(let index), .folded(let index), .layer(let index): index
+        case .scales: nil
         }
     }
 
-    /// All steps of a session in their order, and how many of them are layers, which come last: they read what the
-    /// others leave.
-    static func all(_ layout: ArtifactLayout, _ scratch: ScratchPlan) -> (steps: [FinishStep], layers: Int) {
-        let deferred = layout.tensors.indices.filter { scratch.isDeferred[$0] }.map { FinishStep.deferred($0) }
-        let layers = layout.tensors.indices.filter { layout.isLayer($0) }
-        return (deferred + layers.map { .layer($0) }, layers.count)
+    var isLayer: Bool {
+        if case .layer = self { return true }
+        return false
+    }
+
+    /// All steps of a session in their order: each comes behind those whose work it reads, scales are searched when
+    /// the first tensor needs them.
+    static func all(_ layout: ArtifactLayout, _ scratch: ScratchPlan) -> [FinishStep] {
+        var steps = layout.tensors.indices.filter { scratch.isDeferred[$0] }.map { FinishStep.deferred($0) }
+        var searched: Set<Int> = []
+        for (index, tensor) in layout.tensors.enumerated() {
+            let use = layout.calibration.fold?.uses[index]
+            for group in [use?.reads, use?.before] {
+                if let group, searched.insert(group).inserted { steps.append(.scales(group)) }
+            }
+            if case .folded = tensor { steps.append(.folded(index)) }
+            if layout.isLayer(index) { steps.append(.layer(index)) }
+        }
+        return steps
     }
 }
 
@@ -38,12 +56,15 @@ extension TensorStage {
     /// The next step; nil when all are done.
     var nextStep: FinishStep? { stepsDone < steps.count ? steps[stepsDone] : nil }
 
-    /// How far the layers have come, which are the last steps; nil for a step that is none.
+    /// How far the layers have come; nil for a step that is about none.
     func progress(at step: FinishStep) -> LayerProgress? {
-        guard case .layer(let index) = step else { return nil }
-        return LayerProgress(
-            weight: input.entries[index].name, finished: max(0, stepsDone - (steps.count - layerCount)),
-            total: layerCount)
+        let weight: String
+        switch step {
+        case .layer(let index): weight = input.entries[index].name
+        case .scales(let group): weight = nameOfFirstReader(of: group)
+        case .deferred, .folded: return nil
+        }
+        return LayerProgress(weight: weight, finished: layersBefore[stepsDone], total: layersBefore.last ?? 0)
     }
 
     /// Does a step; `pause` is called between its blocks and may end it.
@@ -52,6 +73,8 @@ extension TensorStage {
     ) throws(QuantizationError) -> EncodedTensor {
         switch step {
         case .deferred(let index): return try encodeDeferred(index, workplace)
+        case .scales(let group): return try searchScales(group, workplace, pause)
+        case .folded(let index): return try writeFolded(index, workplace)
         case .layer(let index):
             let layer = try calibration(of: index)
             guard let weight = staged(index) else {
@@ -79,13 +102,14 @@ extension TensorStage {
     ) throws(QuantizationError) -> EncodedTensor {
         let recipe = layout.recipe(of: index)
         let activations = recipe.needsActivations ? calibration?.activations : nil
+        let folded = try foldedScales(of: index, workplace)
         let layer = AWQLayer(
             name: input.entries[index].name, weight: weight, activations: activations?.matrix,
             inputStorage: activations?.storage, options: AWQOptions(recipe), placement: placement,
-            scratchBase: scratch.layerBase)
+            scratchBase: scratch.layerBase, columnScales: folded.columns, rowDivisors: folded.rows)
         let result = try layer.run(scratch: workplace.scratch, output: workplace.output, pause: pause)
         var made = EncodedTensor(result.errors, result.histogram)
-        made.scaleRatio = result.chosenRatio
+        made.scaleRatio = result.chosenRatio ?? folded.ratio
         made.outputError = result.outputError
         if let activations { made.tokens = activations.shape[0] }
         return made
@@ -96,14 +120,16 @@ extension TensorStage {
         _ index: Int, _ weight: StagedTensor, _ calibration: LayerCalibration?, _ workplace: Workplace,
         _ pause: () throws(QuantizationError) -> Void
     ) throws(QuantizationError) -> EncodedTensor {
+        let folded = try foldedScales(of: index, workplace)
         let layer = CalibratedLayer(
             name: input.entries[index].name, weight: weight, storage: workplace.scratch, calibration: calibration,
             options: CalibratedOptions(layout.recipe(of: index), threads: threads),
-            placement: layout.tensors[index], scratchBase: scratch.layerBase)
+            placement: layout.tensors[index], scratchBase: scratch.layerBase, columnScales: folded.columns,
+            rowDivisors: folded.rows)
         let result = try layer.run(
             scratch: workplace.scratch, output: workplace.output, kernels: workplace.kernels, progress: pause)
         var made = EncodedTensor(result.errors, result.histogram)
-        made.scaleRatio = result.chosenRatio
+        made.scaleRatio = result.chosenRatio ?? folded.ratio
         made.nestedOffset = result.nestedOffset
         made.outputError = result.output
         made.tokens = result.tokens
@@ -121,7 +147,10 @@ extension TensorStage {
                     name: entry.name, type: entry.widened.type, shape: entry.shape, offset: offset,
                     storage: workplace.scratch))
         }
-        return try CalibrationIndex(tensors, limits: limits)
+        for (index, entry) in (neighbours?.entries ?? []).enumerated() where CalibrationLeaf.isNamed(by: entry.name) {
+            if let tensor = neighbours?.tensor(index) { tensors.append(tensor) }
+        }
+        return try CalibrationIndex(tensors, sharing: layout.calibration.sharing, limits: limits)
     }
 
     /// What is known of the inputs of the layer at `index`, where its codes are chosen by it.
@@ -135,10 +164,12 @@ extension TensorStage {
     /// Where a tensor lies on scratch for the layers.
     private func place(of index: Int) -> Int? { scratch.restaged[index] ?? scratch.staged[index] }
 
-    private func staged(_ index: Int) -> StagedTensor? {
+    /// A tensor on scratch; a vector is one row.
+    func staged(_ index: Int) -> StagedTensor? {
         let entry = input.entries[index].widened
-        guard let offset = place(of: index), entry.shape.count == 2 else { return nil }
-        return StagedTensor(type: entry.type, rows: entry.shape[0], columns: entry.shape[1], offset: offset)
+        guard let offset = place(of: index), let columns = entry.shape.last, entry.shape.count <= 2 else { return nil }
+        let rows = entry.shape.count == 2 ? entry.shape[0] : 1
+        return StagedTensor(type: entry.type, rows: rows, columns: columns, offset: offset)
     }
 
     /// Writes the header, when all steps are done, and reports.

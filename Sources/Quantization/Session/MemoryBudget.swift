@@ -88,6 +88,7 @@ extension PlannedTensor {
             let group = (entry.elementCount / blocks + 1) * min(NestedQuantizer.blockSize, blocks)
             return unitBytes(group, of: entry, threads: threads)
         // The tensor as it came, as float32 and as float16.
+        case .folded: return FoldedTensor.workingBytes(of: entry)
         case .castToF16: return entry.bytes.count + entry.elementCount * 6
         case .int8: return unitBytes(entry.shape[1], of: entry, threads: threads)
         case .grouped(let parts):

@@ -61,6 +61,7 @@ package final class QuantizingSession {
     private let limits: SessionLimits
     private let isShard: Bool
     private let calibrationFile: CalibrationFile?
+    private let neighbours: Neighbours?
     private let workplace: Workplace
     private let memory: MemoryShare?
     /// Called once, when the header has been read and everything that can be refused from it was not.
@@ -72,11 +73,12 @@ package final class QuantizingSession {
 
     /// A session for one input of `declaredBytes` (nil when unknown), writing to `output`; what it needs of memory it
     /// takes from `memory`, if there is one. A shard of a model may hold nothing to quantize. `calibrationFile` says
-    /// what is known of its layers beside what the input itself says. `level` is an instruction set other than the
+    /// what is known of its layers beside what the input itself says; `neighbours` are the model's other files. `level` is an instruction set other than the
     /// machine's best one; it does not show in the artifact.
     package init(
         recipe: Recipe, declaration: InputDeclaration, declaredBytes: Int?, engine: String,
         limits: SessionLimits = SessionLimits(), isShard: Bool = false, calibrationFile: CalibrationFile? = nil,
+        neighbours: Neighbours? = nil,
         output: any ArtifactOutput,
         scratch: any ScratchStorage, memory: MemoryBudget? = nil, level: KernelLevel? = nil,
         onPlan: @escaping (ArtifactLayout) throws(QuantizationError) -> Void = { (_) throws(QuantizationError) in }
@@ -86,6 +88,7 @@ package final class QuantizingSession {
         self.limits = limits
         self.isShard = isShard
         self.calibrationFile = calibrationFile
+        self.neighbours = neighbours
         self.onPlan = onPlan
         let share = memory.map { MemoryShare($0) }
         self.memory = share
@@ -159,11 +162,12 @@ package final class QuantizingSession {
     package func begin(_ input: InputDescription) throws(QuantizationError) {
         let layout = try ArtifactLayout(
             input: input, recipe: recipe, engine: engine, limits: limits, isShard: isShard,
-            calibrationFile: calibrationFile)
+            calibrationFile: calibrationFile, neighbours: neighbours)
         try memory?.add(layout.workingBytes(of: input, threads: limits.maximumThreads))
         try onPlan(layout)
         stage = TensorStage(
-            input: layout.input, layout: layout, recipe: recipe, calibrationFile: calibrationFile, limits: limits)
+            input: layout.input, layout: layout, recipe: recipe, calibrationFile: calibrationFile,
+            neighbours: neighbours, limits: limits)
     }
 }
 

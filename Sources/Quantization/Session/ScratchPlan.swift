@@ -9,6 +9,8 @@ struct ScratchPlan: Sendable {
     let isDeferred: [Bool]
     /// Where a deferred tensor goes then if its encoder needs all of it, nil otherwise.
     let restaged: [Int?]
+    /// Where the scales of each group that are folded wait for the tensors that they touch.
+    let foldedScales: [Int]
     /// The first byte behind everything staged.
     let base: Int
     /// Bytes of one nested pass's place behind `base`. There are two where several tensors need one: the records of
@@ -50,6 +52,7 @@ struct ScratchPlan: Sendable {
             case .awq: needsAll = true
             case .calibration: needsAll = calibration.isUsed && CalibrationLeaf.isNamed(by: entry.name)
             case .nf4, .grouped: needsAll = knowledge != nil
+            case .folded: needsAll = true
             case .int8, .copy, .castToF16: needsAll = false
             }
             let isRead = needsAll || tensors[index] != .calibration
@@ -64,6 +67,7 @@ struct ScratchPlan: Sendable {
             isDeferred.append(waits)
             restaged.append(waits && needsAll ? place(entry.widened.bytes.count) : nil)
         }
+        foldedScales = (calibration.fold?.groups ?? []).map { place(FoldedScales.bytes(columns: $0.columns)) }
         self.staged = staged
         self.restaged = restaged
         self.isDeferred = isDeferred

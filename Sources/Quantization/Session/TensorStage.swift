@@ -7,6 +7,8 @@ struct TensorStage {
     let scratch: ScratchPlan
     /// What is known of layers beside what the input says.
     let calibrationFile: CalibrationFile?
+    /// The model's other files.
+    let neighbours: Neighbours?
     /// That, and what the input says; made when all of it is there.
     private(set) var calibrationIndex: CalibrationIndex?
     let limits: SessionLimits
@@ -23,26 +25,28 @@ struct TensorStage {
     /// Which place on scratch the current tensor's nested pass has, and which one the last snapshot relies on.
     private var usesSecondPlace = false
     private var heldPlace: Bool?
-    /// The passes behind the last byte, how many of them, the last ones, are layers, and how many are done.
+    /// The passes behind the last byte, for each how many layers come before it, and how many passes are done.
     let steps: [FinishStep]
-    let layerCount: Int
+    let layersBefore: [Int]
     private(set) var stepsDone = 0
 
     init(
         input: InputDescription, layout: ArtifactLayout, recipe: Recipe, calibrationFile: CalibrationFile?,
-        limits: SessionLimits
+        neighbours: Neighbours?, limits: SessionLimits
     ) {
         self.input = input
         self.layout = layout
         self.recipe = recipe
         self.calibrationFile = calibrationFile
+        self.neighbours = neighbours
         self.limits = limits
         threads = limits.maximumThreads
         let scratch = ScratchPlan(
             input: input, tensors: layout.tensors, scaling: layout.scaling, calibration: layout.calibration,
             recipe: { layout.recipe(of: $0) })
         self.scratch = scratch
-        (steps, layerCount) = FinishStep.all(layout, scratch)
+        steps = FinishStep.all(layout, scratch)
+        layersBefore = steps.reduce(into: [0]) { $0.append(($0.last ?? 0) + ($1.isLayer ? 1 : 0)) }
         encoded = [EncodedTensor](repeating: EncodedTensor(), count: input.entries.count)
     }
 
@@ -120,7 +124,7 @@ struct TensorStage {
         case .grouped(let placement):
             guard let code = recipe.groupedCode else { return DiscardingEncoder() }
             return GroupEncoder(entry: entry, recipe: recipe, code: code, placement: placement, threads: threads)
-        case .awq, .calibration: return DiscardingEncoder()
+        case .awq, .calibration, .folded: return DiscardingEncoder()
         }
     }
 
@@ -137,7 +141,7 @@ struct TensorStage {
 
     /// Keeps what a step made; it is done.
     mutating func keep(_ tensor: EncodedTensor, of step: FinishStep) throws(QuantizationError) {
-        try keep(tensor, at: step.index)
+        if let index = step.index { try keep(tensor, at: index) }
         stepsDone += 1
     }
 
@@ -174,7 +178,7 @@ extension TensorStage {
         state.add(usesSecondPlace ? 1 : 0)
         for index in 0..<current where hasFigures(index) { encoded[index].save(to: &state) }
         state.add(stepsDone)
-        for step in steps[..<stepsDone] where leavesFigures(step) { encoded[step.index].saveAll(to: &state) }
+        for index in steps[..<stepsDone].compactMap(tensorWithFigures) { encoded[index].saveAll(to: &state) }
         errors.save(to: &state)
         try encoder?.save(to: &state, workplace)
         heldPlace = encoder == nil ? nil : usesSecondPlace
@@ -194,9 +198,9 @@ extension TensorStage {
             counted += input.entries[index].elementCount
         }
         stepsDone = try state.integer(atMost: current < input.entries.count ? 0 : steps.count)
-        for step in steps[..<stepsDone] where leavesFigures(step) {
-            encoded[step.index] = try EncodedTensor(from: &state, of: input.entries[step.index].elementCount)
-            counted += encoded[step.index].quality?.sums.count ?? 0
+        for index in steps[..<stepsDone].compactMap(tensorWithFigures) {
+            encoded[index] = try EncodedTensor(from: &state, of: input.entries[index].elementCount)
+            counted += encoded[index].quality?.sums.count ?? 0
         }
         errors = try ErrorCounts(from: &state, count: counted)
         guard taken > 0 else { return }
@@ -209,14 +213,14 @@ extension TensorStage {
     private func hasFigures(_ index: Int) -> Bool {
         switch layout.tensors[index] {
         case .nf4, .int8, .grouped: !scratch.isDeferred[index] && layout.calibrated(index) == nil
-        case .copy, .castToF16, .calibration, .awq: false
+        case .copy, .castToF16, .folded, .calibration, .awq: false
         }
     }
 
-    /// Whether a step is the last one about its tensor: one that waited may become a layer.
-    private func leavesFigures(_ step: FinishStep) -> Bool {
-        guard case .deferred(let index) = step else { return true }
-        return scratch.restaged[index] == nil
+    /// The tensor that a step is the last one about: one that waited may become a layer.
+    private func tensorWithFigures(_ step: FinishStep) -> Int? {
+        guard case .deferred(let index) = step else { return step.index }
+        return scratch.restaged[index] == nil ? index : nil
     }
 
     private func isNested(_ index: Int) -> Bool {

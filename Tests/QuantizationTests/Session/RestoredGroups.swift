@@ -10,8 +10,14 @@ struct RestoredGroups {
 
     /// Restores tensor `weight` [rows, columns] of the given type from the artifact of `recipe`.
     init(_ run: SessionRun, _ recipe: Recipe, rows: Int, columns: Int, type: ElementType) throws {
-        let tensors = try run.tensors()
-        func bytes(_ name: String) throws -> [UInt8] { try #require(tensors[name], "\(name)") }
+        try self.init(run.tensors(), recipe, rows: rows, columns: columns, type: type)
+    }
+
+    /// The same from an artifact's tensors; `module` is empty or ends in a dot.
+    init(
+        _ tensors: [String: [UInt8]], module: String = "", _ recipe: Recipe, rows: Int, columns: Int, type: ElementType
+    ) throws {
+        func bytes(_ name: String) throws -> [UInt8] { try #require(tensors[module + name], "\(module)\(name)") }
         let group = recipe.groupSize == -1 ? columns : recipe.groupSize
         func index(_ row: Int, _ column: Int) -> Int { row * (columns / group) + column / group }
         var values = [Float](repeating: 0, count: rows * columns)
@@ -64,7 +70,7 @@ struct RestoredGroups {
         return code & 0x80 == 0 ? magnitude : -magnitude
     }
 
-    private static func floats(_ bytes: [UInt8], _ type: ElementType) -> [Float] {
+    static func floats(_ bytes: [UInt8], _ type: ElementType) -> [Float] {
         let width = type == .f32 ? 4 : 2
         return stride(from: 0, to: bytes.count, by: width).map { start in
             let bits = (0..<width).reduce(UInt32(0)) { $0 | UInt32(bytes[start + $1]) << (8 * $1) }
