@@ -3,13 +3,17 @@
 
     awq.py [--write docs/PERFORMANCE.md]        the service is found in VIVA_URL, its process in VIVA_PID
 
-A weight of 4096x4096 and 2,048 tokens in float32, groups of 128. AutoAWQ's class `AwqQuantizer` comes from its package
-on PyPI as it is (MIT licence, Casper Hansen); only the package's `__init__`, which imports CUDA kernels and every model,
-is passed by. `_search_best_scale` looks for the scales of a norm and this Linear, `_search_best_clip` for its clips, in
+A weight of 4096x4096 and 2,048 tokens in float32, groups of 128. AutoAWQ's class `AwqQuantizer` comes from its
+package on PyPI as it is (MIT licence, Casper Hansen); only the package's `__init__`, which imports CUDA kernels and
+every model, is passed by. `_search_best_scale` looks for the scales of a norm and this Linear, `_search_best_clip` for its clips, in
 float32 with one thread of torch: float16, its default, is slower on a CPU. Its packing is not timed.
 
-Ours is what a request of one shot costs the process that serves, hashing, report and publication included. All times are
-CPU time: the wall clock depends on who else is at work.
+Ours is what a request of one shot costs the process that serves, hashing, report and publication included. All times
+are CPU time: the wall clock depends on who else is at work.
+
+From four shapes of N outputs and K inputs the cost of `best` is fitted as a*N*K + b*N*K² + c*K³ (grids; products,
+searches and rounding; the factor of the Gram) and added up for Llama 3 8B: on paper, not measured. All but the factor is spread
+over cores; the factor of a layer is one thread's.
 """
 
 import argparse
@@ -36,10 +40,15 @@ OPEN, CLOSE = "<!-- bench-awq -->", "<!-- /bench-awq -->"
 ROWS = COLUMNS = 4096
 TOKENS, GROUP = 2048, 128
 AWQ = "method=awq&calibration=data&group_size=128"
+BEST = f"{AWQ}&scaling=keep"
+SHAPES = ((4096, 4096), (1024, 4096), (4096, 2048), (1024, 2048))
+# Llama 3 8B: (outputs, inputs) -> how many a layer has, of 32 layers.
+LARGE = {(4096, 4096): 2, (1024, 4096): 2, (14336, 4096): 2, (4096, 14336): 1}
+LAYERS, CORES = 32, 16
 # What is asked of the service -> (the table's words, form of the data).
 OURS = {
     f"{AWQ}&mode=reference&scaling=keep": ("reference: the same scale and clip search", "activations"),
-    f"{AWQ}&scaling=keep": ("best: scales, grids, GPTQ, output error on held-out tokens", "activations"),
+    BEST: ("best: scales, grids, GPTQ, output error on held-out tokens", "activations"),
     f"{AWQ}&scaling=none": ("best, no scales", "gram"),
     f"{AWQ}&scaling=none&rounding=nearest": ("best, no scales, round to nearest", "gram"),
     "method=nf4&calibration=data": ("NF4, best: scales, GPTQ", "gram"),
@@ -52,7 +61,8 @@ def problem() -> tuple:
     generator = torch.Generator().manual_seed(11)
     weight = torch.randn(ROWS, COLUMNS, generator=generator) * 0.02
     mix = torch.randn(256, COLUMNS, generator=generator)
-    inputs = torch.randn(TOKENS, 256, generator=generator) @ mix / 16 + torch.randn(TOKENS, COLUMNS, generator=generator)
+    inputs = torch.randn(TOKENS, 256, generator=generator) @ mix / 16
+    inputs += torch.randn(TOKENS, COLUMNS, generator=generator)
     large = torch.randperm(COLUMNS, generator=generator)[:32]
     inputs[:, large] *= 20
     return weight, inputs
@@ -119,8 +129,39 @@ def measure() -> str:
         took, _ = ours(query, save({"weight": weight, **data[form]}))
         lines.append(f"| {what} | {form or ''} | {took:.1f} | {total / took:.1f} times that |")
         print(lines[-1], file=sys.stderr, flush=True)
+    paper = estimate(weight, inputs)
     today = datetime.date.today().isoformat()
-    return "\n".join(lines) + f"\n\n{today}, {processor()}, torch {torch.__version__}.\n"
+    return "\n".join(lines) + f"\n\n{paper}\n{today}, {processor()}, torch {torch.__version__}.\n"
+
+
+def parts(rows: int, columns: int) -> list:
+    """What grows with the weight, with products of matrices, and with the factor of the Gram."""
+    return [rows * columns, rows * columns**2, columns**3]
+
+
+def estimate(weight: torch.Tensor, inputs: torch.Tensor) -> str:
+    costs = []
+    for rows, columns in SHAPES:
+        part = inputs[:, :columns]
+        body = {"weight": weight[:rows, :columns].contiguous(), "gram": part.T @ part / TOKENS}
+        body["count"] = torch.tensor([TOKENS])
+        costs.append(ours(BEST, save(body))[0])
+        print(f"{rows}x{columns}: {costs[-1]:.2f} s", file=sys.stderr, flush=True)
+    matrix = torch.tensor([parts(*shape) for shape in SHAPES], dtype=torch.float64)
+    sizes = matrix.amax(0)
+    factors = torch.linalg.lstsq(matrix / sizes, torch.tensor(costs, dtype=torch.float64)[:, None]).solution[:, 0]
+    factors = factors.clamp(min=0) / sizes
+    spread = serial = 0.0
+    for shape, count in LARGE.items():
+        grids, products, factor = (factors * torch.tensor(parts(*shape), dtype=torch.float64)).tolist()
+        spread, serial = spread + LAYERS * count * (grids + products), serial + LAYERS * count * factor
+    shapes = ", ".join(f"{rows}x{columns} {cost:.1f} s" for (rows, columns), cost in zip(SHAPES, costs))
+    hours, wall = (spread + serial) / 3600, (spread / CORES + serial) / 60
+    return (
+        f"`best` with scales and a Gram, CPU time: {shapes}. On paper, Llama 3 8B ({LAYERS} layers,\n"
+        f"224 Linears) takes {hours:.1f} hours of CPU time, of which {serial / 60:.0f} minutes factor Grams, one thread a layer: "
+        f"{wall:.0f} minutes on {CORES} cores.\n"
+    )
 
 
 def processor() -> str:

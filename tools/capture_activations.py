@@ -7,10 +7,10 @@ MODEL is a folder that transformers loads, TEXT a file in UTF-8. The model runs 
 transformers, safetensors. For every Linear of a numbered layer, experts included, under its name in the checkpoint:
 
     form         tensors of a module                                            an 8B model (Llama 3) takes
-    channels     abs_mean, square_mean F32 [K]; count I64 [1]                   10 MB
-    blocks       the same, and gram BF16 [K/g, g, g] (g: --block, 128)          330 MB
-    gram         the same, and gram F32 [K, K]                                  39 GB, 33 GB with --share
-    activations  activations BF16 [tokens, K]                                   20 GB for 8,192 tokens, 14 GB with --share
+    channels     abs_mean, square_mean F32 [K]; count I64 [1]               10 MB
+    blocks       the same, and gram BF16 [K/g, g, g] (g: --block, 128)      330 MB
+    gram         the same, and gram F32 [K, K]                              39 GB, 33 GB with --share
+    activations  activations BF16 [tokens, K]                               20 GB for 8,192 tokens, 14 GB with --share
 
 K is the number of inputs. abs_mean and square_mean are means of |x| and x² over the `count` tokens, gram is the mean of
 x xᵀ. Everything but activations is summed up window by window: memory does not grow with the number of tokens. A

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """`capture_activations.py` on tiny random models of transformers, against sums made directly from the model.
 
-The oracle keeps every input of every module: PyTorch's own hooks for Linears, and for the experts of Mixtral the routing
-that the model reports and the weights of the checkpoint.
+The oracle keeps every input of every module: PyTorch's own hooks for Linears, and for the experts of Mixtral the
+routing that the model reports and the weights of the checkpoint.
 """
 
 import subprocess

@@ -149,7 +149,8 @@ def judge(model, texts: list, originals: list) -> tuple:
 
 def row(title: str, bits: str, figures: tuple, base: float) -> str:
     perplexity, distance, same = figures
-    cells = [bits, f"{perplexity:.3f}", f"{100 * (perplexity / base - 1):+.2f} %", f"{distance:.5f}", f"{100 * same:.2f} %"]
+    change = f"{100 * (perplexity / base - 1):+.2f} %"
+    cells = [bits, f"{perplexity:.3f}", change, f"{distance:.5f}", f"{100 * same:.2f} %"]
     line = "| " + " | ".join([title, *cells]) + " |"
     print(line, file=sys.stderr, flush=True)
     return line

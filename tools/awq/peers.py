@@ -6,10 +6,10 @@
 Both quantize whole decoders; neither takes a BERT. So each is given one Linear at a time by its own code:
 
 * GPTQModel: its class `GPTQ`, which its model loop also uses: `add_batch` for each window of 256 tokens, `quantize`.
-  4 bits, groups of 128, in four settings: as it comes (symmetric); asymmetric; and asymmetric with columns in the order of
-  their activations (desc_act) and scales searched (mse 2.4), once with groups that stay where they are, as in every
-  file of ours, once with groups that follow that order: the best of nine settings tried on these layers, and a file
-  with `g_idx`, which AWQ's layout cannot hold.
+  4 bits, groups of 128, in four settings: as it comes (symmetric); asymmetric; and asymmetric with columns in the
+  order of their activations (desc_act) and scales searched (mse 2.4), once with groups that stay where they are, as in
+  every file of ours, once with groups that follow that order: the best of nine settings tried on these layers, and a
+  file with `g_idx`, which AWQ's layout cannot hold.
 * AutoRound: its public class on a model of one block that holds one Linear, whose embedding is the calibration tokens
   themselves: the loss of the block is the output error of the Linear. 4 bits, groups of 128, asymmetric, 200 steps (its
   default), float32. The 1,000 steps that it calls best gave the one layer that was tried nothing (-0.07 dB).
@@ -39,7 +39,10 @@ DESCENDING = {"sym": False, "desc_act": True, "act_group_aware": False, "mse": 2
 GPTQMODEL = {
     "gptqmodel-default": ("GPTQModel 7.7.0, defaults: symmetric", {"sym": True}),
     "gptqmodel-asym": ("GPTQModel 7.7.0, asymmetric", {"sym": False}),
-    "gptqmodel-static": ("GPTQModel 7.7.0, asymmetric, desc_act, static groups, mse", {**DESCENDING, "static_groups": True}),
+    "gptqmodel-static": (
+        "GPTQModel 7.7.0, asymmetric, desc_act, static groups, mse",
+        {**DESCENDING, "static_groups": True},
+    ),
     "gptqmodel-best": ("GPTQModel 7.7.0, asymmetric, desc_act with g_idx, mse", DESCENDING),
 }
 AUTOROUND = {

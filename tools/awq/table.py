@@ -3,9 +3,9 @@
 
     table.py [--write docs/QUALITY.md] [--require]
 
-The service is found in VIVA_URL. 15 Linears of all-MiniLM-L6-v2 (layers.py) go to it in one request a recipe, weights and
-calibration data in one safetensors; what comes back is read by the statements of tools/conformance/layouts.py and by
-bitsandbytes and compressed-tensors themselves. The error of a layer is ‖X(W − Ŵ)ᵀ‖² over X, 3,072 held-out tokens; the
+The service is found in VIVA_URL. 15 Linears of all-MiniLM-L6-v2 (layers.py) go to it in one request a recipe, weights
+and calibration data in one safetensors; what comes back is read by the statements of tools/conformance/layouts.py and
+by bitsandbytes and compressed-tensors themselves. The error of a layer is ‖X(W − Ŵ)ᵀ‖² over X, 3,072 held-out tokens; the
 table has the mean over the layers of its decibels. GPTQModel and AutoRound quantize the same weights with the same
 calibration tokens (peers.py).
 
