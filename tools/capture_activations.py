@@ -6,7 +6,7 @@
 MODEL is a folder that transformers loads, TEXT a file in UTF-8. The model runs on the CPU. Packages: torch,
 transformers, safetensors. For every Linear of a numbered layer, experts included, under its name in the checkpoint:
 
-    form         tensors of a module                                            an 8B model (Llama 3) takes
+    form         tensors of a module                                        an 8B model (Llama 3) takes
     channels     abs_mean, square_mean F32 [K]; count I64 [1]               10 MB
     blocks       the same, and gram BF16 [K/g, g, g] (g: --block, 128)      330 MB
     gram         the same, and gram F32 [K, K]                              39 GB, 33 GB with --share
@@ -205,8 +205,15 @@ def load(folder: Path) -> torch.nn.Module:
 def windows(folder: Path, text: str, tokens: int, context: int) -> list:
     words = transformers.AutoTokenizer.from_pretrained(folder)
     cut = {"max_length": context, "truncation": True, "return_overflowing_tokens": True, "padding": False}
+    # A long text is not cut into tokens to its end. Where a piece of it ends is never seen: more tokens are asked of it.
+    size = 8 * (tokens + context)
+    while True:
+        found = words(text[:size], **cut)["input_ids"]
+        if size >= len(text) or sum(map(len, found)) > tokens + context:
+            break
+        size *= 2
     made, left = [], tokens
-    for window in words(text, **cut)["input_ids"]:
+    for window in found:
         made.append(window[:left])
         left -= len(made[-1])
         if left == 0:

@@ -37,6 +37,8 @@ import corpus
 import table
 
 OPEN, CLOSE = "<!-- quality-decoder -->", "<!-- /quality-decoder -->"
+# Characters of calibration text taken in one place.
+PAGE = 2000
 CALIBRATION_TOKENS, TEST_TOKENS = 4096, 8192
 # Model -> (title, context, group size of AWQ).
 MODELS = {
@@ -83,7 +85,10 @@ def calibration(name: str, folder: Path, form: str) -> Path:
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         text = out.with_name("calibration.txt")
-        text.write_text(corpus.documentation(held_out=False), encoding="utf-8")
+        whole = corpus.documentation(held_out=False)
+        # Pages from everywhere, not the first files alone.
+        pages = (whole[start : start + PAGE] for start in range(0, len(whole), 64 * PAGE))
+        text.write_text("\n\n".join(pages), encoding="utf-8")
         _, context, group = MODELS[name]
         options = ["--form", form, "--tokens", str(CALIBRATION_TOKENS), "--context", str(context)]
         command = [sys.executable, table.layers.CAPTURE, folder, text, "-o", out.with_suffix(".partial"), "--share"]
