@@ -3,7 +3,7 @@ VIVA := .build/release/viva
 FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Package.swift
 
 .PHONY: help setup build run demo test lint bench bench-kernels bench-catalogue check-arm64 conformance
-.PHONY: conformance-uploads conformance-vllm crash quality
+.PHONY: conformance-uploads conformance-vllm conformance-awq crash quality quality-awq quality-decoder bench-awq
 .PHONY: scoreboard image-replay clean
 .NOTPARALLEL:
 
@@ -14,9 +14,13 @@ help:
 	@echo "make conformance   load our artifacts and folders with the real libraries (downloads torch once)"
 	@echo "make conformance-uploads  have tuspy upload while the service is killed under it"
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
+	@echo "make conformance-awq  capture_activations.py, then AWQ with data beside GPTQModel and AutoRound (2 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
 	@echo "make crash         kill the service 200 times under load, fail its system calls, fill its disk; check it all"
 	@echo "make quality       measure docs/QUALITY.md anew: every method, format and mode beside the limits"
+	@echo "make quality-awq   the output error that calibration data saves, into docs/QUALITY.md"
+	@echo "make quality-decoder  perplexity of two small decoders in each format, into docs/QUALITY.md (an hour)"
+	@echo "make bench-awq     AWQ of one Linear beside AutoAWQ's own search, into docs/PERFORMANCE.md"
 	@echo "make bench-kernels the kernels and sessions in memory beside the libraries, written into docs/PERFORMANCE.md"
 	@echo "make bench-catalogue  10,000 jobs and 100,000 artifacts in the catalogue beside the disk's own commits"
 	@echo "make check-arm64   compile the C kernels for 64-bit ARM"
@@ -50,6 +54,9 @@ bench: build
 bench-kernels: setup
 	scripts/bench-kernels.sh
 
+bench-awq: build
+	tools/awq/run.sh bench
+
 bench-catalogue: setup
 	scripts/bench-catalogue.sh
 
@@ -68,8 +75,17 @@ conformance-uploads: build
 conformance-vllm: build
 	tools/conformance/vllm.sh
 
+conformance-awq: build
+	tools/awq/run.sh conformance
+
 quality: build
 	tools/conformance/quality.sh
+
+quality-awq: build
+	tools/awq/run.sh quality
+
+quality-decoder: build
+	tools/awq/run.sh decoder
 
 scoreboard: build
 	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md
@@ -78,4 +94,4 @@ image-replay: setup
 	scripts/replay-image.sh
 
 clean:
-	rm -rf .build .venv-conformance .venv-uploads .venv-vllm
+	rm -rf .build .venv-conformance .venv-uploads .venv-vllm .venv-awq .awq-data
