@@ -61,6 +61,13 @@ package final class Service: Sendable {
             if let path = configuration.portFile {
                 try Data("\(address.port)\n".utf8).write(to: URL(filePath: path), options: .atomic)
             }
+            try jobs.start()
+            // Before the log: who reads there that the server listens may count on its supervisor knowing it.
+            if configuration.supervisedRestarts != nil {
+                try SupervisorLink().listen {
+                    if requests.hear(.supervisor) { logger.notice("draining") }
+                }
+            }
             let scheme = configuration.tlsCertificate == nil ? "http" : "https"
             let host = address.host.contains(":") ? "[\(address.host)]" : address.host
             logger.notice(
@@ -69,12 +76,6 @@ package final class Service: Sendable {
                     "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
                     "version": "\(Engine.version)", "pid": "\(ProcessFigures.identifier)",
                 ])
-            try jobs.start()
-            if configuration.supervisedRestarts != nil {
-                try SupervisorLink().listen {
-                    if requests.hear(.supervisor) { logger.notice("draining") }
-                }
-            }
         } catch {
             throw .failed("\(error)")
         }
