@@ -120,7 +120,8 @@ enum SampleInput {
     }
 
     @Test(arguments: [
-        (Array("GGUF and more of it".utf8), "container.unknown"), ([], "input.truncated"),
+        (Array("%PDF-1.7 and more of it".utf8), "container.unknown"), ([], "input.truncated"),
+        (Array("GGUF and more of it, which is no version".utf8), "gguf."),
         (Array(SampleInput.safetensors().dropLast(3)), "safetensors."),
         (SampleInput.safetensors() + [0], "safetensors."),
     ])

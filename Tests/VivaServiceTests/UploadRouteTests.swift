@@ -114,7 +114,7 @@ import Testing
         #expect(whole.status == 201)
         #expect(whole.fields["content-location"] == "/v1/inputs/sha256:\(try SampleInput.sha256(bytes))")
         // Nobody was told of one that fails.
-        let broken = try life.tus("POST /v1/uploads", ["Upload-Length: 100"], Array("GGUFGGUFGGUF".utf8))
+        let broken = try life.tus("POST /v1/uploads", ["Upload-Length: 100"], Array("%PDF-1.7 and more".utf8))
         #expect(broken.code == "container.unknown")
         #expect(folder.entries("work").isEmpty)
     }
@@ -264,7 +264,7 @@ import Testing
     @Test func bytesThatCannotBecomeAnInputEndTheUpload() throws {
         let life = try TestLife(folder.path)
         for (bytes, length, code) in [
-            (Array("GGUF and more of it".utf8), 19, "container.unknown"),
+            (Array("%PDF-1.7 and more of it".utf8), 23, "container.unknown"),
             (Array(SampleInput.safetensors().prefix(500)), 3000, "safetensors."),
             ([UInt8](repeating: 0, count: 100), nil, "safetensors."),
         ] {
