@@ -178,7 +178,6 @@ static void ranges(const void *x, size_t groups, size_t elements, float *ranges)
 
 /// The sums of `n` elements on one grid, or on two, which share what the last reduction costs.
 INLINE void grid_sums(const uint8_t *x, size_t n, v16f tail, int code, size_t pair, const float *grids, float *sums) {
-    const v16f magic = lanes_of(0x1.8p23f);
     const size_t rows = n / lanes, all = rows + (n % lanes ? 1 : 0);
     v16f s[8] = {{0}};
     // A short last row is followed by zeros; only grids without a shift have one, and zero is a code of these.
@@ -193,7 +192,7 @@ INLINE void grid_sums(const uint8_t *x, size_t n, v16f tail, int code, size_t pa
                 v16u stored;
                 c = e4m3(held(v, low, high), &stored);
             } else {
-                c = (held(is_affine(code) ? v + lanes_of(grid[1]) : v, low, high) + magic) - magic;
+                c = nearest(held(is_affine(code) ? v + lanes_of(grid[1]) : v, low, high));
             }
             s[4 * k] += v * c;
             s[4 * k + 1] += c * c;

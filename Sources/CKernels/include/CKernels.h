@@ -41,8 +41,8 @@ typedef struct {
     void (*int8)(const void *x, size_t count, float absmax, int8_t *codes, float *errors, uint32_t *histogram);
     /// Largest magnitude, least and greatest of each group, 3 floats.
     void (*ranges)(const void *x, size_t groups, size_t elements, float *ranges);
-    /// Codes each group with its scale, 4 floats: scale, bias or zero point, stored scale, stored bias. `errors` takes 5 floats a
-    /// group, `histogram` may be null.
+    /// Codes each group with its scale, 4 floats: scale, bias or zero point, stored scale, stored bias. `errors` takes
+    /// 5 floats a group, `histogram` may be null.
     void (*groups)(const void *x, size_t groups, size_t elements, int code, int restored, const float *scales,
                    uint8_t *codes, size_t group_bytes, float *errors, uint32_t *histogram);
     /// What the candidate grids of each group explain. A grid is 4 floats: inverse step, shift, lowest, highest code;

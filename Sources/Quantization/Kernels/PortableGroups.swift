@@ -177,10 +177,7 @@ enum PortableGroups {
     /// See `Kernels.ranges`; for one group.
     static func range(_ x: UnsafeRawPointer, count: Int) -> GroupRange {
         let (rows, rest) = (count / 16, count % 16)
-        var least = Lanes(repeating: unsafe x.loadUnaligned(as: Float.self))
-        for lane in 0..<rest {
-            least[lane] = unsafe x.loadUnaligned(fromByteOffset: (rows * 16 + lane) * 4, as: Float.self)
-        }
+        var least = unsafe rest > 0 ? shortRow(x, row: rows, count: rest) : Lanes(x, row: 0)
         var greatest = least
         var largest = least.magnitude.bitPattern
         for row in 0..<rows {
@@ -190,6 +187,16 @@ enum PortableGroups {
             largest = largest.larger(v.magnitude.bitPattern)
         }
         return GroupRange(absmax: Float(bitPattern: largest.max()), least: least.min(), greatest: greatest.max())
+    }
+
+    /// The first `count` weights of a row, followed by the first of all.
+    @inline(never)
+    private static func shortRow(_ x: UnsafeRawPointer, row: Int, count: Int) -> Lanes {
+        var lanes = unsafe Lanes(repeating: x.loadUnaligned(as: Float.self))
+        for lane in 0..<count {
+            lanes[lane] = unsafe x.loadUnaligned(fromByteOffset: row * 64 + lane * 4, as: Float.self)
+        }
+        return lanes
     }
 
     /// See `Kernels.grids`; for one grid of one group.
