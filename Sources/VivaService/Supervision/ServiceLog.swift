@@ -17,6 +17,9 @@ struct ServiceLog {
         }
     }
 
+    /// Whether a person looks at it.
+    var isTerminal: Bool { lines.isTerminal }
+
     /// Writes what waits; the process ends next.
     func finish() {
         lines.finish(by: .now + .seconds(1))
