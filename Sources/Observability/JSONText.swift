@@ -2,6 +2,9 @@
 struct JSONText {
     private(set) var bytes: [UInt8] = []
 
+    /// Makes room for `count` bytes in all.
+    mutating func reserve(_ count: Int) { bytes.reserveCapacity(count) }
+
     /// Appends structure that holds no value from outside.
     mutating func append(_ punctuation: StaticString) {
         bytes += punctuation.description.utf8
@@ -10,6 +13,12 @@ struct JSONText {
     /// Appends a quoted string; control characters, quotes and backslashes are escaped, other text stays as it is.
     mutating func append(string: String) {
         bytes.append(UInt8(ascii: "\""))
+        defer { bytes.append(UInt8(ascii: "\"")) }
+        // Most text has nothing to escape, and is copied as a whole.
+        guard string.utf8.contains(where: Self.isEscaped) else {
+            bytes += string.utf8
+            return
+        }
         for byte in string.utf8 {
             switch byte {
             case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
@@ -22,7 +31,10 @@ struct JSONText {
             default: bytes.append(byte)
             }
         }
-        bytes.append(UInt8(ascii: "\""))
+    }
+
+    private static func isEscaped(_ byte: UInt8) -> Bool {
+        byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
     }
 
     /// Appends a number, or `null` where JSON has none (not a number, infinities).
@@ -34,6 +46,9 @@ struct JSONText {
     mutating func append(integer: some BinaryInteger) {
         bytes += integer.description.utf8
     }
+
+    /// Appends one decimal digit.
+    mutating func append(digit: Int) { bytes.append(UInt8(ascii: "0") + UInt8(digit)) }
 
     mutating func append(bool: Bool) {
         append(bool ? "true" : "false")

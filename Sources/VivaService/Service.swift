@@ -27,7 +27,7 @@ package final class Service: Sendable {
             let access = Self.access(configuration, catalogue)
             try Self.checkKeys(configuration, access.policy, catalogue, logger)
             try Self.recover(store, catalogue, logger)
-            let metrics = ServiceMetrics(logger: logger)
+            let metrics = ServiceMetrics(logger: logger, accessLog: log.write)
             metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
             let draining = DrainingFlag()
             let facilities = Self.facilities(configuration, store, catalogue, access, metrics)

@@ -12,6 +12,7 @@ import Synchronization
 final class ServiceMetrics: ServerObserver {
     let registry = MetricsRegistry()
     private let logger: Logger
+    private let accessLog: (@Sendable ([UInt8]) -> Void)?
     private let requests: Histogram
     private let active: Gauge
     private let connections: Gauge
@@ -25,8 +26,10 @@ final class ServiceMetrics: ServerObserver {
     private let jobArtifacts: Counter
     private let workerFailures: Counter
 
-    init(logger: Logger) {
+    /// `accessLog` takes a line for each request with its line feed.
+    init(logger: Logger, accessLog: (@Sendable ([UInt8]) -> Void)? = nil) {
         self.logger = logger
+        self.accessLog = accessLog
         requests = registry.histogram(
             "http_server_request_duration_seconds", help: "Time from the whole head to the last byte of the answer.",
             labels: ["http_request_method", "http_route", "http_response_status_code"],
@@ -106,14 +109,24 @@ final class ServiceMetrics: ServerObserver {
         requests.observe(seconds, [method, summary.route ?? "", "\(summary.status.code)"])
         requestBytes.add(Double(summary.requestBodyBytes))
         responseBytes.add(Double(summary.responseBodyBytes))
-        var metadata: Logger.Metadata = [
-            "method": "\(method)", "route": "\(summary.route ?? "")", "status": "\(summary.status.code)",
-            "duration_ms": "\(Double(summary.durationNanoseconds / 1000) / 1000)",
-            "request_bytes": "\(summary.requestBodyBytes)", "response_bytes": "\(summary.responseBodyBytes)",
-            "request_id": "\(summary.requestID)", "trace_id": "\(summary.traceID)", "peer": "\(summary.peer)",
-        ]
-        if let code = summary.errorCode { metadata["code"] = "\(code)" }
-        logger.info("request", metadata: metadata)
+        note(summary, method)
+    }
+
+    /// One line of the access log, in the form of the logger's lines; made here, for it is made for every request.
+    private func note(_ summary: RequestSummary, _ method: String) {
+        guard let accessLog, logger.logLevel <= .info else { return }
+        var line = LogLine(milliseconds: Clock.milliseconds(), level: .info, logger: logger.label, message: "request")
+        if let code = summary.errorCode { line.append("code", code) }
+        line.append("duration_ms", milliseconds: Int(summary.durationNanoseconds / 1000))
+        line.append("method", method)
+        line.append("peer", summary.peer)
+        line.append("request_bytes", digitsOf: summary.requestBodyBytes)
+        line.append("request_id", summary.requestID)
+        line.append("response_bytes", digitsOf: summary.responseBodyBytes)
+        line.append("route", summary.route ?? "")
+        line.append("status", digitsOf: summary.status.code)
+        line.append("trace_id", summary.traceID)
+        accessLog(line.finished())
     }
 
     func quantized(_ method: Method, _ outcome: InputPump.Outcome) {

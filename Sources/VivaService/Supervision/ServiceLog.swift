@@ -17,6 +17,9 @@ struct ServiceLog {
         }
     }
 
+    /// Takes a whole line with its line feed.
+    var write: @Sendable ([UInt8]) -> Void { lines.write }
+
     /// Writes what waits; the process ends next.
     func finish() {
         lines.finish(by: .now + .seconds(1))
