@@ -85,6 +85,9 @@ class Bench:
 
 def measure(bench: Bench, chosen) -> dict:
     found = collections.defaultdict(list)
+    for name, peer in bench.peers.items():
+        if not chosen.only or chosen.only in "crowd":
+            found["crowd", name].append(load.idle_crowd(peer, CROWD, 3))
     cases = [case for case in bench.cases() if not chosen.only or chosen.only in case[0]]
     for number in range(chosen.runs):
         for what, who, work in cases:
@@ -93,8 +96,7 @@ def measure(bench: Bench, chosen) -> dict:
                 first, second = found[what, who][-1]
                 print(f"{number + 1}: {what}, {who}: {first:.1f} ({second:.2f})", file=sys.stderr)
     for name, peer in bench.peers.items():
-        if not chosen.only or chosen.only in "crowd":
-            found["crowd", name].append(load.idle_crowd(peer, CROWD, 3))
+        found["after", name].append((peer.resident(), 0))
     return {key: tuple(map(statistics.median, zip(*values))) for key, values in found.items()}
 
 
@@ -161,6 +163,7 @@ class Table:
         self.row("... uploads meanwhile, MB/s", "p99", [], index=1)
         self.row(f"RSS with {CROWD:,} idle connections, MiB", "crowd", [Goal("≤ 20", 20, -1)], form="{:.1f}")
         self.row("... requests a second beside them, 32 connections", "crowd", [], index=1)
+        self.row("RSS after all of this, MiB", "after", [], form="{:.1f}")
 
     def text(self) -> str:
         self.fill()

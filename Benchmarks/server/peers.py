@@ -82,9 +82,14 @@ class Peer:
         return sum(int(of[11]) + int(of[12]) for of in fields) / TICK
 
     def resident(self) -> float:
-        """Resident MiB of all its processes."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids())
-        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        """Resident MiB of all its processes; pages of files, which they share, are counted once."""
+        memory = []
+        for pid in self.pids():
+            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            fields = dict(line.split(":", 1) for line in lines)
+            memory.append({name: int(fields[name].split()[0]) for name in ("RssAnon", "RssFile", "RssShmem")})
+        own = sum(each["RssAnon"] for each in memory)
+        return (own + max(each["RssFile"] + each["RssShmem"] for each in memory)) / 1024
 
     def upload_request(self, number: int) -> tuple[str, str]:
         return "PUT", f"/upload-{number}"

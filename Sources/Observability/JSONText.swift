@@ -10,12 +10,15 @@ struct JSONText {
         bytes += punctuation.description.utf8
     }
 
+    /// Appends structure or text of the program's own; cheaper than a `StaticString`, which becomes a String first.
+    mutating func append(plain text: String) { bytes += text.utf8 }
+
     /// Appends a quoted string; control characters, quotes and backslashes are escaped, other text stays as it is.
     mutating func append(string: String) {
         bytes.append(UInt8(ascii: "\""))
         defer { bytes.append(UInt8(ascii: "\"")) }
         // Most text has nothing to escape, and is copied as a whole.
-        guard string.utf8.contains(where: Self.isEscaped) else {
+        guard Self.needsEscapes(string) else {
             bytes += string.utf8
             return
         }
@@ -33,8 +36,13 @@ struct JSONText {
         }
     }
 
-    private static func isEscaped(_ byte: UInt8) -> Bool {
-        byte < 0x20 || byte == UInt8(ascii: "\"") || byte == UInt8(ascii: "\\")
+    private static func needsEscapes(_ string: String) -> Bool {
+        let octets = string.utf8Span.span
+        for index in octets.indices {
+            let octet = octets[index]
+            if octet < 0x20 || octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "\\") { return true }
+        }
+        return false
     }
 
     /// Appends a number, or `null` where JSON has none (not a number, infinities).
