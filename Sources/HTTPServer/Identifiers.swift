@@ -18,15 +18,14 @@ final class IdentifierSource: Sendable {
     /// 13 characters of Crockford's base 32: short enough for a String without an allocation.
     func requestID() -> String {
         var rest = next()
-        var text = ""
-        for _ in 0..<13 {
+        let digits = InlineArray<13, UInt8> { _ in
             let digit = UInt8(truncatingIfNeeded: rest & 31)
+            rest >>= 5
             // Skips i, l, o and u.
             let letters: UInt8 = digit < 18 ? 87 : digit < 20 ? 88 : digit < 22 ? 89 : digit < 27 ? 90 : 91
-            text.unicodeScalars.append(Unicode.Scalar(digit < 10 ? 48 + digit : letters + digit))
-            rest >>= 5
+            return digit < 10 ? 48 + digit : letters + digit
         }
-        return text
+        return Self.text(digits.span)
     }
 
     /// The trace that `fields` name, or a new one; an invalid field starts a new one too.
@@ -39,15 +38,20 @@ final class IdentifierSource: Sendable {
 
     /// A trace that starts here.
     func newTrace() -> RequestTrace {
-        var digits = [UInt8]()
-        digits.reserveCapacity(32)
-        for word in [next(), next() | 1] {
-            for shift in stride(from: 60, through: 0, by: -4) {
-                let digit = UInt8(truncatingIfNeeded: (word >> UInt64(shift)) & 15)
-                digits.append(digit < 10 ? 48 + digit : 87 + digit)
-            }
+        let words = (next(), next() | 1)
+        let digits = InlineArray<32, UInt8> { place in
+            let word = place < 16 ? words.0 : words.1
+            let digit = UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * (place & 15)) & 15)
+            return digit < 10 ? 48 + digit : 87 + digit
         }
-        return RequestTrace(traceID: String(decoding: digits, as: UTF8.self), parentID: nil)
+        return RequestTrace(traceID: Self.text(digits.span), parentID: nil)
+    }
+
+    /// The text of ASCII characters.
+    private static func text(_ characters: Span<UInt8>) -> String {
+        // ASCII is UTF-8: it cannot fail.
+        guard let characters = try? UTF8Span(validating: characters) else { return "" }
+        return String(copying: characters)
     }
 
     private static let step: UInt64 = 0x9E37_79B9_7F4A_7C15

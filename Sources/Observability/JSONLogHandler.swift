@@ -37,15 +37,9 @@ package struct JSONLogHandler: LogHandler {
 
     /// Writes the event; its metadata overrides the provider's, and that the handler's.
     package func log(event: LogEvent) {
-        var json = JSONText()
-        json.append("{\"time\":")
-        json.append(string: rfc3339(milliseconds: now()))
-        json.append(",\"level\":")
-        json.append(string: event.level.rawValue)
-        json.append(",\"logger\":")
-        json.append(string: label)
-        json.append(",\"message\":")
-        json.append(string: event.message.description)
+        var json = LogLine(
+            milliseconds: now(), level: event.level, logger: label, message: event.message.description
+        ).json
         var fields: [String: Logger.MetadataValue] = [:]
         for source in [metadata, metadataProvider?.get() ?? [:], event.metadata ?? [:]] {
             for (key, value) in source { Self.flatten(value, key: key, into: &fields) }

@@ -2,14 +2,26 @@
 struct JSONText {
     private(set) var bytes: [UInt8] = []
 
+    /// Makes room for `count` bytes in all.
+    mutating func reserve(_ count: Int) { bytes.reserveCapacity(count) }
+
     /// Appends structure that holds no value from outside.
     mutating func append(_ punctuation: StaticString) {
         bytes += punctuation.description.utf8
     }
 
+    /// Appends structure or text of the program's own; cheaper than a `StaticString`, which becomes a String first.
+    mutating func append(plain text: String) { bytes += text.utf8 }
+
     /// Appends a quoted string; control characters, quotes and backslashes are escaped, other text stays as it is.
     mutating func append(string: String) {
         bytes.append(UInt8(ascii: "\""))
+        defer { bytes.append(UInt8(ascii: "\"")) }
+        // Most text has nothing to escape, and is copied as a whole.
+        guard Self.needsEscapes(string) else {
+            bytes += string.utf8
+            return
+        }
         for byte in string.utf8 {
             switch byte {
             case UInt8(ascii: "\""), UInt8(ascii: "\\"): bytes += [UInt8(ascii: "\\"), byte]
@@ -22,7 +34,15 @@ struct JSONText {
             default: bytes.append(byte)
             }
         }
-        bytes.append(UInt8(ascii: "\""))
+    }
+
+    private static func needsEscapes(_ string: String) -> Bool {
+        let octets = string.utf8Span.span
+        for index in octets.indices {
+            let octet = octets[index]
+            if octet < 0x20 || octet == UInt8(ascii: "\"") || octet == UInt8(ascii: "\\") { return true }
+        }
+        return false
     }
 
     /// Appends a number, or `null` where JSON has none (not a number, infinities).
@@ -34,6 +54,9 @@ struct JSONText {
     mutating func append(integer: some BinaryInteger) {
         bytes += integer.description.utf8
     }
+
+    /// Appends one decimal digit.
+    mutating func append(digit: Int) { bytes.append(UInt8(ascii: "0") + UInt8(digit)) }
 
     mutating func append(bool: Bool) {
         append(bool ? "true" : "false")

@@ -7,18 +7,20 @@ final class SeriesTable<Value: Sendable>: Sendable {
     let labels: [String]
     private let initial: Value
     private let maximumSeries: Int
-    private let series: Mutex<[[String]: Value]>
+    private let series = Mutex<[[String]: Value]>([:])
+    /// The one series of a metric without labels, there from the start: zero is an answer too.
+    private let single: Mutex<Value>
 
     init(labels: [String], initial: Value, maximumSeries: Int) {
         self.labels = labels
         self.initial = initial
         self.maximumSeries = maximumSeries
-        // A metric without labels has its one series from the start: zero is an answer too.
-        self.series = Mutex(labels.isEmpty ? [[]: initial] : [:])
+        self.single = Mutex(initial)
     }
 
     /// Changes the series with these label values, which are brought to the number of labels when they differ from it.
     func update(_ labelValues: [String], _ body: (inout Value) -> Void) {
+        if labels.isEmpty { return single.withLock { body(&$0) } }
         let values = fitted(labelValues)
         series.withLock { series in
             if let index = series.index(forKey: values) {
@@ -33,7 +35,8 @@ final class SeriesTable<Value: Sendable>: Sendable {
 
     /// All series in ascending order of their label values.
     func sorted() -> [(labelValues: [String], value: Value)] {
-        series.withLock { $0 }
+        if labels.isEmpty { return [(labelValues: [], value: single.withLock { $0 })] }
+        return series.withLock { $0 }
             .map { (labelValues: $0.key, value: $0.value) }
             .sorted { $0.labelValues.lexicographicallyPrecedes($1.labelValues) }
     }

@@ -3,31 +3,39 @@
 /// `milliseconds` counts from 1970-01-01T00:00:00Z without leap seconds; moments outside the four-digit years 0000 to
 /// 9999, which RFC 3339 §5.6 cannot write, become the first or the last one it can.
 package func rfc3339(milliseconds: Int64) -> String {
-    let bounded = min(max(milliseconds, earliestMilliseconds), latestMilliseconds)
-    let dayLength: Int64 = 86_400_000
-    // Division that rounds down, so that moments before 1970 fall on the day they belong to.
-    var (days, rest) = bounded.quotientAndRemainder(dividingBy: dayLength)
-    if rest < 0 { (days, rest) = (days - 1, rest + dayLength) }
-    let date = civilDate(daysSince1970: days)
-    var text: [UInt8] = []
-    text.reserveCapacity(24)
-    func append(_ number: Int64, digits: Int, _ separator: Unicode.Scalar) {
-        var divisor: Int64 = 1
-        for _ in 1..<digits { divisor *= 10 }
+    var json = JSONText()
+    json.append(rfc3339: milliseconds)
+    return String(decoding: json.bytes, as: UTF8.self)
+}
+
+extension JSONText {
+    /// Appends the text of `rfc3339(milliseconds:)` without quotes.
+    mutating func append(rfc3339 milliseconds: Int64) {
+        let bounded = min(max(milliseconds, earliestMilliseconds), latestMilliseconds)
+        let dayLength: Int64 = 86_400_000
+        // Division that rounds down, so that moments before 1970 fall on the day they belong to.
+        var (days, rest) = bounded.quotientAndRemainder(dividingBy: dayLength)
+        if rest < 0 { (days, rest) = (days - 1, rest + dayLength) }
+        let date = civilDate(daysSince1970: days)
+        let time = Int(rest)
+        append(Int(date.year), from: 1000, "-")
+        append(Int(date.month), from: 10, "-")
+        append(Int(date.day), from: 10, "T")
+        append(time / 3_600_000, from: 10, ":")
+        append(time / 60_000 % 60, from: 10, ":")
+        append(time / 1_000 % 60, from: 10, ".")
+        append(time % 1_000, from: 100, "Z")
+    }
+
+    /// Appends all digits from the one that `divisor` counts, and what stands behind them.
+    private mutating func append(_ number: Int, from divisor: Int, _ separator: StaticString) {
+        var divisor = divisor
         while divisor > 0 {
-            text.append(UInt8(ascii: "0") + UInt8(number / divisor % 10))
+            append(digit: number / divisor % 10)
             divisor /= 10
         }
-        text.append(UInt8(ascii: separator))
+        append(separator)
     }
-    append(date.year, digits: 4, "-")
-    append(date.month, digits: 2, "-")
-    append(date.day, digits: 2, "T")
-    append(rest / 3_600_000, digits: 2, ":")
-    append(rest / 60_000 % 60, digits: 2, ":")
-    append(rest / 1_000 % 60, digits: 2, ".")
-    append(rest % 1_000, digits: 3, "Z")
-    return String(decoding: text, as: UTF8.self)
 }
 
 /// 0000-01-01T00:00:00.000Z.

@@ -65,17 +65,19 @@ package final class LineWriter: Sendable {
 
     private func run() {
         var isEnding = false
+        // Storage that was written out takes the next lines: under load a fresh one would grow a hundred times a second.
+        var bytes: [UInt8] = []
         while !isEnding {
             _ = work.wait()
             _ = hurry.wait(until: .now + Self.gathering)
-            let bytes: [UInt8]
-            (bytes, isEnding) = state.withLock { state in
-                defer {
-                    state.waiting = []
-                    state.lost = 0
-                }
-                return (state.lost > 0 ? state.waiting + notice(state.lost) : state.waiting, state.isEnding)
+            bytes.removeAll(keepingCapacity: true)
+            var lost = 0
+            isEnding = state.withLock { state in
+                swap(&state.waiting, &bytes)
+                swap(&state.lost, &lost)
+                return state.isEnding
             }
+            if lost > 0 { bytes += notice(lost) }
             send(bytes)
         }
         ended.signal()

@@ -13,6 +13,7 @@ import Synchronization
 final class ServiceMetrics: ServerObserver {
     let registry = MetricsRegistry()
     private let logger: Logger
+    private let accessLog: (@Sendable ([UInt8]) -> Void)?
     private let requests: Histogram
     private let active: Gauge
     private let connections: Gauge
@@ -31,9 +32,12 @@ final class ServiceMetrics: ServerObserver {
     /// Requests whose trace, read as a number, is below are logged.
     private let sampled: Double
 
-    /// - Parameter logSample: the share of requests that the log has a line of; those that failed here have one anyway.
-    init(logger: Logger, logSample: Double = 1) {
+    /// - Parameters:
+    ///   - accessLog: takes a line for each request with its line feed.
+    ///   - logSample: the share of requests that it gets; those that failed here have a line anyway.
+    init(logger: Logger, accessLog: (@Sendable ([UInt8]) -> Void)? = nil, logSample: Double = 1) {
         self.logger = logger
+        self.accessLog = accessLog
         sampled = logSample * 0x1p52
         limits = registry.counter(
             "http_server_limit_reached_total", help: "Times a limit ended, refused or delayed something.",
@@ -144,15 +148,24 @@ final class ServiceMetrics: ServerObserver {
         requests.observe(seconds, labels)
         if summary.requestBodyBytes > 0 { requestSizes.observe(Double(summary.requestBodyBytes), labels) }
         if summary.responseBodyBytes > 0 { responseSizes.observe(Double(summary.responseBodyBytes), labels) }
-        guard isLogged(summary) else { return }
-        var metadata: Logger.Metadata = [
-            "method": "\(method)", "route": "\(summary.route ?? "")", "status": "\(summary.status.code)",
-            "duration_ms": "\(Double(summary.durationNanoseconds / 1000) / 1000)",
-            "request_bytes": "\(summary.requestBodyBytes)", "response_bytes": "\(summary.responseBodyBytes)",
-            "request_id": "\(summary.requestID)", "trace_id": "\(summary.traceID)", "peer": "\(summary.peer)",
-        ]
-        if let code = summary.errorCode { metadata["code"] = "\(code)" }
-        logger.info("request", metadata: metadata)
+        note(summary, method)
+    }
+
+    /// One line of the access log, in the form of the logger's lines; made here, for it is made for every request.
+    private func note(_ summary: RequestSummary, _ method: String) {
+        guard let accessLog, logger.logLevel <= .info, isLogged(summary) else { return }
+        var line = LogLine(milliseconds: Clock.milliseconds(), level: .info, logger: logger.label, message: "request")
+        if let code = summary.errorCode { line.append("code", code) }
+        line.append("duration_ms", milliseconds: Int(summary.durationNanoseconds / 1000))
+        line.append("method", method)
+        line.append("peer", summary.peer)
+        line.append("request_bytes", digitsOf: summary.requestBodyBytes)
+        line.append("request_id", summary.requestID)
+        line.append("response_bytes", digitsOf: summary.responseBodyBytes)
+        line.append("route", summary.route ?? "")
+        line.append("status", digitsOf: summary.status.code)
+        line.append("trace_id", summary.traceID)
+        accessLog(line.finished())
     }
 
     func quantized(_ method: Method, _ outcome: InputPump.Outcome) {

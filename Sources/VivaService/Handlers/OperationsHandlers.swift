@@ -12,12 +12,15 @@ struct OperationsHandlers: Sendable {
     let server: ServerState
 
     func live(_ request: inout Request) throws(Problem) -> Response {
-        health([HealthReport.Check(name: "process", ok: true, detail: "answering")])
+        Self.alive
     }
 
-    func ready(_ request: inout Request) throws(Problem) -> Response { health(readiness) }
+    /// Asked for more than anything else, and always the same.
+    private static let alive = health([HealthReport.Check(name: "process", ok: true, detail: "answering")])
 
-    private func health(_ checks: [HealthReport.Check]) -> Response {
+    func ready(_ request: inout Request) throws(Problem) -> Response { Self.health(readiness) }
+
+    private static func health(_ checks: [HealthReport.Check]) -> Response {
         let report = HealthReport(checks: checks)
         return .json(
             report.json(), status: report.ok ? .ok : .serviceUnavailable, fields: [.cacheControl: "no-store"])

@@ -20,6 +20,9 @@ struct ServiceLog {
     /// Whether a person looks at it.
     var isTerminal: Bool { lines.isTerminal }
 
+    /// Takes a whole line with its line feed.
+    var write: @Sendable ([UInt8]) -> Void { lines.write }
+
     /// Writes what waits; the process ends next.
     func finish() {
         lines.finish(by: .now + .seconds(1))
