@@ -273,9 +273,10 @@ int viva_accept(int listener) {
     if (descriptor < 0) {
         return -errno;
     }
-    int on = 1;
-    // A local socket does not know the option, and never delays.
+    int on = 1, most = VIVA_MOST_UNSENT_BYTES;
+    // A local socket does not know the options: it never delays, and its buffer does not grow.
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
     return descriptor;
 }
 

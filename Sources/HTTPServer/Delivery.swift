@@ -181,7 +181,7 @@ extension Engine {
         var now = start
         repeat {
             isReady = try connection.transport.isReady(
-                for: interest, within: service.crowding.isCrowded ? .zero : .milliseconds(50))
+                for: interest, within: service.crowding.isCrowded ? .zero : .milliseconds(10))
             now = .now
         } while !isReady && now < end && !service.crowding.isCrowded
         delivery.wait(start.duration(to: now))

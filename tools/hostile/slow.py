@@ -2,8 +2,9 @@
 
     tools/hostile/slow.py VIVA [--connections N] [--seconds S] [--idle N] [--write PAGE]
 
-The other client asks for health and has a small tensor quantized, in turn, on one connection and now and then on a new
-one, a hundred times a second. Its p99 under each attack must stay within twice its p99 without one, and nothing may
+The other client asks for health and sends a small file to be planned, in turn, on one connection and now and then on a
+new one, a hundred times a second: one request that the loop answers, one that takes a thread, none that waits for the
+disk. Its p99 under each attack must stay within twice its p99 without one, and nothing may
 fail. Only the standard library is used; slowhttptest is a Debian package.
 """
 
@@ -29,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "crash"))
 from service import Service, ask  # noqa: E402
 
 RATE = 100
-TENSOR = struct.pack("<4096f", *(random.Random(7).gauss(0, 1) for _ in range(4096)))
+HEADER = b'{"w":{"dtype":"F32","shape":[64,64],"data_offsets":[0,16384]}}'
+FILE = struct.pack("<Q", len(HEADER)) + HEADER + bytes(16384)
 SMALL = "/v1/quantize?method=int8&dtype=float32&shape=64,64"
 
 
@@ -52,7 +54,7 @@ class Client(threading.Thread):
             began = time.perf_counter()
             try:
                 if count % 2:
-                    connection.request("POST", SMALL, body=TENSOR)
+                    connection.request("POST", "/v1/plan?methods=int8", body=FILE)
                 else:
                     connection.request("GET", "/livez")
                 answer = connection.getresponse()

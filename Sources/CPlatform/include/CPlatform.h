@@ -42,7 +42,10 @@ int viva_connect(const char *host, uint16_t port, int patience_ms);
 int viva_connect_local(const char *path, int patience_ms);
 // Makes an inherited listening socket non-blocking and close-on-exec; -EINVAL when it is a socket that does not listen.
 int viva_adopt_listener(int descriptor);
-// Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY.
+// The most bytes that wait in the kernel for a client that does not take them, besides those on their way: without it
+// the send buffer of each grows to megabytes, which are filled at once (tcp(7), TCP_NOTSENT_LOWAT).
+#define VIVA_MOST_UNSENT_BYTES (256 << 10)
+// Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY and that limit.
 int viva_accept(int listener);
 // Writes the numeric host of this end (peer = 0) or the other end (peer = 1), `unix:` and the path for a local socket;
 // answers the port.
