@@ -4,7 +4,8 @@
 set -eu
 cd "$(dirname "$0")/../.."
 wanted=${1:-address thread}
-suites='Tensors|HTTPWire|OpenSSL|Compression|HTTPServer|ArtifactStore|Catalogue|Observability|Jobs'
+# Without those whose children have bounded memory (RLIMIT_DATA), in which a sanitizer's shadow finds no room.
+filter=${2:-(Tensors|HTTPWire|OpenSSL|Compression|HTTPServer|ArtifactStore|Catalogue|Observability|Jobs)Tests}
 failed=0
 for sanitizer in $wanted; do
     folder=.build-$sanitizer
@@ -13,12 +14,9 @@ for sanitizer in $wanted; do
     rm -f "$folder"/report.*
     case $sanitizer in
         address)
-            filter=${2:-($suites|Processes|VivaService)Tests}
             # What Swift's runtime keeps for the life of the process is no leak of ours, and LeakSanitizer cannot tell.
             export ASAN_OPTIONS="detect_leaks=0:log_path=$PWD/$folder/report" ;;
         thread)
-            # Without those whose children have bounded memory, in which the shadow of ThreadSanitizer finds no room.
-            filter=${2:-($suites)Tests}
             clang -O1 -shared -fPIC tools/sanitize/mutex-edges.c -o "$folder/mutex-edges.so"
             export TSAN_OPTIONS="log_path=$PWD/$folder/report" ;;
     esac
