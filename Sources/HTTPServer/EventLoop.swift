@@ -23,6 +23,8 @@ final class EventLoop {
     private var discarded = InputBuffer(capacity: 64 << 10)
     /// Slots whose connections have more to process without an event.
     private var ready: [Int] = []
+    /// Slots whose connections have an answer to send, and whether they have more to process then.
+    private var answered: [(slot: Int, goesOn: Bool)] = []
     private var isListening = false
     private var now = ContinuousClock.now
     private var nextSweep: ContinuousClock.Instant
@@ -56,7 +58,11 @@ final class EventLoop {
                 let timeout = ready.isEmpty ? max(.zero, now.duration(to: nextSweep)) : .zero
                 try poller.wait(upTo: isIdle ? nil : timeout, into: &tokens)
                 now = .now
-                for token in tokens { handle(token) }
+                for token in tokens {
+                    handle(token)
+                    if answered.count == Self.answersAtOnce { sendAnswers() }
+                }
+                sendAnswers()
                 processReady()
                 if now >= nextSweep { sweep() }
             }
@@ -101,7 +107,33 @@ final class EventLoop {
         if connection.isStreaming { return overhear(connection) }
         if connection.transport.isSecure { return handOver(connection, .again) }
         let next = engine.turn(&connection, now: now)
-        settle(connection, next)
+        switch next {
+        case .park where !connection.output.isEmpty && !connection.isStreaming: postpone(connection, goesOn: false)
+        case .again where !connection.output.isEmpty: postpone(connection, goesOn: true)
+        case .park, .again, .work, .deliver, .drop: settle(connection, next)
+        }
+    }
+
+    /// Lets an answer wait for those of the other clients whose requests have come together: one send after the other
+    /// wakes a client once that reads many of them, and to wake it is the dearest part of a short answer
+    /// (docs/decisions/0020).
+    private func postpone(_ connection: consuming Connection, goesOn: Bool) {
+        var connection = connection
+        answered.append((connection.slot, goesOn))
+        connection.isReady = true
+        store(connection)
+    }
+
+    /// The most answers that wait for each other.
+    private static let answersAtOnce = 32
+
+    private func sendAnswers() {
+        for (slot, goesOn) in answered {
+            guard var connection = table.take(slot) else { continue }
+            connection.isReady = false
+            settle(connection, goesOn ? .again : .park)
+        }
+        answered.removeAll(keepingCapacity: true)
     }
 
     /// Does what a connection asks for after its turn.
