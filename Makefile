@@ -1,10 +1,11 @@
 # What a person types. Every target sets up what it needs by itself (scripts/setup.sh); the work is in scripts/.
 VIVA := .build/release/viva
-FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Package.swift
+SOAK_SECONDS ?= 3600
+FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Benchmarks/HummingbirdPeer/Sources Package.swift
 
 .PHONY: help setup build run demo test lint bench bench-kernels bench-catalogue check-arm64 conformance
 .PHONY: conformance-uploads conformance-vllm conformance-awq crash quality quality-awq quality-decoder bench-awq
-.PHONY: scoreboard image-replay clean
+.PHONY: bench-server scoreboard image-replay tls-check slow-test soak clean
 .NOTPARALLEL:
 
 help:
@@ -16,7 +17,11 @@ help:
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make conformance-awq  capture_activations.py, then AWQ with data beside GPTQModel and AutoRound (2 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make bench-server  small requests, bodies, TLS and idle connections beside nginx and Hummingbird"
 	@echo "make crash         kill the service 200 times under load, fail its system calls, fill its disk; check it all"
+	@echo "make tls-check     sslscan and testssl.sh look at the service; fails on what they find serious"
+	@echo "make slow-test     2,000 slow clients in four ways beside one that must not notice, 10,000 that rest"
+	@echo "make soak          an hour (SOAK_SECONDS) of mixed traffic with clients that break off; nothing may grow"
 	@echo "make quality       measure docs/QUALITY.md anew: every method, format and mode beside the limits"
 	@echo "make quality-awq   the output error that calibration data saves, into docs/QUALITY.md"
 	@echo "make quality-decoder  perplexity of two small decoders in each format, into docs/QUALITY.md (an hour)"
@@ -51,6 +56,9 @@ test: setup lint build
 bench: build
 	scripts/with-server.sh python3 Benchmarks/bench.py
 
+bench-server: build
+	scripts/bench-server.sh
+
 bench-kernels: setup
 	scripts/bench-kernels.sh
 
@@ -65,6 +73,15 @@ check-arm64: setup
 
 crash: build
 	python3 tools/crash/crash.py $(VIVA) --write docs/DURABILITY.md
+
+tls-check: build
+	tools/hostile/tls-check.sh $(VIVA) --write docs/OPERATIONS.md
+
+slow-test: build
+	python3 tools/hostile/slow.py $(VIVA) --write docs/OPERATIONS.md
+
+soak: build
+	python3 tools/hostile/soak.py $(VIVA) --seconds $(SOAK_SECONDS) --write docs/OPERATIONS.md
 
 conformance: build
 	tools/conformance/run.sh

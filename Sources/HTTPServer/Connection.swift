@@ -12,6 +12,14 @@ enum Next: Sendable {
     case deliver(Delivery)
     /// To be closed at once.
     case drop
+
+    /// Whether the loop by itself does what is asked for, and an answer may wait for others meanwhile.
+    var isForLoop: Bool {
+        switch self {
+        case .park, .again: true
+        case .work, .deliver, .drop: false
+        }
+    }
 }
 
 /// One client's connection: a value with one owner, the loop or the thread that works for it.
@@ -22,6 +30,8 @@ struct Connection: ~Copyable, Sendable {
         case head
         /// This many bytes of a request's body.
         case body(Admitted, needed: Int)
+        /// The client to take more of a long answer.
+        indirect case sending(Delivery)
         /// The client to take an answer that is made as it comes about.
         case streaming(Streaming)
         /// The last answer to be sent; then the end, with unread bytes discarded first when `linger`.
@@ -31,8 +41,7 @@ struct Connection: ~Copyable, Sendable {
     }
 
     var transport: Transport
-    /// The client's address and port.
-    let peer: String
+    let origin: Origin
     /// The connection's place in its loop.
     let slot: Int
     var stage = Stage.head
@@ -58,12 +67,20 @@ struct Connection: ~Copyable, Sendable {
     /// When the last byte went through.
     var lastProgress: ContinuousClock.Instant
 
-    init(transport: consuming Transport, peer: String, slot: Int, now: ContinuousClock.Instant) {
+    init(transport: consuming Transport, origin: Origin, slot: Int, now: ContinuousClock.Instant) {
         self.transport = transport
-        self.peer = peer
+        self.origin = origin
         self.slot = slot
         since = now
         lastProgress = now
+    }
+
+    /// The client's address and port.
+    var peer: String { origin.peer }
+
+    /// Bytes that it holds while it waits.
+    var heldBytes: Int {
+        if case .sending(let delivery) = stage { input.count + delivery.made.count } else { input.count }
     }
 
     /// Whether nothing is under way: it may be closed without harm.
@@ -77,12 +94,15 @@ struct Connection: ~Copyable, Sendable {
     /// Whether bytes wait to be looked at that no poller reports.
     var hasUnseenBytes: Bool { !input.isEmpty || transport.hasPending }
 
-    /// Sends what can be sent without waiting; true when all of `output` is gone.
-    mutating func flush() throws(SocketError) -> Bool {
+    /// What it asks for when its answer is sent.
+    var restsOrGoesOn: Next { hasUnseenBytes && !isStreaming ? .again : .park }
+
+    /// Sends what can be sent without waiting; true when all of `output` is gone. `more` says that other bytes follow.
+    mutating func flush(more: Bool = false) throws(SocketError) -> Bool {
         if output.isEmpty { return true }
         let pending = output
         while sent < pending.count {
-            switch try transport.send(unsafe pending.span.bytes.extracting(sent..<pending.count)) {
+            switch try transport.send(unsafe pending.span.bytes.extracting(sent..<pending.count), more: more) {
             case .bytes(let count): sent += count
             case .wait: return false
             case .ended: throw .disconnected
@@ -93,9 +113,9 @@ struct Connection: ~Copyable, Sendable {
     }
 
     /// Sends all of `output`, waiting.
-    mutating func flush(stall: Duration, more: Bool = false) throws(SocketError) {
+    mutating func flush(stall: Duration) throws(SocketError) {
         let pending = output
-        try transport.sendAll(unsafe pending.span.bytes.extracting(sent..<pending.count), more: more, stall: stall)
+        try transport.sendAll(unsafe pending.span.bytes.extracting(sent..<pending.count), stall: stall)
         forgetOutput()
     }
 
@@ -106,15 +126,40 @@ struct Connection: ~Copyable, Sendable {
     }
 
     /// When the loop must act, whatever happens, judged by the present stage.
-    func deadline(_ limits: ServerLimits) -> ContinuousClock.Instant {
-        if !transport.isEstablished { return since + limits.tlsHandshake }
-        if case .lingering = stage { return min(lastProgress + limits.lingerIdle, since + limits.lingerTotal) }
-        if !output.isEmpty { return lastProgress + limits.writeStall }
-        if case .streaming = stage { return lastProgress + limits.streamHeartbeat }
+    func deadline(_ limits: ServerLimits) -> ContinuousClock.Instant { term(limits).end }
+
+    /// When the loop must act, and what was reached then; nil where it is no limit of the client's.
+    func term(_ limits: ServerLimits) -> (end: ContinuousClock.Instant, limit: LimitName?) {
+        if !transport.isEstablished { return (since + limits.tlsHandshake, .tlsHandshake) }
+        switch stage {
+        case .lingering:
+            return Self.earlier((lastProgress + limits.lingerIdle, .linger), (since + limits.lingerTotal, .linger))
+        case .sending(let delivery):
+            return Self.earlier(
+                (lastProgress + limits.writeStall, .writeStall),
+                (since + delivery.patience(limits) - delivery.waited, .answerRate))
+        case .streaming:
+            return output.isEmpty
+                ? (lastProgress + limits.streamHeartbeat, nil) : (lastProgress + limits.writeStall, .writeStall)
+        default: break
+        }
+        if !output.isEmpty {
+            let earned = Duration.seconds(1) * (Double(sent) / Double(max(1, limits.answerMinimumRate)))
+            return Self.earlier(
+                (lastProgress + limits.writeStall, .writeStall), (since + limits.answerGrace + earned, .answerRate))
+        }
         if case .body = stage {
             let earned = Duration.seconds(1) * (Double(input.count) / Double(max(1, limits.bodyMinimumRate)))
-            return min(lastProgress + limits.bodyIdle, since + limits.bodyGrace + earned)
+            return Self.earlier(
+                (lastProgress + limits.bodyIdle, .bodyIdle), (since + limits.bodyGrace + earned, .bodyRate))
         }
-        return since + (served > 0 && input.isEmpty ? limits.keepAliveIdle : limits.headDeadline)
+        return served > 0 && input.isEmpty
+            ? (since + limits.keepAliveIdle, .keepAliveIdle) : (since + limits.headDeadline, .headDeadline)
+    }
+
+    private static func earlier(
+        _ first: (ContinuousClock.Instant, LimitName), _ second: (ContinuousClock.Instant, LimitName)
+    ) -> (ContinuousClock.Instant, LimitName?) {
+        first.0 <= second.0 ? first : second
     }
 }

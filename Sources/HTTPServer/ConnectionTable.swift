@@ -41,7 +41,7 @@ struct ConnectionTable: ~Copyable {
     /// The connection of a slot, unless it is with a thread.
     mutating func take(_ index: Int) -> Connection? {
         guard let connection = slots[index].connection.take() else { return nil }
-        held -= connection.input.count
+        held -= connection.heldBytes
         return connection
     }
 
@@ -54,7 +54,7 @@ struct ConnectionTable: ~Copyable {
     /// Lets a connection wait in its slot.
     mutating func store(_ connection: consuming Connection, _ limits: ServerLimits) {
         let index = connection.slot
-        held += connection.input.count
+        held += connection.heldBytes
         deadlines[index] = connection.deadline(limits)
         slots[index].connection = consume connection
     }

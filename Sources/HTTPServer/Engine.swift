@@ -2,31 +2,6 @@ import HTTPTypes
 import HTTPWire
 import Logging
 import Sockets
-import Synchronization
-
-/// What all threads of one server share.
-final class Service: Sendable {
-    let limits: ServerLimits
-    let table: RouteTable
-    let admit: @Sendable (borrowing Request) throws(Problem) -> Void
-    let observer: any ServerObserver
-    let logger: Logger
-    let identifiers = IdentifierSource()
-    let interruption = Interruption()
-    /// 0 serves, 1 drains, 2 stops at once.
-    let drainLevel = Atomic(0)
-    let connections = Atomic(0)
-
-    init(limits: ServerLimits, router: Router, logger: Logger, observer: any ServerObserver) throws(ServerError) {
-        self.limits = limits
-        table = try RouteTable(router.routes)
-        admit = router.admit
-        self.logger = logger
-        self.observer = observer
-    }
-
-    var isDraining: Bool { drainLevel.load(ordering: .relaxed) > 0 }
-}
 
 /// Carries requests from bytes to answers; one for each thread. It never waits, except in `execute` and `deliver`
 /// when a thread of the pool calls them.
@@ -90,7 +65,7 @@ final class Engine {
         for _ in 0..<max(1, limits.maxPipelinedRequests) {
             var next = Next.park
             switch connection.stage {
-            case .streaming, .closing, .lingering: return .park
+            case .sending, .streaming, .closing, .lingering: return .park
             case .body(let admitted, let needed):
                 guard connection.input.count >= needed else { return .park }
                 connection.stage = .head
@@ -104,6 +79,7 @@ final class Engine {
             case .work, .deliver, .drop: return next
             }
         }
+        service.observer.limitReached(.pipelinedRequests)
         return .again
     }
 
@@ -118,7 +94,7 @@ final class Engine {
             return nil
         case .refused(let error):
             connection.scanned = 0
-            return refuse(Problem(error), start(nil, &connection), &connection)
+            return refuse(Problem(error), &connection)
         case .complete(let head, let consumed):
             connection.scanned = 0
             connection.input.consume(consumed)
@@ -140,6 +116,7 @@ final class Engine {
             switch service.table.match(head) {
             case .route(let route, let parameters):
                 exchange.template = route.template
+                if route.execution == .worker { service.track(&exchange, connection.peer, .waiting) }
                 let admitted = Admitted(
                     head: head, route: route, parameters: parameters, coding: try .of(head.fields),
                     exchange: exchange)
@@ -165,7 +142,7 @@ final class Engine {
                     detail: "\(head.method.rawValue) is not possible here; \(allow) are.", fields: [.allow: allow])
             }
         } catch {
-            exchange.errorCode = error.code
+            service.refuse(&exchange, with: error)
             return answer(
                 error.response(traceID: exchange.trace.traceID), exchange, &connection,
                 bodyIsDone: skipBody(head, &connection))
@@ -178,10 +155,9 @@ final class Engine {
             throw RequestBody.tooLarge(admitted.bodyLimit(limits))
         }
         _ = try BodyDigest.expected(by: admitted.head.fields)
-        let peer = connection.peer
-        let isSecure = connection.transport.isSecure
-        let body = RequestBody(admitted, connection: connection, limits: limits)
-        let request = Request(admitted, peer: peer, isSecure: isSecure, body: body)
+        let origin = connection.origin
+        let body = RequestBody(admitted, connection: connection, limits: limits, crowding: service.crowding)
+        let request = Request(admitted, origin, body: body)
         var refusal: Problem?
         do throws(Problem) {
             try service.admit(request)
@@ -213,24 +189,27 @@ final class Engine {
 
     /// Runs the handler and writes its answer.
     func execute(_ admitted: Admitted, _ connection: inout Connection) -> Next {
+        if let flight = admitted.exchange.flight {
+            guard !flight.isOverdue else { return refuse(.overdue, admitted.exchange, &connection) }
+            flight.enter(.working)
+        }
         var exchange = admitted.exchange
         // Earlier answers go out before 100 Continue does, and before the client is waited for.
         if !connection.output.isEmpty, !admitted.isWhole(in: connection.input.count) {
             do throws(SocketError) {
                 try connection.flush(stall: limits.writeStall)
             } catch {
-                return fail(exchange, .badRequest, error, connection.peer)
+                return fail(exchange, .badRequest, error, connection.origin)
             }
         }
-        let peer = connection.peer
-        let isSecure = connection.transport.isSecure
-        let body = RequestBody(admitted, connection: connection, limits: limits)
-        var request = Request(admitted, peer: peer, isSecure: isSecure, body: body)
+        let origin = connection.origin
+        let body = RequestBody(admitted, connection: connection, limits: limits, crowding: service.crowding)
+        var request = Request(admitted, origin, body: body)
         var response: Response
         do throws(Problem) {
             response = try admitted.route.handler(&request)
         } catch {
-            exchange.errorCode = error.code
+            service.refuse(&exchange, with: error)
             response = error.response(traceID: exchange.trace.traceID)
         }
         var rest = request.releaseBody()
@@ -239,16 +218,21 @@ final class Engine {
         let isDone = rest.settle()
         connection = rest.releaseConnection()
         if isDisconnected {
-            finish(exchange, response.status, sent: 0, connection.peer)
+            finish(exchange, response.status, sent: 0, connection.origin)
             return .drop
         }
         return answer(response, exchange, &connection, bodyIsDone: isDone)
     }
 
+    /// Refuses what is no whole request.
+    func refuse(_ problem: Problem, _ connection: inout Connection) -> Next {
+        refuse(problem, start(nil, &connection), &connection)
+    }
+
     /// Answers with a problem, closes, and never reads another request.
     func refuse(_ problem: Problem, _ exchange: Exchange, _ connection: inout Connection) -> Next {
         var exchange = exchange
-        exchange.errorCode = problem.code
+        service.refuse(&exchange, with: problem)
         return answer(
             problem.response(traceID: exchange.trace.traceID), exchange, &connection, bodyIsDone: false)
     }
@@ -260,17 +244,20 @@ extension Engine {
         _ response: Response, _ exchange: Exchange, _ connection: inout Connection, bodyIsDone: Bool
     ) -> Next {
         var response = response
+        var exchange = exchange
         ResponseWriter.compress(&response, for: exchange.head)
         let framing = ResponseWriter.Framing(response.body, for: exchange.head)
+        let isLast = connection.served >= limits.maxRequestsPerConnection
+        if isLast { service.observer.limitReached(.requestsPerConnection) }
         let closes =
-            !bodyIsDone || framing == .close || exchange.head?.keepAlive != true || service.isDraining
-            || connection.served >= limits.maxRequestsPerConnection
+            !bodyIsDone || framing == .close || exchange.head?.keepAlive != true || service.isDraining || isLast
         let stage = closes ? Connection.Stage.closing(linger: !bodyIsDone || !connection.input.isEmpty) : .head
         let frame = ResponseWriter.Frame(
             requestID: exchange.id, head: exchange.head, closes: closes, framing: framing)
         writer.write(response, frame, into: &connection.output)
         let isBodiless = exchange.head?.method == .head || !ResponseWriter.mayHaveBody(response.status)
         if case .stream(let source, let signal) = response.body, !isBodiless {
+            service.track(&exchange, connection.peer, .streaming)
             connection.stage = .streaming(
                 Streaming(
                     source, signal, exchange: exchange, status: response.status, framing: framing, closes: closes,
@@ -281,16 +268,18 @@ extension Engine {
         let pieces = isBodiless ? [] : response.body.pieces
         let length = isBodiless ? 0 : response.body.count
         if length > limits.inlineResponseBytes || pieces.contains(where: \.needsThread) {
+            service.track(&exchange, connection.peer, .waiting)
+            rest(&connection)
             return .deliver(Delivery(pieces: pieces, status: response.status, exchange: exchange, stage: stage))
         }
         do throws(SocketError) {
             for piece in pieces { try append(piece, to: &connection.output) }
         } catch {
-            return fail(exchange, response.status, error, connection.peer)
+            return fail(exchange, response.status, error, connection.origin)
         }
         connection.stage = stage
         rest(&connection)
-        finish(exchange, response.status, sent: length, connection.peer)
+        finish(exchange, response.status, sent: length, connection.origin)
         return connection.hasUnseenBytes ? .again : .park
     }
 
@@ -310,37 +299,6 @@ extension Engine {
         }
     }
 
-    /// Sends a long answer, waiting; for threads of the pool.
-    func deliver(_ delivery: Delivery, _ connection: inout Connection) -> Next {
-        let stall = limits.writeStall
-        var exchange = delivery.exchange
-        var sent = 0
-        do throws(SocketError) {
-            try connection.flush(stall: stall, more: true)
-            for (index, piece) in delivery.pieces.enumerated() {
-                let more = index < delivery.pieces.count - 1
-                switch piece {
-                case .bytes(let bytes):
-                    try connection.transport.sendAll(unsafe bytes.span.bytes, more: more, stall: stall)
-                case .file(let file, let range):
-                    try connection.transport.sendFile(file.source, range: range, stall: stall)
-                case .produced(let producer):
-                    guard let failure = try send(producer, over: &connection, sent: &sent) else { continue }
-                    exchange.errorCode = failure.code
-                    finish(exchange, delivery.status, sent: sent, connection.peer)
-                    return .drop
-                }
-                sent += piece.count
-            }
-        } catch {
-            return fail(exchange, delivery.status, error, connection.peer, sent: sent)
-        }
-        connection.stage = delivery.stage
-        rest(&connection)
-        finish(exchange, delivery.status, sent: sent, connection.peer)
-        return connection.hasUnseenBytes ? .again : .park
-    }
-
     /// A new stage begins now.
     func rest(_ connection: inout Connection) {
         connection.since = .now
@@ -349,31 +307,52 @@ extension Engine {
 
     /// The end of a connection; a request that waited for its body ends with it, and so does a stream.
     func abandon(_ connection: consuming Connection) {
-        if case .streaming(let streaming) = connection.stage { return breakOff(streaming, connection) }
-        guard case .body(let admitted, _) = connection.stage else { return }
-        var exchange = admitted.exchange
-        exchange.errorCode = "body.incomplete"
-        finish(exchange, .badRequest, sent: 0, connection.peer)
+        switch connection.stage {
+        case .streaming(let streaming):
+            breakOff(streaming.exchange, streaming.status, sent: connection.streamed, connection)
+        case .sending(let delivery): breakOff(delivery.exchange, delivery.status, sent: delivery.sent, connection)
+        case .body(let admitted, _):
+            var exchange = admitted.exchange
+            exchange.errorCode = "body.incomplete"
+            finish(exchange, .badRequest, sent: 0, connection.origin)
+        case .head, .closing, .lingering: break
+        }
     }
 
-    private func fail(
-        _ exchange: Exchange, _ status: HTTPResponse.Status, _ error: SocketError, _ peer: String, sent: Int = 0
+    /// The end of a connection whose answer is not over.
+    private func breakOff(
+        _ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ connection: borrowing Connection
+    ) {
+        var exchange = exchange
+        let term = connection.term(limits)
+        let isStalled = term.limit != nil && term.end <= .now
+        exchange.errorCode =
+            service.interruption.isRequested
+            ? "server.stopping" : isStalled ? "response.stalled" : "response.client_left"
+        finish(exchange, status, sent: sent, connection.origin)
+    }
+
+    func fail(
+        _ exchange: Exchange, _ status: HTTPResponse.Status, _ error: SocketError, _ origin: Origin, sent: Int = 0
     ) -> Next {
         var exchange = exchange
         exchange.errorCode = exchange.errorCode ?? (error == .timedOut ? "response.stalled" : "response.broken_off")
-        note(error, peer)
-        finish(exchange, status, sent: sent, peer)
+        note(error, origin.peer)
+        finish(exchange, status, sent: sent, origin)
         return .drop
     }
 
-    func finish(_ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ peer: String) {
+    /// The end of a request: it is told to the observer, and an operator sees it no more.
+    func finish(_ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ origin: Origin) {
+        if let flight = exchange.flight { service.flights.remove(flight) }
         let (seconds, attoseconds) = exchange.started.duration(to: .now).components
         let nanoseconds = UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
         service.observer.requestFinished(
             RequestSummary(
                 method: exchange.head?.method, route: exchange.template, status: status,
                 durationNanoseconds: nanoseconds, requestBodyBytes: exchange.bodyBytes, responseBodyBytes: sent,
-                requestID: exchange.id, traceID: exchange.trace.traceID, peer: peer, errorCode: exchange.errorCode))
+                requestID: exchange.id, traceID: exchange.trace.traceID, peer: origin.peer, isSecure: origin.isSecure,
+                errorCode: exchange.errorCode))
     }
 
     /// Broken connections are everyday matters; anything else deserves a line.

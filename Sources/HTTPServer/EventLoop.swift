@@ -6,41 +6,33 @@ import Synchronization
 /// One epoll loop: it owns all connections that wait, answers short requests itself, and hands the others, with
 /// their ownership, to the pool.
 final class EventLoop {
-    private enum Token {
-        static let wakeup = UInt64.max
-        static let listener = UInt64.max - 1
-    }
+    private static let wakeup = UInt64.max
+    /// The most answers that wait for each other.
+    private static let answersAtOnce = 32
 
     private let service: Service
     private let limits: ServerLimits
-    private let listener: SharedListener
     private let mailbox: Mailbox
     private let pool: WorkerPool
-    private let tls: TLSContext?
     private let engine: Engine
     private let poller: Poller
     private var table = ConnectionTable()
     private var discarded = InputBuffer(capacity: 64 << 10)
-    /// Slots whose connections have more to process without an event.
+    /// Slots whose connections have an answer to send, or more to process without an event.
     private var ready: [Int] = []
-    /// Slots whose connections have an answer to send, and whether they have more to process then.
-    private var answered: [(slot: Int, goesOn: Bool)] = []
-    private var isListening = false
+    private var arrivals: Arrivals
     private var now = ContinuousClock.now
     private var nextSweep: ContinuousClock.Instant
     private let sweepInterval: Duration
     private var drainEnd: ContinuousClock.Instant?
     private var stopEnd: ContinuousClock.Instant?
 
-    init(
-        _ service: Service, listener: SharedListener, mailbox: Mailbox, pool: WorkerPool, tls: TLSContext?
-    ) throws(SocketError) {
+    init(_ service: Service, arrivals: Arrivals, mailbox: Mailbox, pool: WorkerPool) throws(SocketError) {
         self.service = service
         limits = service.limits
-        self.listener = listener
+        self.arrivals = arrivals
         self.mailbox = mailbox
         self.pool = pool
-        self.tls = tls
         engine = Engine(service)
         poller = try Poller()
         sweepInterval = limits.sweepInterval
@@ -50,19 +42,15 @@ final class EventLoop {
     /// Serves until the server drains; ends when no connection is left or the drain's time is over.
     func run() {
         do throws(SocketError) {
-            try poller.add(mailbox.wakeup.descriptor, .read, token: Token.wakeup)
-            resumeListening()
+            try poller.add(mailbox.wakeup.descriptor, .read, token: Self.wakeup)
+            arrivals.open(in: poller)
             var tokens = [UInt64]()
             while !isDone() {
-                let isIdle = table.open == 0 && isListening && drainEnd == nil
+                let isIdle = table.open == 0 && arrivals.isOpen && drainEnd == nil
                 let timeout = ready.isEmpty ? max(.zero, now.duration(to: nextSweep)) : .zero
                 try poller.wait(upTo: isIdle ? nil : timeout, into: &tokens)
                 now = .now
-                for token in tokens {
-                    handle(token)
-                    if answered.count == Self.answersAtOnce { sendAnswers() }
-                }
-                sendAnswers()
+                for token in tokens { handle(token) }
                 processReady()
                 if now >= nextSweep { sweep() }
             }
@@ -78,12 +66,13 @@ final class EventLoop {
 
     private func handle(_ token: UInt64) {
         switch token {
-        case Token.wakeup:
+        case Self.wakeup:
             let (parcels, signals) = mailbox.takeAll()
             for parcel in parcels { receive(parcel) }
             for token in signals { goOn(token) }
-        case Token.listener: acceptAll()
-        default: if let connection = table.take(token: token) { advance(connection) }
+        default:
+            if let listener = arrivals.listener(token) { return accept(from: listener) }
+            if let connection = table.take(token: token) { advance(connection) }
         }
     }
 
@@ -93,47 +82,28 @@ final class EventLoop {
         if connection.output.isEmpty, !connection.isReady { settle(connection, .park) } else { store(connection) }
     }
 
-    // MARK: Connections
-
     /// The descriptor of a waiting connection is ready.
     private func advance(_ connection: consuming Connection) {
         var connection = connection
         if connection.isReady { return store(connection) }
         if case .lingering = connection.stage { return linger(connection) }
+        if case .sending(var delivery) = connection.stage {
+            delivery.wait(connection.since.duration(to: now))
+            return handOver(connection, .deliver(delivery))
+        }
         if !connection.output.isEmpty {
             connection.lastProgress = now
-            return settle(connection, connection.hasUnseenBytes ? .again : .park)
+            return settle(connection, connection.restsOrGoesOn)
         }
         if connection.isStreaming { return overhear(connection) }
         if connection.transport.isSecure { return handOver(connection, .again) }
         let next = engine.turn(&connection, now: now)
-        switch next {
-        case .park where !connection.output.isEmpty && !connection.isStreaming: postpone(connection, goesOn: false)
-        case .again where !connection.output.isEmpty: postpone(connection, goesOn: true)
-        case .park, .again, .work, .deliver, .drop: settle(connection, next)
-        }
-    }
-
-    /// Lets an answer wait for those of the other clients whose requests have come together: one send after the other
-    /// wakes a client once that reads many of them, and to wake it is the dearest part of a short answer
-    /// (docs/decisions/0020).
-    private func postpone(_ connection: consuming Connection, goesOn: Bool) {
-        var connection = connection
-        answered.append((connection.slot, goesOn))
+        guard next.isForLoop, !connection.output.isEmpty else { return settle(connection, next) }
+        // Answers to clients that ask together go out together: docs/decisions/0021.
+        ready.append(connection.slot)
         connection.isReady = true
         store(connection)
-    }
-
-    /// The most answers that wait for each other.
-    private static let answersAtOnce = 32
-
-    private func sendAnswers() {
-        for (slot, goesOn) in answered {
-            guard var connection = table.take(slot) else { continue }
-            connection.isReady = false
-            settle(connection, goesOn ? .again : .park)
-        }
-        answered.removeAll(keepingCapacity: true)
+        if ready.count >= Self.answersAtOnce { processReady() }
     }
 
     /// Does what a connection asks for after its turn.
@@ -144,6 +114,10 @@ final class EventLoop {
         case .drop: return close(connection)
         case .work, .deliver: return handOver(connection, next)
         case .park, .again: break
+        }
+        if case .sending = connection.stage {
+            let isHeld = table.held + connection.heldBytes <= limits.maxWaitingBytes
+            return isHeld ? park(connection, connection.interest) : end(connection, .waitingBytes)
         }
         let isSent: Bool
         do throws(SocketError) {
@@ -189,7 +163,7 @@ final class EventLoop {
         for index in indices {
             guard var connection = table.take(index) else { continue }
             connection.isReady = false
-            let next = engine.process(&connection)
+            let next = connection.output.isEmpty ? engine.process(&connection) : connection.restsOrGoesOn
             settle(connection, next)
         }
     }
@@ -245,11 +219,13 @@ final class EventLoop {
     /// Refuses a request that is not whole because too many others are not either.
     private func shed(_ connection: consuming Connection) {
         var connection = connection
-        let exchange =
-            if case .body(let admitted, _) = connection.stage { admitted.exchange } else {
-                engine.start(nil, &connection)
-            }
-        settle(connection, engine.refuse(.overloaded, exchange, &connection))
+        let next: Next
+        if case .body(let admitted, _) = connection.stage {
+            next = engine.refuse(.tooMuchWaits, admitted.exchange, &connection)
+        } else {
+            next = engine.refuse(.tooMuchWaits, &connection)
+        }
+        settle(connection, next)
     }
 
     private func store(_ connection: consuming Connection) {
@@ -270,18 +246,18 @@ final class EventLoop {
         var connection = connection
         let slot = connection.slot
         unwatch(&connection)
+        let origin = connection.origin
         engine.abandon(connection)
-        release(slot)
+        release(slot, origin)
     }
 
-    private func release(_ index: Int) {
+    private func release(_ index: Int, _ origin: Origin) {
         table.release(index)
         service.connections.subtract(1, ordering: .relaxed)
+        if !origin.isLocal { service.addresses.leave(origin.peer) }
         service.observer.connectionClosed()
-        if !isListening, drainEnd == nil { resumeListening() }
+        if drainEnd == nil { arrivals.open(in: poller) }
     }
-
-    // MARK: Threads
 
     private func handOver(_ connection: consuming Connection, _ next: Next) {
         var connection = connection
@@ -290,75 +266,73 @@ final class EventLoop {
         let isLong = next.isLong(connection)
         var isBound = true
         if case .deliver = next { isBound = false }
-        let parcel = Parcel(Parcel.Cargo(connection: connection, next: next), slot: slot, home: mailbox)
+        let origin = connection.origin
+        let parcel = Parcel(
+            Parcel.Cargo(connection: connection, next: next), slot: slot, origin: origin, home: mailbox)
         if pool.submit(parcel, isLong: isLong, always: !isBound) { return }
-        guard var cargo = parcel.open() else { return release(slot) }
+        guard var cargo = parcel.open() else { return release(slot, origin) }
         if case .work(let admitted) = next {
             var refused = cargo.release()
             settle(refused, engine.refuse(.overloaded, admitted.exchange, &refused))
             return
         }
         cargo.isLate = true
-        _ = pool.submit(Parcel(cargo, slot: slot, home: mailbox), isLong: false, always: true)
+        _ = pool.submit(Parcel(cargo, slot: slot, origin: origin, home: mailbox), isLong: false, always: true)
     }
 
     private func receive(_ parcel: Parcel) {
-        guard let cargo = parcel.open() else { return release(parcel.slot) }
+        guard let cargo = parcel.open() else { return release(parcel.slot, parcel.origin) }
         let next = cargo.next
         settle(cargo.release(), next)
     }
 
-    // MARK: Arrivals
-
-    private func acceptAll() {
+    private func accept(from listener: SharedListener) {
         // A bound, so that a burst of arrivals does not starve those who are here.
         for _ in 0..<64 {
-            guard service.connections.load(ordering: .relaxed) < limits.maxConnections else { return pauseListening() }
+            guard service.connections.load(ordering: .relaxed) < limits.maxConnections else {
+                return pause(.connections)
+            }
             do throws(SocketError) {
                 switch try listener.accept() {
                 case .none: return
                 case .exhausted:
                     service.logger.warning("no descriptor is left: accepting pauses")
-                    return pauseListening()
-                case .connection(let descriptor): try admit(descriptor)
+                    return pause(.descriptors)
+                case .connection(let descriptor): try admit(descriptor, listener)
                 }
             } catch {
                 service.logger.warning("accepting failed", metadata: ["error": "\(error)"])
-                return pauseListening()
+                return arrivals.pause(in: poller, service.logger)
             }
         }
     }
 
-    private func admit(_ descriptor: consuming Descriptor) throws(SocketError) {
-        let transport = try Transport(descriptor, tls: tls, interruption: service.interruption)
+    /// Clients wait in the backlog until a connection ends, or for the next look at the deadlines.
+    private func pause(_ limit: LimitName) {
+        service.observer.limitReached(limit)
+        arrivals.pause(in: poller, service.logger)
+    }
+
+    private func admit(_ descriptor: consuming Descriptor, _ listener: SharedListener) throws(SocketError) {
+        let transport = try Transport(descriptor, tls: listener.identity?.current, interruption: service.interruption)
         // A client that has gone already has no name; reading will tell.
         let peer = (try? transport.peer().description) ?? "unknown"
+        let origin = Origin(peer: peer, isSecure: transport.isSecure, isLocal: listener.address.isLoopback)
+        var connection = Connection(transport: transport, origin: origin, slot: table.occupy(now), now: now)
         service.connections.add(1, ordering: .relaxed)
         service.observer.connectionOpened()
-        park(Connection(transport: transport, peer: peer, slot: table.occupy(now), now: now), .read)
+        let most = origin.isLocal ? 0 : limits.maxConnectionsPerAddress
+        let count = origin.isLocal ? 0 : service.addresses.enter(peer)
+        guard most > 0, count > most else { return park(connection, .read) }
+        // Who would have to shake hands first is told nothing, nor who goes on after having been told.
+        guard !origin.isSecure, count <= 2 * most else { return end(connection, .connectionsPerAddress) }
+        settle(connection, engine.refuse(.tooManyConnections(most), &connection))
     }
-
-    private func pauseListening() {
-        guard isListening else { return }
-        isListening = false
-        do throws(SocketError) {
-            try listener.ignore(in: poller)
-        } catch {
-            service.logger.warning("the listener stays watched", metadata: ["error": "\(error)"])
-        }
-    }
-
-    private func resumeListening() {
-        guard !isListening, drainEnd == nil else { return }
-        isListening = listener.watch(in: poller, token: Token.listener)
-    }
-
-    // MARK: Time
 
     /// Acts on every deadline that has passed.
     private func sweep() {
         nextSweep = now + sweepInterval
-        resumeListening()
+        if drainEnd == nil { arrivals.open(in: poller) }
         for index in table.indices {
             if let connection = table.takeExpired(index, now) { expire(connection) }
         }
@@ -366,23 +340,31 @@ final class EventLoop {
 
     private func expire(_ connection: consuming Connection) {
         var connection = connection
-        guard connection.transport.isEstablished, connection.output.isEmpty else { return close(connection) }
+        let limit = connection.term(limits).limit
+        guard connection.transport.isEstablished, connection.output.isEmpty else { return end(connection, limit) }
         switch connection.stage {
-        case .head where connection.input.isEmpty:
-            connection.transport.shutdownWrite()
-            close(connection)
+        case .head where connection.input.isEmpty: end(connection, limit)
         case .head:
             let problem = Problem(
-                .requestTimeout, code: "http.head_timeout", detail: "The request's head did not arrive in time.")
-            settle(connection, engine.refuse(problem, engine.start(nil, &connection), &connection))
+                .requestTimeout, code: "http.head_timeout", detail: "The request's head did not arrive in time."
+            ).reaching(.headDeadline)
+            settle(connection, engine.refuse(problem, &connection))
         case .body(let admitted, _):
-            let problem = RequestBody.tooSlow(received: connection.input.count)
+            let problem = RequestBody.tooSlow(received: connection.input.count, limit ?? .bodyIdle)
             settle(connection, engine.refuse(problem, admitted.exchange, &connection))
         case .streaming(let streaming):
             engine.beat(streaming, &connection, now: now)
             settle(connection, .park)
-        case .closing, .lingering: close(connection)
+        case .sending, .closing, .lingering: end(connection, limit)
         }
+    }
+
+    /// Closes a connection that a limit ends.
+    private func end(_ connection: consuming Connection, _ limit: LimitName?) {
+        var connection = connection
+        if let limit { service.observer.limitReached(limit) }
+        if connection.isIdle { connection.transport.shutdownWrite() }
+        close(connection)
     }
 
     private func isDone() -> Bool {
@@ -405,8 +387,7 @@ final class EventLoop {
     }
 
     private func startDraining() {
-        pauseListening()
-        listener.close()
+        arrivals.close(in: poller, service.logger)
         drainEnd = now + limits.drainDeadline
         for index in table.indices {
             guard let connection = table.take(index) else { continue }

@@ -11,6 +11,12 @@ struct InputBuffer: Sendable {
         storage = [UInt8](repeating: 0, count: capacity)
     }
 
+    /// Holds `bytes`, which are not copied.
+    init(holding bytes: [UInt8]) {
+        storage = bytes
+        end = bytes.count
+    }
+
     var count: Int { end - start }
     var isEmpty: Bool { start == end }
     var capacity: Int { storage.count }
@@ -75,6 +81,13 @@ struct InputBuffer: Sendable {
             progress = try transport.receive(into: &room)
             return if case .bytes(let count) = progress { count } else { 0 }
         }
+        return progress
+    }
+
+    /// Sends what is there without waiting, and forgets what was sent; `more` says that other bytes follow at once.
+    mutating func send(over transport: inout Transport, more: Bool) throws(SocketError) -> Transport.Progress {
+        let progress = try withBytes { bytes throws(SocketError) in try transport.send(bytes, more: more) }
+        if case .bytes(let count) = progress { consume(count) }
         return progress
     }
 

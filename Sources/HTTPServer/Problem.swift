@@ -25,6 +25,8 @@ package struct Problem: Error, Sendable {
     package var members: [(String, ProblemValue)]
     /// Fields of the answer: `Allow`, `Retry-After`.
     package var fields: HTTPFields
+    /// The limit of the server that was reached.
+    var limit: LimitName?
 
     /// Describes a refusal; without a title it is the status's phrase.
     package init(
@@ -52,6 +54,19 @@ package struct Problem: Error, Sendable {
             default: (.badRequest, "The request is not well-formed HTTP/1.1")
             }
         self.init(status, code: error.code, title: title, detail: error.detail)
+        limit =
+            switch error.code {
+            case "http.head_too_long": .headBytes
+            case "http.too_many_fields": .headFields
+            case "http.target_too_long": .targetBytes
+            default: nil
+            }
+    }
+
+    /// The same, with the limit that was reached.
+    consuming func reaching(_ limit: LimitName) -> Problem {
+        self.limit = limit
+        return self
     }
 
     /// The JSON of the answer.

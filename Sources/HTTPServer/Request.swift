@@ -17,23 +17,39 @@ package struct Request: ~Copyable {
     package let peer: String
     /// Whether the bytes are encrypted on the wire.
     package let isSecure: Bool
+    /// Whether it came to an address that only this machine reaches.
+    package let isLocal: Bool
+    /// The clock of the request, for handlers that compute for long; nil on the loop.
+    package let flight: Flight?
     /// The body; to be read or left.
     package var body: RequestBody
 
-    init(_ admitted: Admitted, peer: String, isSecure: Bool, body: consuming RequestBody) {
+    init(_ admitted: Admitted, _ origin: Origin, body: consuming RequestBody) {
         head = admitted.head
         template = admitted.route.template
         parameters = admitted.parameters
         id = admitted.exchange.id
         trace = admitted.exchange.trace
-        self.peer = peer
-        self.isSecure = isSecure
+        flight = admitted.exchange.flight
+        peer = origin.peer
+        isSecure = origin.isSecure
+        isLocal = origin.isLocal
         self.body = body
     }
 
     consuming func releaseBody() -> RequestBody {
         body
     }
+}
+
+/// Where a connection comes from.
+struct Origin: Sendable {
+    /// The client's address and port.
+    let peer: String
+    /// Whether the bytes are encrypted on the wire.
+    let isSecure: Bool
+    /// Whether it came to an address that only this machine reaches.
+    let isLocal: Bool
 }
 
 /// What is known of a request from its head to the summary; no head when it was refused.
@@ -45,6 +61,8 @@ struct Exchange: Sendable {
     let started: ContinuousClock.Instant
     var bodyBytes = 0
     var errorCode: String?
+    /// What an operator sees of it while it is under way; nil for what the loop answers in one step.
+    var flight: Flight?
 }
 
 /// A request whose head and route are settled; it may wait in the loop or move to a thread.

@@ -42,8 +42,14 @@ package struct RequestBody: ~Copyable {
     /// How long reads have waited for the client in all.
     private var waited = Duration.zero
     private var endedOrderly = false
+    private let crowding: Crowding
+    private let flight: Flight?
+    /// The limit that a wait reached.
+    private var reached: LimitName?
 
-    init(_ admitted: Admitted, connection: consuming Connection, limits: ServerLimits) {
+    init(_ admitted: Admitted, connection: consuming Connection, limits: ServerLimits, crowding: Crowding) {
+        self.crowding = crowding
+        flight = admitted.exchange.flight
         fields = admitted.head.fields
         coding = admitted.coding
         maxBytes = admitted.bodyLimit(limits)
@@ -71,6 +77,7 @@ package struct RequestBody: ~Copyable {
         do throws(Problem) {
             try begin()
             guard buffer.byteCount > 0 else { return 0 }
+            if flight?.isOverdue == true { throw Problem.overdue }
             return try inflater == nil ? readContent(into: &buffer) : readInflated(into: &buffer)
         } catch {
             phase = .failed(error)
@@ -157,6 +164,7 @@ extension RequestBody {
         }
         guard count <= maxBytes - bytesReceived else { throw Self.tooLarge(maxBytes) }
         bytesReceived += count
+        flight?.receive(count)
         if let digest {
             digest.update(buffer.bytes.extracting(first: count))
             if case .finished = framing { try digest.verify() }
@@ -233,13 +241,33 @@ extension RequestBody {
         }
     }
 
-    /// Waits within the idle limit and what the minimum rate leaves of the waiting time.
+    /// Waits within the idle limit and what the minimum rate leaves of the waiting time, which is a higher one while
+    /// others wait for a thread.
     private mutating func waitForClient(_ interest: Interest) throws(SocketError) {
-        let earned = Duration.seconds(1) * (Double(bytesReceived) / Double(max(1, limits.bodyMinimumRate)))
         let start = ContinuousClock.now
-        try connection.transport.wait(
-            for: interest, until: start + min(limits.bodyIdle, limits.bodyGrace + earned - waited))
-        waited += start.duration(to: .now)
+        let left = earned(limits.bodyGrace, limits.bodyMinimumRate) - waited
+        let crowdedLeft = earned(limits.crowdedGrace, limits.crowdedBodyRate) - waited
+        let patience = min(limits.bodyIdle, left)
+        var spent = Duration.zero
+        defer {
+            waited += spent
+            flight?.wait(spent)
+        }
+        while true {
+            let isOut = spent >= patience
+            if isOut || spent >= crowdedLeft && crowding.isCrowded {
+                reached = !isOut ? .crowdedBodyRate : left < limits.bodyIdle ? .bodyRate : .bodyIdle
+                throw .timedOut
+            }
+            let isReady = try connection.transport.isReady(for: interest, within: patience - spent)
+            spent = start.duration(to: .now)
+            if isReady { return }
+        }
+    }
+
+    /// How long a body may be waited for in all, after the bytes that came.
+    private func earned(_ grace: Duration, _ rate: Int) -> Duration {
+        grace + .seconds(1) * (Double(bytesReceived) / Double(max(1, rate)))
     }
 }
 
@@ -247,7 +275,7 @@ extension RequestBody {
 extension RequestBody {
     private mutating func broken(by error: SocketError) -> Problem {
         switch error {
-        case .timedOut: return Self.tooSlow(received: bytesReceived)
+        case .timedOut: return Self.tooSlow(received: bytesReceived, reached ?? .writeStall)
         case .interrupted:
             return Problem(
                 .serviceUnavailable, code: "server.stopping", detail: "The server stops; send the request again.",
@@ -265,16 +293,19 @@ extension RequestBody {
             members: [("received", .integer(received))])
     }
 
-    static func tooSlow(received: Int) -> Problem {
+    /// - Parameter limit: what the body has reached by its pace.
+    static func tooSlow(received: Int, _ limit: LimitName) -> Problem {
         Problem(
             .requestTimeout, code: "body.timeout", detail: "The body stalled or came too slowly.",
-            members: [("received", .integer(received))])
+            members: [("received", .integer(received)), ("limit", .string(limit.rawValue))]
+        ).reaching(limit)
     }
 
     static func tooLarge(_ limit: Int) -> Problem {
         Problem(
             .contentTooLarge, code: "body.too_large", detail: "The body may have at most \(limit) bytes.",
-            members: [("limit", .integer(limit))])
+            members: [("limit", .integer(limit))]
+        ).reaching(.bodyBytes)
     }
 
     private static func problem(of error: CompressionError) -> Problem {

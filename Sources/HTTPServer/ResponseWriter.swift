@@ -3,14 +3,6 @@ import HTTPTypes
 import HTTPWire
 import Sockets
 
-/// A long answer whose head is written: what is left to send, and what becomes of the connection.
-struct Delivery: Sendable {
-    let pieces: [BodyPart]
-    let status: HTTPResponse.Status
-    let exchange: Exchange
-    let stage: Connection.Stage
-}
-
 /// Writes heads of answers; one for each thread, for it keeps the formatted date of the second.
 struct ResponseWriter {
     /// Bodies below this gain nothing from gzip.

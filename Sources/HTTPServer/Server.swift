@@ -1,14 +1,14 @@
 package import Logging
-import Sockets
+package import Sockets
 import Synchronization
 
 /// An HTTP/1.1 server: binds when it is made, serves in `run`, ends after `drain`.
 package final class Server: Sendable {
-    /// The bound address; the port is the real one when 0 was asked for.
-    package let address: (host: String, port: UInt16)
-    private let configuration: ServerConfiguration
+    /// The bound addresses in the order of the configuration's; ports are the real ones where 0 was asked for.
+    package let addresses: [SocketAddress]
     private let service: Service
-    private let listener: SharedListener
+    private let identity: Identity?
+    private let listeners: [SharedListener]
     private let pool: WorkerPool
     private let mailboxes: [Mailbox]
 
@@ -16,17 +16,20 @@ package final class Server: Sendable {
     package init(
         configuration: ServerConfiguration, router: Router, logger: Logger, observer: any ServerObserver
     ) throws(ServerError) {
-        self.configuration = configuration
         service = try Service(limits: configuration.limits, router: router, logger: logger, observer: observer)
         do throws(SocketError) {
             let limit = try Process.prepare()
             if limit < configuration.limits.maxConnections {
                 logger.notice("fewer descriptors than connections", metadata: ["descriptors": "\(limit)"])
             }
-            if let number = configuration.inheritedListener {
-                listener = SharedListener(try Listener(inheriting: number))
-            } else {
-                listener = SharedListener(try Listener(host: configuration.host, port: configuration.port))
+            let identity = configuration.tls.map { Identity($0) }
+            self.identity = identity
+            listeners = try configuration.endpoints.map { endpoint throws(SocketError) in
+                let listener =
+                    if let number = endpoint.inherited { try Listener(inheriting: number) } else {
+                        try Listener(at: endpoint.place)
+                    }
+                return SharedListener(listener, endpoint.isSecure ? identity : nil)
             }
             pool = try WorkerPool(service)
             var mailboxes = [Mailbox]()
@@ -35,7 +38,18 @@ package final class Server: Sendable {
         } catch {
             throw .socket(error)
         }
-        address = (listener.address.host, listener.address.port)
+        addresses = listeners.map(\.address)
+    }
+
+    /// The first of them that has a port.
+    package var address: SocketAddress { addresses.first { !$0.isLocal } ?? SocketAddress(host: "", port: 0) }
+
+    /// The requests under way, the oldest first, but for those that the loop answers in one step.
+    package var flights: [Flight] { service.flights.all }
+
+    /// Greets new connections with another certificate; those that are open keep theirs.
+    package func present(_ tls: TLSContext) {
+        identity?.replace(by: tls)
     }
 
     /// Whether `drain` was called.
@@ -74,8 +88,7 @@ package final class Server: Sendable {
 
     private func runLoop(_ mailbox: Mailbox) {
         do throws(SocketError) {
-            let loop = try EventLoop(
-                service, listener: listener, mailbox: mailbox, pool: pool, tls: configuration.tls)
+            let loop = try EventLoop(service, arrivals: Arrivals(listeners), mailbox: mailbox, pool: pool)
             loop.run()
         } catch {
             service.logger.critical("event loop failed", metadata: ["error": "\(error)"])

@@ -6,6 +6,8 @@ package import Sockets
 package struct ServerLimits: Sendable {
     /// The most connections; further ones wait in the listener's backlog.
     package var maxConnections = 16_384
+    /// The most connections of one host, loopback and local sockets apart; further ones get 503. 0: no bound.
+    package var maxConnectionsPerAddress = 4_096
     /// From the first byte of a request (or the opening of the connection) to the end of its head; then 408.
     package var headDeadline: Duration = .seconds(30)
     /// How long a connection may rest between two requests.
@@ -16,6 +18,18 @@ package struct ServerLimits: Sendable {
     package var bodyMinimumRate = 1024
     /// Waiting time of a body that is free of the minimum rate.
     package var bodyGrace: Duration = .seconds(30)
+    /// The same while other bodies and answers wait for a thread, and the waiting time that is free of it.
+    package var crowdedBodyRate = 64 << 10
+    package var crowdedGrace: Duration = .seconds(5)
+    /// The least bytes a second of an answer, counted over the time the server waited for the client to take it, and
+    /// the waiting time that is free of it; then the connection is closed.
+    package var answerMinimumRate = 1024
+    package var answerGrace: Duration = .seconds(30)
+    /// How long a long answer keeps its thread while the client takes nothing.
+    package var threadPatience: Duration = .seconds(1)
+    /// How long the server may work on one request, its client's time not counted: waiting for a thread, reading the
+    /// body, computing; then 503.
+    package var requestDeadline: Duration = .seconds(3600)
     /// How long a client may take no byte of an answer.
     package var writeStall: Duration = .seconds(30)
     /// The longest silence of a stream; then its heartbeat is sent.
@@ -65,35 +79,43 @@ package struct ServerLimits: Sendable {
     /// How often deadlines are looked at: a quarter of the shortest one, a second at most.
     var sweepInterval: Duration {
         let deadlines = [
-            headDeadline, keepAliveIdle, bodyIdle, bodyGrace, writeStall, streamHeartbeat, tlsHandshake, lingerIdle,
-            lingerTotal,
+            headDeadline, keepAliveIdle, bodyIdle, bodyGrace, writeStall, answerGrace, streamHeartbeat, tlsHandshake,
+            lingerIdle, lingerTotal,
         ]
         return max(.milliseconds(10), min(.seconds(1), (deadlines.min() ?? .seconds(1)) / 4))
     }
 }
 
+/// One of the addresses that a server listens on.
+package struct Endpoint: Sendable {
+    /// Where it is reached.
+    package var place: SocketPlace
+    /// Whether it speaks TLS.
+    package var isSecure: Bool
+    /// A listening socket that this process was given, instead of a place to bind; the server takes it over.
+    package var inherited: Int32?
+
+    /// Describes an address.
+    package init(_ place: SocketPlace, isSecure: Bool = false, inherited: Int32? = nil) {
+        self.place = place
+        self.isSecure = isSecure
+        self.inherited = inherited
+    }
+}
+
 /// Where and how to serve.
 package struct ServerConfiguration: Sendable {
-    /// A name or numeric address: `127.0.0.1`, `::1`, `0.0.0.0`.
-    package var host: String
-    /// The port; 0 takes a free one.
-    package var port: UInt16
-    /// The certificate and key; nil serves plain HTTP.
+    /// The addresses; at least one.
+    package var endpoints: [Endpoint]
+    /// The certificate and key of those that speak TLS.
     package var tls: TLSContext?
     /// What connections and requests may cost.
     package var limits: ServerLimits
-    /// A listening socket that this process was given, instead of host and port; the server takes it over.
-    package var inheritedListener: Int32?
 
     /// Sets where and how to serve.
-    package init(
-        host: String = "127.0.0.1", port: UInt16 = 8080, tls: TLSContext? = nil, limits: ServerLimits = ServerLimits(),
-        inheritedListener: Int32? = nil
-    ) {
-        self.host = host
-        self.port = port
+    package init(endpoints: [Endpoint], tls: TLSContext? = nil, limits: ServerLimits = ServerLimits()) {
+        self.endpoints = endpoints
         self.tls = tls
         self.limits = limits
-        self.inheritedListener = inheritedListener
     }
 }

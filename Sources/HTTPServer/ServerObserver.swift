@@ -11,6 +11,8 @@ package protocol ServerObserver: Sendable {
     func requestStarted()
     /// A request was answered, or its client went away; called once for each `requestStarted`.
     func requestFinished(_ summary: RequestSummary)
+    /// A limit ended, refused or delayed something.
+    func limitReached(_ limit: LimitName)
 }
 
 /// One request, told after its answer.
@@ -33,6 +35,8 @@ package struct RequestSummary: Sendable {
     package let traceID: String
     /// The client's address and port.
     package let peer: String
+    /// Whether the bytes were encrypted on the wire.
+    package let isSecure: Bool
     /// The code of the problem that answered, or of what broke the answer off.
     package let errorCode: String?
 }

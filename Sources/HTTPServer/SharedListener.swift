@@ -1,13 +1,16 @@
 import Sockets
 import Synchronization
 
-/// The listener, shared by the loops of a server and closed once, when it drains.
+/// A listener, shared by the loops of a server and closed once, when it drains.
 final class SharedListener: Sendable {
     let address: SocketAddress
+    /// What its clients are greeted with; nil for plain HTTP.
+    let identity: Identity?
     private let listener: Mutex<Listener?>
 
-    init(_ listener: consuming Listener) {
+    init(_ listener: consuming Listener, _ identity: Identity?) {
         address = listener.address
+        self.identity = identity
         self.listener = Mutex(consume listener)
     }
 

@@ -88,18 +88,8 @@ extension Engine {
         connection.stage = streaming.closes || service.isDraining ? .closing(linger: mustLinger) : .head
         connection.interest = .read
         rest(&connection)
-        finish(streaming.exchange, streaming.status, sent: connection.streamed, connection.peer)
+        finish(streaming.exchange, streaming.status, sent: connection.streamed, connection.origin)
         connection.streamed = 0
-    }
-
-    /// The end of a connection whose stream is not over.
-    func breakOff(_ streaming: Streaming, _ connection: borrowing Connection) {
-        var exchange = streaming.exchange
-        let isStalled = !connection.output.isEmpty && connection.deadline(limits) <= .now
-        exchange.errorCode =
-            service.interruption.isRequested
-            ? "server.stopping" : isStalled ? "response.stalled" : "response.client_left"
-        finish(exchange, streaming.status, sent: connection.streamed, connection.peer)
     }
 
     /// Reads what a client sends while its stream runs, to be answered behind it; false when the client is gone.

@@ -14,12 +14,14 @@ final class Parcel: Sendable {
 
     /// The connection's place in its loop.
     let slot: Int
+    let origin: Origin
     /// The loop it returns to.
     let home: Mailbox
     private let cargo: Mutex<Cargo?>
 
-    init(_ cargo: consuming Cargo?, slot: Int, home: Mailbox) {
+    init(_ cargo: consuming Cargo?, slot: Int, origin: Origin, home: Mailbox) {
         self.slot = slot
+        self.origin = origin
         self.home = home
         self.cargo = Mutex(cargo)
     }
@@ -80,6 +82,9 @@ final class WorkerPool: Sendable {
         var threads = 0
         var isStopped = false
 
+        /// How many wait for a thread because enough are at such work.
+        func crowd(_ mostLong: Int) -> Int { atLongWork < mostLong ? 0 : long.count }
+
         /// Long work first: it never takes the last threads, so short work cannot starve either.
         mutating func takeFirst(_ mostLong: Int) -> (parcel: Parcel, isLong: Bool)? {
             if atLongWork < mostLong, let parcel = long.takeFirst() {
@@ -119,6 +124,7 @@ final class WorkerPool: Sendable {
             let waiting = isLong ? state.long.count : state.short.count
             if !hasThread, waiting >= limits.workerQueue, !always { return .full }
             if isLong { state.long.append(parcel) } else { state.short.append(parcel) }
+            service.crowding.set(state.crowd(mostLong))
             // Without a thread of its own it is taken by the next one that is done.
             guard hasThread else { return .queued }
             if state.idle > 0 {
@@ -163,6 +169,7 @@ final class WorkerPool: Sendable {
         while true {
             let (taken, isStopped) = state.withLock { state in
                 let taken = state.takeFirst(mostLong)
+                service.crowding.set(state.crowd(mostLong))
                 if taken == nil, !state.isStopped { state.idle += 1 }
                 return (taken, state.isStopped)
             }
@@ -225,7 +232,8 @@ final class WorkerPool: Sendable {
         var always = true
         if case .work = next { always = false }
         let later = Parcel(
-            Parcel.Cargo(connection: connection, next: next), slot: parcel.slot, home: parcel.home)
+            Parcel.Cargo(connection: connection, next: next), slot: parcel.slot, origin: parcel.origin,
+            home: parcel.home)
         if submit(later, isLong: true, always: always) { return }
         guard case .work(let admitted) = next, let cargo = later.open() else { return }
         var refused = cargo.release()
@@ -234,11 +242,11 @@ final class WorkerPool: Sendable {
 
     private func sendHome(_ connection: consuming Connection, _ next: Next, _ parcel: Parcel) {
         if case .drop = next {
-            parcel.home.put(Parcel(nil, slot: parcel.slot, home: parcel.home))
+            parcel.home.put(Parcel(nil, slot: parcel.slot, origin: parcel.origin, home: parcel.home))
             return
         }
         let back = Parcel.Cargo(connection: connection, next: next)
-        parcel.home.put(Parcel(back, slot: parcel.slot, home: parcel.home))
+        parcel.home.put(Parcel(back, slot: parcel.slot, origin: parcel.origin, home: parcel.home))
     }
 }
 
@@ -298,6 +306,32 @@ extension Problem {
     static var overloaded: Problem {
         Problem(
             .serviceUnavailable, code: "server.overloaded", detail: "All threads are busy; send the request again.",
-            fields: [.retryAfter: "1"])
+            fields: [.retryAfter: "1"]
+        ).reaching(.workerThreads)
+    }
+
+    /// Requests that are not whole take all the memory that they may.
+    static var tooMuchWaits: Problem {
+        var problem = overloaded
+        problem.detail = "Too many requests are not whole; send the request again."
+        return problem.reaching(.waitingBytes)
+    }
+
+    /// The server has worked on a request for longer than it may: what a handler throws that finds its flight overdue.
+    package static var overdue: Problem {
+        Problem(
+            .serviceUnavailable, code: "request.deadline", title: "The request took too long",
+            detail: "The server gives one request no more time; a job (POST /v1/jobs) has no deadline.",
+            fields: [.retryAfter: "60"]
+        ).reaching(.requestDeadline)
+    }
+
+    /// One host has as many connections as it may.
+    static func tooManyConnections(_ limit: Int) -> Problem {
+        Problem(
+            .serviceUnavailable, code: "connections.per_address",
+            detail: "Your address has \(limit) connections open; use those, or close some.",
+            members: [("limit", .integer(limit))], fields: [.retryAfter: "5"]
+        ).reaching(.connectionsPerAddress)
     }
 }

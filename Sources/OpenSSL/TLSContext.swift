@@ -7,6 +7,8 @@ internal import COpenSSL
 @safe package final class TLSContext: Sendable {
     /// Invariant: valid from `init` to `deinit`, unchanged after `init`, so threads may share it (SSL_CTX_new(3)).
     nonisolated(unsafe) let context: OpaquePointer
+    /// When the certificate ends, in seconds since 1970.
+    package let secondsOfEnd: Int
 
     /// Reads a PEM certificate chain, leaf first, and its PEM key, which must not need a passphrase.
     package init(certificateFile: String, keyFile: String) throws(OpenSSLError) {
@@ -22,6 +24,18 @@ internal import COpenSSL
             throw error
         }
         unsafe self.context = context
+        secondsOfEnd = unsafe Self.secondsOfEnd(of: context)
+    }
+
+    /// RFC 5280 section 4.1.2.5; 0 for a certificate whose dates cannot be read.
+    private static func secondsOfEnd(of context: OpaquePointer) -> Int {
+        guard let end = unsafe X509_get0_notAfter(SSL_CTX_get0_certificate(context)) else { return 0 }
+        guard let epoch = unsafe ASN1_TIME_set(nil, 0) else { return 0 }
+        defer { unsafe ASN1_TIME_free(epoch) }
+        var days: Int32 = 0
+        var seconds: Int32 = 0
+        guard unsafe ASN1_TIME_diff(&days, &seconds, epoch, end) == 1 else { return 0 }
+        return Int(days) * 86_400 + Int(seconds)
     }
 
     deinit {

@@ -1,26 +1,53 @@
 import CPlatform
 import Glibc
 
-/// A host, as numbers, and a port.
+/// Where a server can be reached.
+package enum SocketPlace: Sendable, Equatable, CustomStringConvertible {
+    /// A name or numeric address (`127.0.0.1`, `::1`, `0.0.0.0`) and a port; 0 takes a free one.
+    case network(host: String, port: UInt16)
+    /// A local socket's file (unix(7)).
+    case local(path: String)
+
+    /// `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/viva.sock`.
+    package var description: String {
+        switch self {
+        case .network(let host, let port): SocketAddress(host: host, port: port).description
+        case .local(let path): "unix:\(path)"
+        }
+    }
+}
+
+/// A host, as numbers, and a port; of a local socket `unix:`, its path, and no port.
 package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     /// The numeric host: `127.0.0.1`, `::1`.
     package let host: String
-    /// The port.
+    /// The port; 0 of a local socket.
     package let port: UInt16
 
-    /// `127.0.0.1:8080` or `[::1]:8080`.
+    /// An address by its parts.
+    package init(host: String, port: UInt16) {
+        self.host = host
+        self.port = port
+    }
+
+    /// Whether it is a local socket, whose clients have no address.
+    package var isLocal: Bool { host.hasPrefix("unix:") }
+    /// Whether only this machine reaches it.
+    package var isLoopback: Bool { isLocal || host == "::1" || host.hasPrefix("127.") }
+
+    /// `127.0.0.1:8080`, `[::1]:8080` or `unix:/run/viva.sock`.
     package var description: String {
-        host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
+        isLocal ? host : host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]:\(port)" : "\(host):\(port)"
     }
 
     /// Asks the kernel for this end's name, or the peer's.
     static func of(_ descriptor: borrowing Descriptor, peer: Bool) throws(SocketError) -> SocketAddress {
         let number = descriptor.number
         var port: Int32 = 0
-        // 64 bytes hold the longest numeric IPv6 address with a scope.
-        let host = unsafe String(unsafeUninitializedCapacity: 64) { bytes in
+        // Enough for the longest numeric IPv6 address with a scope, and for the longest path of a local socket.
+        let host = unsafe String(unsafeUninitializedCapacity: 128) { bytes in
             unsafe bytes.withMemoryRebound(to: CChar.self) { text in
-                port = unsafe viva_socket_name(number, peer ? 1 : 0, text.baseAddress, 64)
+                port = unsafe viva_socket_name(number, peer ? 1 : 0, text.baseAddress, text.count)
                 return port < 0 ? 0 : unsafe text.firstIndex(of: 0) ?? 0
             }
         }
@@ -29,7 +56,7 @@ package struct SocketAddress: Sendable, Equatable, CustomStringConvertible {
     }
 }
 
-/// A listening TCP socket, non-blocking, with SO_REUSEADDR.
+/// A listening socket, non-blocking, with SO_REUSEADDR.
 package struct Listener: ~Copyable, Sendable {
     /// What an attempt to accept brought.
     package enum Arrival: ~Copyable {
@@ -45,15 +72,32 @@ package struct Listener: ~Copyable, Sendable {
     package let descriptor: Descriptor
     /// The bound address.
     package let address: SocketAddress
+    /// The file that this listener has made, and removes when it ends.
+    private let path: String?
 
-    /// Binds `host` (a name, `127.0.0.1`, `::1`, `0.0.0.0`) and listens; port 0 takes a free one.
-    package init(host: String, port: UInt16, backlog: Int32 = 4096) throws(SocketError) {
-        let number = unsafe host.withCString { unsafe viva_listen($0, port, backlog) }
-        if number <= VIVA_LOOKUP_FAILED { throw .lookup(host: host, code: VIVA_LOOKUP_FAILED - number) }
+    /// Binds and listens.
+    package init(at place: SocketPlace, backlog: Int32 = 4096) throws(SocketError) {
+        let number: Int32
+        let file: String?
+        switch place {
+        case .network(let host, let port):
+            number = unsafe host.withCString { unsafe viva_listen($0, port, backlog) }
+            if number <= VIVA_LOOKUP_FAILED { throw .lookup(host: host, code: VIVA_LOOKUP_FAILED - number) }
+            file = nil
+        case .local(let path):
+            number = unsafe path.withCString { unsafe viva_listen_local($0, backlog) }
+            file = path
+        }
         guard number >= 0 else { throw .system(call: "bind", errno: -number) }
         let descriptor = Descriptor(owning: number)
-        address = try SocketAddress.of(descriptor, peer: false)
+        let address = try SocketAddress.of(descriptor, peer: false)
+        self.init(descriptor, address, path: file)
+    }
+
+    private init(_ descriptor: consuming Descriptor, _ address: SocketAddress, path: String?) {
         self.descriptor = descriptor
+        self.address = address
+        self.path = path
     }
 
     /// Takes over a listening socket that another process has bound; anything else throws.
@@ -61,8 +105,13 @@ package struct Listener: ~Copyable, Sendable {
         let code = viva_adopt_listener(number)
         guard code >= 0 else { throw .system(call: "adopt listener", errno: -code) }
         let descriptor = Descriptor(owning: number)
-        address = try SocketAddress.of(descriptor, peer: false)
-        self.descriptor = descriptor
+        let address = try SocketAddress.of(descriptor, peer: false)
+        self.init(descriptor, address, path: nil)
+    }
+
+    deinit {
+        // ENOENT: somebody was faster, and it is gone.
+        if let path { _ = unsafe unlink(path) }
     }
 
     /// Accepts one connection if one waits; a connection that broke while it waited is skipped.

@@ -152,18 +152,23 @@ package struct Transport: ~Copyable, @unchecked Sendable {
 
 // Calls that wait, for threads that may block.
 extension Transport {
+    /// Whether the descriptor is ready within `duration`, at most a fraction of a second; throws `interrupted` when the
+    /// server stops.
+    package func isReady(for interest: Interest, within duration: Duration) throws(SocketError) -> Bool {
+        guard !interruption.isRequested else { throw .interrupted }
+        let slice = min(duration, .milliseconds(200))
+        let code = viva_wait(descriptor.number, interest.flag, wholeMilliseconds(slice))
+        guard code >= 0 else { throw .system(call: "poll", errno: -code) }
+        return code > 0
+    }
+
     /// Waits until the descriptor is ready; throws `timedOut` when `deadline` passes first, `interrupted` when the
     /// server stops.
     package func wait(for interest: Interest, until deadline: ContinuousClock.Instant) throws(SocketError) {
         while true {
             let left = ContinuousClock.now.duration(to: deadline)
             guard left > .zero else { throw .timedOut }
-            guard !interruption.isRequested else { throw .interrupted }
-            // Slices, so that an interruption is seen soon.
-            let slice = min(left, .milliseconds(200))
-            let code = viva_wait(descriptor.number, interest.flag, wholeMilliseconds(slice))
-            if code > 0 { return }
-            guard code == 0 else { throw .system(call: "poll", errno: -code) }
+            if try isReady(for: interest, within: left) { return }
         }
     }
 
@@ -192,38 +197,12 @@ extension Transport {
         }
     }
 
-    /// Writes `range` of a file: sendfile(2) on a plain socket, read and encrypt under TLS.
-    package mutating func sendFile(
-        _ file: borrowing FileSource, range: Range<Int>, stall: Duration
-    ) throws(SocketError) {
-        if isSecure { return try copyFile(file, range: range, stall: stall) }
-        var offset = range.lowerBound
-        while offset < range.upperBound {
-            let count = viva_send_file(
-                descriptor.number, file.descriptor.number, Int64(offset), min(range.upperBound - offset, 1 << 30))
-            // The file is shorter than it was: the promised length can not be kept.
-            guard count != 0 else { throw .disconnected }
-            switch try plain(count, "sendfile", .write) {
-            case .bytes(let count): offset += count
-            case .ended: throw .disconnected
-            case .wait(let interest): try wait(for: interest, until: .now + stall)
-            }
-        }
-    }
-
-    private mutating func copyFile(
-        _ file: borrowing FileSource, range: Range<Int>, stall: Duration
-    ) throws(SocketError) {
-        var buffer = [UInt8](repeating: 0, count: min(256 << 10, range.count))
-        var offset = range.lowerBound
-        while offset < range.upperBound {
-            var space = buffer.mutableSpan
-            var bytes = unsafe space.mutableBytes
-            var part = bytes._mutatingExtracting(first: min(bytes.byteCount, range.upperBound - offset))
-            let count = try file.read(into: &part, at: offset)
-            guard count > 0 else { throw .disconnected }
-            try sendAll(part.bytes.extracting(first: count), stall: stall)
-            offset += count
-        }
+    /// Writes a prefix of `range` of a file on a plain socket without waiting (sendfile(2)).
+    package func sendFile(_ file: borrowing FileSource, range: Range<Int>) throws(SocketError) -> Progress {
+        let count = viva_send_file(
+            descriptor.number, file.descriptor.number, Int64(range.lowerBound), min(range.count, 1 << 30))
+        // The file is shorter than it was: the promised length can not be kept.
+        guard count != 0 else { throw .disconnected }
+        return try plain(count, "sendfile", .write)
     }
 }

@@ -14,7 +14,7 @@ struct RouteTable: Sendable {
     let audit: AuditTrail
 
     init(
-        facilities: Facilities, uploads: Uploads, jobs: JobService, isDraining: @escaping @Sendable () -> Bool
+        facilities: Facilities, uploads: Uploads, jobs: JobService, server: ServerState
     ) {
         quantize = QuantizeHandler(facilities: facilities)
         artifacts = ArtifactHandlers(facilities: facilities)
@@ -24,7 +24,7 @@ struct RouteTable: Sendable {
         plan = FilePlanHandler(memory: facilities.memory, limits: facilities.limits)
         compare = CompareHandler(facilities: facilities)
         audit = AuditTrail(catalogue: facilities.catalogue, access: facilities.access, metrics: facilities.metrics)
-        operations = OperationsHandlers(facilities: facilities, isDraining: isDraining)
+        operations = OperationsHandlers(facilities: facilities, server: server)
     }
 
     /// All routes, with the notes that the audit log wants of those that change something.
@@ -77,6 +77,7 @@ struct RouteTable: Sendable {
             Route(.put, "/v1/compare", .worker) { (request) throws(Problem) in try compare(&request) },
             Route(.get, "/v1/methods", .inline, handler: MethodHandlers.methods),
             Route(.post, "/v1/gc", .worker) { (request) throws(Problem) in try operations.collectGarbage(&request) },
+            Route(.get, "/v1/requests", .worker) { (request) throws(Problem) in try operations.requests(&request) },
             Route(.get, "/livez", .inline) { (request) throws(Problem) in try operations.live(&request) },
             Route(.get, "/readyz", .worker) { (request) throws(Problem) in try operations.ready(&request) },
             Route(.get, "/healthz", .worker) { (request) throws(Problem) in try operations.ready(&request) },

@@ -15,6 +15,7 @@ package final class Service: Sendable {
     private let configuration: ServiceConfiguration
     private let retention: Retention
     private let jobs: JobService
+    private let metrics: ServiceMetrics
 
     /// Opens store and catalogue, sweeps what a crash left behind, and binds the address.
     package init(_ configuration: ServiceConfiguration) throws(ServiceError) {
@@ -25,22 +26,25 @@ package final class Service: Sendable {
             let store = try ArtifactStore(folder: configuration.dataFolder)
             let catalogue = try Catalogue(path: "\(configuration.dataFolder)/catalogue.sqlite")
             let access = Self.access(configuration, catalogue)
-            try Self.checkKeys(configuration, access.policy, catalogue, logger)
+            try Self.checkKeys(configuration, access, catalogue, logger)
             try Self.recover(store, catalogue, logger)
-            let metrics = ServiceMetrics(logger: logger, accessLog: log.write)
+            metrics = ServiceMetrics(
+                logger: logger, logSample: configuration.logSample, accessLog: log.write)
             metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
-            let draining = DrainingFlag()
+            let state = ServerState()
             let facilities = Self.facilities(configuration, store, catalogue, access, metrics)
             let uploads = Uploads(facilities: facilities)
             retention = try Retention(uploads: uploads, logger: logger)
             jobs = JobService(facilities, limits: configuration.jobLimits, logger: logger)
             let table = RouteTable(
-                facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { draining.isSet })
+                facilities: facilities, uploads: uploads, jobs: jobs, server: state)
             let router = Router(table.routes) { (request) throws(Problem) in try access.admit(request) }
+            let tls = try Self.identity(configuration)
+            metrics.certificate(tls)
             server = try Server(
-                configuration: try Self.serverConfiguration(configuration), router: router, logger: logger,
+                configuration: Self.serverConfiguration(configuration, tls), router: router, logger: logger,
                 observer: metrics)
-            draining.attach(server)
+            state.attach(server)
         } catch let error as ServiceError {
             throw error
         } catch {
@@ -48,32 +52,39 @@ package final class Service: Sendable {
         }
     }
 
-    /// Serves on the calling thread until drained. SIGTERM or SIGINT drains, a second one stops at once.
+    /// Serves on the calling thread until drained. SIGTERM or SIGINT drains, a second one stops at once; SIGHUP reads
+    /// the certificate again.
     package func run() throws(ServiceError) {
         let requests = DrainRequests(server)
         let logger = log.logger
         do {
-            try Signals.listen { signal in
-                if requests.hear(.signal) { logger.notice("draining", metadata: ["signal": "\(signal)"]) }
+            try Signals.listen { [self] wish in
+                if wish == .reload { return reload() }
+                if requests.hear(.signal) { logger.notice("draining") }
             }
             try retention.start()
-            let address = server.address
             if let path = configuration.portFile {
-                try Data("\(address.port)\n".utf8).write(to: URL(filePath: path), options: .atomic)
+                let ports = server.addresses.map { "\($0.port)\n" }.joined()
+                try Data(ports.utf8).write(to: URL(filePath: path), options: .atomic)
             }
             try jobs.start()
             // Before the log: who reads there that the server listens may count on its supervisor knowing it.
             if configuration.supervisedRestarts != nil {
-                try SupervisorLink().listen {
-                    if requests.hear(.supervisor) { logger.notice("draining") }
+                try SupervisorLink().listen { [self] message in
+                    switch message {
+                    case .reload: reload()
+                    case .drain: if requests.hear(.supervisor) { logger.notice("draining") }
+                    case .listening: break
+                    }
                 }
             }
-            let scheme = configuration.tlsCertificate == nil ? "http" : "https"
-            let host = address.host.contains(":") ? "[\(address.host)]" : address.host
+            let urls = zip(server.addresses, configuration.listeners).map {
+                ListenAddress.url($0, isSecure: configuration.isSecure($1))
+            }
             logger.notice(
                 "listening",
                 metadata: [
-                    "url": "\(scheme)://\(host):\(address.port)", "data": "\(configuration.dataFolder)",
+                    "url": "\(urls.joined(separator: " "))", "data": "\(configuration.dataFolder)",
                     "version": "\(Engine.version)", "pid": "\(ProcessFigures.identifier)",
                 ])
         } catch {
@@ -86,6 +97,21 @@ package final class Service: Sendable {
         log.finish()
     }
 
+    /// Greets new connections with the certificate that the files hold now; open ones keep theirs, and so do all when
+    /// the files are no good.
+    private func reload() {
+        guard configuration.hasTLS else { return }
+        do {
+            let tls = try Self.identity(configuration)
+            if let tls { server.present(tls) }
+            metrics.certificate(tls)
+            log.logger.notice("certificate read again", metadata: ["file": "\(configuration.tlsCertificate ?? "")"])
+        } catch {
+            metrics.certificateRefused()
+            log.logger.error("the old certificate stays", metadata: ["error": "\(error)"])
+        }
+    }
+
     private static func recover(_ store: ArtifactStore, _ catalogue: Catalogue, _ logger: Logger) throws {
         let swept = try Recovery(store: store, catalogue: catalogue).run().filter { $0.count > 0 }
         guard !swept.isEmpty else { return }
@@ -94,26 +120,29 @@ package final class Service: Sendable {
     }
 
     private static func access(_ configuration: ServiceConfiguration, _ catalogue: Catalogue) -> Access {
-        Access(
-            policy: AccessPolicy(
-                configuration.authentication, isLoopback: configuration.isLoopback,
-                metrics: configuration.metricsScope, health: configuration.healthScope),
-            admission: Admission(isLoopback: configuration.isLoopback),
+        func policy(isLoopback: Bool) -> AccessPolicy {
+            AccessPolicy(
+                configuration.authentication, isLoopback: isLoopback, metrics: configuration.metricsScope,
+                health: configuration.healthScope)
+        }
+        return Access(
+            policy: policy(isLoopback: false), localPolicy: policy(isLoopback: true), admission: Admission(),
             keys: KeyRing(catalogue, defaults: configuration.ownerLimits), limits: configuration.ownerLimits)
     }
 
     /// An address that others reach is not opened before there is a key for it, unless the operator insists.
     private static func checkKeys(
-        _ configuration: ServiceConfiguration, _ policy: AccessPolicy, _ catalogue: Catalogue, _ logger: Logger
+        _ configuration: ServiceConfiguration, _ access: Access, _ catalogue: Catalogue, _ logger: Logger
     ) throws {
-        guard policy.keys == .required else { return }
+        let open = configuration.openAddress
+        guard (open == nil ? access.localPolicy : access.policy).keys == .required else { return }
         if try !catalogue.hasKeys() {
-            guard configuration.authentication == .required else {
-                throw ServiceError.openAddress(host: configuration.host, dataFolder: configuration.dataFolder)
+            if let open, configuration.authentication != .required {
+                throw ServiceError.openAddress(host: "\(open.place)", dataFolder: configuration.dataFolder)
             }
             logger.warning("no keys", metadata: ["remedy": "viva key add NAME --data \(configuration.dataFolder)"])
         }
-        if !configuration.isLoopback, configuration.tlsCertificate == nil {
+        if configuration.listeners.contains(where: { !$0.isLoopback && !configuration.isSecure($0) }) {
             logger.warning("keys travel in the clear", metadata: ["remedy": "--tls-cert and --tls-key, or a TLS proxy"])
         }
     }
@@ -130,15 +159,25 @@ package final class Service: Sendable {
             freeBytesFloor: configuration.freeBytesFloor)
     }
 
-    private static func serverConfiguration(_ configuration: ServiceConfiguration) throws -> ServerConfiguration {
-        let tls: TLSContext?
+    /// What the files of certificate and key hold now; nil where no address speaks TLS.
+    private static func identity(_ configuration: ServiceConfiguration) throws -> TLSContext? {
         switch (configuration.tlsCertificate, configuration.tlsKey) {
-        case (nil, nil): tls = nil
-        case (let certificate?, let key?): tls = try TLSContext(certificateFile: certificate, keyFile: key)
+        case (nil, nil) where !configuration.hasTLS: return nil
+        case (let certificate?, let key?):
+            guard configuration.hasTLS else { throw ServiceError.unusedTLS }
+            return try TLSContext(certificateFile: certificate, keyFile: key)
         default: throw ServiceError.incompleteTLS
         }
-        return ServerConfiguration(
-            host: configuration.host, port: configuration.port, tls: tls, limits: configuration.serverLimits,
-            inheritedListener: configuration.supervisedRestarts.map { _ in Supervision.listener })
+    }
+
+    private static func serverConfiguration(
+        _ configuration: ServiceConfiguration, _ tls: TLSContext?
+    ) -> ServerConfiguration {
+        let endpoints = configuration.listeners.enumerated().map { index, listener in
+            Endpoint(
+                listener.place, isSecure: configuration.isSecure(listener),
+                inherited: configuration.supervisedRestarts.map { _ in Supervision.firstListener + Int32(index) })
+        }
+        return ServerConfiguration(endpoints: endpoints, tls: tls, limits: configuration.serverLimits)
     }
 }

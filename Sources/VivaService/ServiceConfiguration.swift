@@ -1,13 +1,12 @@
 package import HTTPServer
 package import Jobs
 package import Quantization
+import Sockets
 
 /// Everything that a person decides about a running service.
 package struct ServiceConfiguration: Sendable {
-    /// The address to listen on.
-    package var host = "127.0.0.1"
-    /// The port; 0 lets the system choose.
-    package var port: UInt16 = 8080
+    /// The addresses to listen on; at least one.
+    package var listeners = [ListenAddress(.network(host: "127.0.0.1", port: 8080))]
     /// The data folder.
     package var dataFolder = "./viva-data"
     /// Certificate chain and private key in PEM; both or neither.
@@ -22,7 +21,10 @@ package struct ServiceConfiguration: Sendable {
     package var healthScope: Scopes?
     /// What one owner may have, unless the key says otherwise.
     package var ownerLimits = OwnerLimits()
-    /// Where the bound port is written once the service listens; for scripts that asked for port 0.
+    /// The share of requests that the log has a line of, 0 to 1; those that failed here have one anyway.
+    package var logSample = 1.0
+    /// Where the bound ports are written once the service listens, a line for each address; for scripts that asked for
+    /// port 0.
     package var portFile: String?
     /// Limits of the HTTP server.
     package var serverLimits = ServerLimits()
@@ -35,8 +37,8 @@ package struct ServiceConfiguration: Sendable {
     /// Free bytes that the disk must keep: below, uploads get 507 and `/readyz` says no.
     package var freeBytesFloor = 256 << 20
 
-    /// How often a supervisor has started the server anew, in a server process: it was given the listening socket and
-    /// a channel. Nil: the server binds the address itself.
+    /// How often a supervisor has started the server anew, in a server process: it was given a channel and the
+    /// listening sockets. Nil: the server binds the addresses itself.
     package var supervisedRestarts: Int?
 
     /// The defaults: loopback, port 8080, `./viva-data`.
@@ -66,8 +68,13 @@ package struct ServiceConfiguration: Sendable {
         set { serverLimits.maxConnections = newValue }
     }
 
-    /// Whether only this machine can reach the address.
-    package var isLoopback: Bool { host == "localhost" || host == "::1" || host.hasPrefix("127.") }
+    /// The first address that others can reach; nil when only this machine reaches the service.
+    var openAddress: ListenAddress? { listeners.first { !$0.isLoopback } }
+
+    /// Whether an address speaks TLS.
+    func isSecure(_ listener: ListenAddress) -> Bool { listener.isSecure(certificate: tlsCertificate != nil) }
+    /// Whether any address does.
+    var hasTLS: Bool { listeners.contains { isSecure($0) } }
 
     /// Sets how long uploads and inputs are kept; a text that is no time changes nothing.
     package mutating func keeps(uploads: String, inputs: String) {
@@ -75,23 +82,17 @@ package struct ServiceConfiguration: Sendable {
         intake.inputTimeToLive = Self.parseDuration(inputs) ?? intake.inputTimeToLive
     }
 
-    /// Reads `90s`, `30m`, `24h` or `7d`, at least a second and at most 10,000 days; nil for anything else.
+    /// Reads `500ms`, `90s`, `30m`, `24h` or `7d`, at most 10,000 days; nil for anything else, none among it.
     package static func parseDuration(_ text: String) -> Duration? {
+        if text.hasSuffix("ms"), text.first != "+", let number = Int(text.dropLast(2)), number > 0, number <= 10_000_000
+        {
+            return .milliseconds(number)
+        }
         let units: [Character: Int] = ["s": 1, "m": 60, "h": 3600, "d": 86_400]
         guard let unit = text.last.flatMap({ units[$0] }), let number = Int(text.dropLast()), text.first != "+",
             number > 0, number <= 10_000 * 86_400 / unit
         else { return nil }
         return .seconds(number * unit)
-    }
-
-    /// Splits `HOST:PORT`, `[::1]:8080` included; nil when it is neither.
-    package static func parseListen(_ text: String) -> (host: String, port: UInt16)? {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
-            return nil
-        }
-        var host = text[..<colon]
-        if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() }
-        return host.isEmpty ? nil : (String(host), port)
     }
 }
 
@@ -99,8 +100,10 @@ package struct ServiceConfiguration: Sendable {
 package enum ServiceError: Error, CustomStringConvertible {
     /// The address is reachable from elsewhere, and there is no key.
     case openAddress(host: String, dataFolder: String)
-    /// Only one of certificate and key was given.
+    /// Only one of certificate and key was given, or an address of TLS and neither.
     case incompleteTLS
+    /// A certificate was given, and no address speaks TLS.
+    case unusedTLS
     /// Somebody pressed Ctrl-C; nothing was left behind.
     case interrupted
     /// A part below failed; the text says which and how.
@@ -112,7 +115,8 @@ package enum ServiceError: Error, CustomStringConvertible {
         case .openAddress(let host, let folder):
             "refusing to listen on \(host): others reach it, and there is no key yet. Make one with "
                 + "'viva key add NAME --data \(folder)', or say --auth none if the network is trusted."
-        case .incompleteTLS: "--tls-cert and --tls-key belong together"
+        case .incompleteTLS: "--tls-cert and --tls-key belong together, and to every https:// address"
+        case .unusedTLS: "--tls-cert is for an https:// address, and there is none"
         case .interrupted: "interrupted; nothing was written"
         case .failed(let text): text
         }

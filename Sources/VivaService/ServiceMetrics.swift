@@ -5,6 +5,7 @@ import HTTPTypes
 import Jobs
 import Logging
 import Observability
+import OpenSSL
 import Quantization
 import Synchronization
 
@@ -16,8 +17,8 @@ final class ServiceMetrics: ServerObserver {
     private let requests: Histogram
     private let active: Gauge
     private let connections: Gauge
-    private let requestBytes: Counter
-    private let responseBytes: Counter
+    private let requestSizes: Histogram
+    private let responseSizes: Histogram
     private let artifacts: Counter
     private let inputBytes: Counter
     private let weights: Counter
@@ -25,19 +26,42 @@ final class ServiceMetrics: ServerObserver {
     private let unnotedChanges: Counter
     private let jobArtifacts: Counter
     private let workerFailures: Counter
+    private let limits: Counter
+    private let certificateEnd: Gauge
+    private let refusedCertificates: Counter
+    /// Requests whose trace, read as a number, is below are logged.
+    private let sampled: Double
 
-    /// `accessLog` takes a line for each request with its line feed.
-    init(logger: Logger, accessLog: (@Sendable ([UInt8]) -> Void)? = nil) {
+    /// - Parameters:
+    ///   - logSample: the share of requests that the log has a line of; those that failed here have one anyway.
+    ///   - accessLog: takes each line with its line feed; without it there is no access log.
+    init(
+        logger: Logger, logSample: Double = 1, accessLog: (@Sendable ([UInt8]) -> Void)? = nil
+    ) {
         self.logger = logger
         self.accessLog = accessLog
+        sampled = logSample * 0x1p52
+        limits = registry.counter(
+            "http_server_limit_reached_total", help: "Times a limit ended, refused or delayed something.",
+            labels: ["limit"])
+        // Zero is an answer too: an alert sees the first time.
+        for limit in LimitName.allCases { limits.add(0, [limit.rawValue]) }
+        certificateEnd = registry.gauge(
+            "viva_tls_certificate_end_seconds", help: "When the certificate ends, in seconds since 1970; 0 without TLS."
+        )
+        refusedCertificates = registry.counter(
+            "viva_tls_refused_reloads_total", help: "Times SIGHUP found no good certificate and key.")
         requests = registry.histogram(
             "http_server_request_duration_seconds", help: "Time from the whole head to the last byte of the answer.",
-            labels: ["http_request_method", "http_route", "http_response_status_code"],
-            buckets: requestDurationBuckets)
+            labels: Self.requestLabels, buckets: requestDurationBuckets)
         active = registry.gauge("http_server_active_requests", help: "Requests in work.")
         connections = registry.gauge("http_server_open_connections", help: "Open connections.")
-        requestBytes = registry.counter("http_server_request_body_bytes_total", help: "Bytes of request bodies.")
-        responseBytes = registry.counter("http_server_response_body_bytes_total", help: "Bytes of answers' bodies.")
+        requestSizes = registry.histogram(
+            "http_server_request_body_size_bytes", help: "Bodies of requests as they came, coded, framing excluded.",
+            labels: Self.requestLabels, buckets: Self.sizeBuckets)
+        responseSizes = registry.histogram(
+            "http_server_response_body_size_bytes", help: "Bodies of answers as far as they were sent.",
+            labels: Self.requestLabels, buckets: Self.sizeBuckets)
         artifacts = registry.counter(
             "viva_quantized_inputs_total", help: "Inputs that became an artifact.", labels: ["method"])
         inputBytes = registry.counter(
@@ -98,6 +122,20 @@ final class ServiceMetrics: ServerObserver {
     func jobMade(_ artifact: ArtifactRecord) { jobArtifacts.add(1, [artifact.method]) }
     func workerFailed() { workerFailures.add(1) }
 
+    func limitReached(_ limit: LimitName) { limits.add(1, [limit.rawValue]) }
+
+    /// The certificate that clients are greeted with from now on.
+    func certificate(_ tls: TLSContext?) { certificateEnd.set(Double(tls?.secondsOfEnd ?? 0)) }
+    /// Its files were read, and it stays what it was.
+    func certificateRefused() { refusedCertificates.add(1) }
+
+    /// Whether the log has a line of a request: the same for all services that a trace passes and that ask alike.
+    private func isLogged(_ summary: RequestSummary) -> Bool {
+        if sampled >= 0x1p52 || summary.status.code >= 500 { return true }
+        if summary.status.code < 400, summary.errorCode != nil { return true }
+        return UInt64(summary.traceID.suffix(13), radix: 16).map { Double($0) < sampled } ?? true
+    }
+
     func connectionOpened() { connections.add(1) }
     func connectionClosed() { connections.add(-1) }
     func requestStarted() { active.add(1) }
@@ -106,15 +144,18 @@ final class ServiceMetrics: ServerObserver {
         active.add(-1)
         let method = summary.method.map { Self.known.contains($0) ? $0.rawValue : "_OTHER" } ?? "_OTHER"
         let seconds = Double(summary.durationNanoseconds) / 1e9
-        requests.observe(seconds, [method, summary.route ?? "", "\(summary.status.code)"])
-        requestBytes.add(Double(summary.requestBodyBytes))
-        responseBytes.add(Double(summary.responseBodyBytes))
+        let labels = [
+            method, summary.route ?? "", "\(summary.status.code)", summary.isSecure ? "https" : "http",
+        ]
+        requests.observe(seconds, labels)
+        if summary.requestBodyBytes > 0 { requestSizes.observe(Double(summary.requestBodyBytes), labels) }
+        if summary.responseBodyBytes > 0 { responseSizes.observe(Double(summary.responseBodyBytes), labels) }
         note(summary, method)
     }
 
     /// One line of the access log, in the form of the logger's lines; made here, for it is made for every request.
     private func note(_ summary: RequestSummary, _ method: String) {
-        guard let accessLog, logger.logLevel <= .info else { return }
+        guard let accessLog, logger.logLevel <= .info, isLogged(summary) else { return }
         var line = LogLine(milliseconds: Clock.milliseconds(), level: .info, logger: logger.label, message: "request")
         if let code = summary.errorCode { line.append("code", code) }
         line.append("duration_ms", milliseconds: Int(summary.durationNanoseconds / 1000))
@@ -134,9 +175,15 @@ final class ServiceMetrics: ServerObserver {
         artifacts.add(Double(outcome.results.count), labels)
         inputBytes.add(Double(outcome.inputBytes), labels)
         weights.add(Double(outcome.results.reduce(0) { $0 + $1.report.quantizedWeights }), labels)
-        let total = (outcome.receiving + outcome.finishing).components
-        quantizing.observe(Double(total.seconds) + Double(total.attoseconds) / 1e18, labels)
+        quantizing.observe((outcome.receiving + outcome.finishing).seconds, labels)
     }
+
+    /// OpenTelemetry's attributes of a request, as Prometheus spells them.
+    private static let requestLabels = [
+        "http_request_method", "http_route", "http_response_status_code", "url_scheme",
+    ]
+    /// 1 KiB to 64 GiB.
+    private static let sizeBuckets = stride(from: 10, through: 36, by: 2).map { Double(1 << $0) }
 
     private static let known: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .delete, .options, .patch]
 }

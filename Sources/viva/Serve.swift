@@ -9,10 +9,13 @@ struct Serve: ParsableCommand {
             Every option is also read from the environment: --data from VIVA_DATA,
             --tls-cert from VIVA_TLS_CERT.
               viva serve --listen 127.0.0.1:8080 --data ./viva-data
+              viva serve --listen https://0.0.0.0:8443 --listen http://127.0.0.1:8080 \
+                --tls-cert chain.pem --tls-key key.pem
+            SIGHUP reads certificate and key again.
             """)
 
-    @Option(help: "HOST:PORT; port 0 lets the system choose.")
-    var listen = Environment.text("LISTEN") ?? "127.0.0.1:8080"
+    @Option(help: "HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH (repeatable); port 0: any.")
+    var listen: [String] = []
 
     @Option(help: "The data folder; one server at a time.")
     var data = Environment.text("DATA") ?? "./viva-data"
@@ -53,6 +56,12 @@ struct Serve: ParsableCommand {
     @Option(help: "Most connections at once.")
     var maxConnections = Environment.number("MAX_CONNECTIONS") ?? 16_384
 
+    @Option(help: "A limit as NAME=VALUE, for instance head-deadline=10s (repeatable); docs/OPERATIONS.md has all.")
+    var limit: [String] = []
+
+    @Option(help: "The share of requests that the log has a line of, 0 to 1; failures have one anyway.")
+    var logSample = Environment.text("LOG_SAMPLE") ?? "1"
+
     @Option(help: "Bytes that the disk must keep free; below, uploads get 507.")
     var freeBytesFloor = Environment.number("FREE_BYTES_FLOOR") ?? 256 << 20
 
@@ -80,10 +89,39 @@ struct Serve: ParsableCommand {
     @Option(help: "How long an input is kept that nobody sends again or uses in a job.")
     var inputTtl = Environment.text("INPUT_TTL") ?? "7d"
 
-    func validate() throws {
-        guard ServiceConfiguration.parseListen(listen) != nil else {
-            throw ValidationError("--listen '\(listen)' is not HOST:PORT")
+    /// The addresses; of the environment, separated by spaces, where no flag names one.
+    private func addresses() throws -> [ListenAddress] {
+        let variable = Environment.text("LISTEN").map { $0.split(separator: " ").map(String.init) } ?? []
+        let texts = !listen.isEmpty ? listen : !variable.isEmpty ? variable : ["127.0.0.1:8080"]
+        return try texts.map { text in
+            guard let address = ListenAddress(text) else {
+                throw ValidationError(
+                    "--listen '\(text)' is not HOST:PORT, http://HOST:PORT, https://HOST:PORT or unix:PATH")
+            }
+            return address
         }
+    }
+
+    /// The limits that flags and the environment, there separated by spaces, change.
+    private func limits(_ configuration: inout ServiceConfiguration) throws {
+        let variable = Environment.text("LIMIT").map { $0.split(separator: " ").map(String.init) } ?? []
+        for text in variable + limit {
+            if let reason = NamedLimits.set(text, in: &configuration) { throw ValidationError("--limit \(reason)") }
+        }
+    }
+
+    private func sample() throws -> Double {
+        guard let share = Double(logSample), (0...1).contains(share) else {
+            throw ValidationError("--log-sample '\(logSample)' is not a number from 0 to 1")
+        }
+        return share
+    }
+
+    func validate() throws {
+        _ = try addresses()
+        _ = try sample()
+        var scratch = ServiceConfiguration()
+        try limits(&scratch)
         guard Authentication(rawValue: auth) != nil else {
             throw ValidationError("--auth is auto, required or none, not '\(auth)'")
         }
@@ -105,12 +143,9 @@ struct Serve: ParsableCommand {
     }
 
     func run() throws {
-        guard let (host, port) = ServiceConfiguration.parseListen(listen) else {
-            throw ValidationError("--listen '\(listen)' is not HOST:PORT")
-        }
         var configuration = ServiceConfiguration()
-        configuration.host = host
-        configuration.port = port
+        configuration.listeners = try addresses()
+        configuration.logSample = try sample()
         configuration.dataFolder = data
         configuration.tlsCertificate = tlsCert ?? Environment.text("TLS_CERT")
         configuration.tlsKey = tlsKey ?? Environment.text("TLS_KEY")
@@ -121,6 +156,7 @@ struct Serve: ParsableCommand {
         configuration.portFile = portFile ?? Environment.text("PORT_FILE")
         configuration.drainSeconds = drainSeconds
         configuration.maxConnections = maxConnections
+        try limits(&configuration)
         configuration.freeBytesFloor = freeBytesFloor
         configuration.jobWorkers = jobWorkers
         configuration.jobMemoryBytes = jobMemory

@@ -41,14 +41,14 @@ struct HealthcheckCommand: ParsableCommand {
         abstract: "Ask a running service whether it is ready; the exit code says so.",
         discussion: "Speaks plain HTTP; made for a container's HEALTHCHECK.")
 
-    @Option(help: "The address that the service listens on, HOST:PORT.")
+    @Option(help: "An address that the service listens on without TLS: HOST:PORT or unix:PATH.")
     var listen = "127.0.0.1:8080"
 
     func run() throws {
-        guard let (host, port) = ServiceConfiguration.parseListen(listen) else {
-            throw ValidationError("--listen '\(listen)' is not HOST:PORT")
+        guard let address = ListenAddress(listen), address.isSecure != true else {
+            throw ValidationError("--listen '\(listen)' is not HOST:PORT or unix:PATH")
         }
-        let status = try Healthcheck.status(host: host, port: port)
+        let status = try Healthcheck.status(at: address.place)
         print(status == 200 ? "ready" : "not ready (\(status))")
         if status != 200 { throw ExitCode.failure }
     }

@@ -57,7 +57,7 @@ import Testing
         let refused = try run(Repository.viva.path, arguments)
         #expect(refused.status != 0 && refused.errorText.contains("viva key add NAME --data"))
         _ = try key("first", "read", data)
-        let service = try LiveService(data: data, arguments: ["--listen", "0.0.0.0:0"])
+        let service = try LiveService(data: data, listen: "0.0.0.0:0")
         #expect(try service.curl("/v1/artifacts").status == 401)
         #expect(try service.curl("/livez").status == 200)
         #expect(try service.curl("/metrics").status == 401)

@@ -70,13 +70,18 @@ final class TemporaryFolder: Sendable {
 /// `process` is the supervisor, which a person starts; `server()` is the process that serves.
 final class LiveService {
     let data: URL
+    /// The port of the first address.
     let port: Int
+    /// Those of all, 0 for local sockets.
+    let ports: [Int]
     let process: Process
     private let folder: TemporaryFolder
     private let log: URL
 
     /// Starts the service and waits until it listens. `data` is kept when given.
-    init(data: URL? = nil, arguments: [String] = [], environment: [String: String] = [:]) throws {
+    init(
+        data: URL? = nil, arguments: [String] = [], environment: [String: String] = [:], listen: String = "127.0.0.1:0"
+    ) throws {
         folder = try TemporaryFolder()
         self.data = data ?? folder.url.appending(path: "data")
         let portFile = folder.url.appending(path: "port")
@@ -85,26 +90,26 @@ final class LiveService {
         process = Process()
         process.executableURL = Repository.viva
         process.arguments =
-            ["serve", "--listen", "127.0.0.1:0", "--data", self.data.path, "--port-file", portFile.path] + arguments
+            ["serve", "--listen", listen, "--data", self.data.path, "--port-file", portFile.path] + arguments
         process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
         process.standardOutput = FileHandle.nullDevice
         process.standardError = try FileHandle(forWritingTo: log)
         process.standardInput = FileHandle.nullDevice
         try process.run()
         let deadline = Date(timeIntervalSinceNow: 30)
-        var bound: Int?
-        while bound == nil, Date() < deadline, process.isRunning {
-            bound = (try? String(contentsOf: portFile, encoding: .utf8)).flatMap {
-                Int($0.trimmingCharacters(in: .whitespacesAndNewlines))
-            }
-            if bound == nil { Thread.sleep(forTimeInterval: 0.01) }
+        var bound: [Int] = []
+        while bound.isEmpty, Date() < deadline, process.isRunning {
+            let lines = (try? String(contentsOf: portFile, encoding: .utf8)) ?? ""
+            bound = lines.split(separator: "\n").compactMap { Int($0) }
+            if bound.isEmpty { Thread.sleep(forTimeInterval: 0.01) }
         }
-        guard let bound else {
+        guard let first = bound.first else {
             process.terminate()
             let said = (try? String(contentsOf: log, encoding: .utf8)) ?? ""
             throw StartFailure(log: said)
         }
-        port = bound
+        port = first
+        ports = bound
         // The line comes a moment after the file.
         while starts().isEmpty, Date() < deadline { Thread.sleep(forTimeInterval: 0.002) }
     }
@@ -139,6 +144,13 @@ final class LiveService {
             let object = try? JSONSerialization.jsonObject(with: Data(line.utf8)) as? [String: Any]
             return object?["message"] as? String == message ? object : nil
         }
+    }
+
+    /// Whether the log soon has a line that says this.
+    func eventuallyLogs(_ message: String) -> Bool {
+        let deadline = Date(timeIntervalSinceNow: 10)
+        while logLines(message).isEmpty, Date() < deadline { Thread.sleep(forTimeInterval: 0.01) }
+        return !logLines(message).isEmpty
     }
 
     /// Whether a process runs no more; who has not been waited for yet runs no more either.

@@ -30,7 +30,7 @@ final class Client {
     private let descriptor: Int32
     private var buffer: [UInt8] = []
 
-    init(_ port: UInt16, host: String = "127.0.0.1", receiveBuffer: Int32? = nil) throws {
+    init(_ port: UInt16, host: String = "127.0.0.1", from: String? = nil, receiveBuffer: Int32? = nil) throws {
         let isIPv6 = host.contains(":")
         descriptor = socket(isIPv6 ? AF_INET6 : AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { throw ClientError(what: "socket \(errno)") }
@@ -56,6 +56,7 @@ final class Client {
             address.sin_family = sa_family_t(AF_INET)
             address.sin_port = port.bigEndian
             unsafe inet_pton(AF_INET, host, &address.sin_addr)
+            if let from { try Self.bind(descriptor, from) }
             result = unsafe withUnsafePointer(to: &address) { pointer in
                 unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                     unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
@@ -63,6 +64,18 @@ final class Client {
             }
         }
         guard result == 0 else { throw ClientError(what: "connect \(errno)") }
+    }
+
+    private static func bind(_ descriptor: Int32, _ host: String) throws {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        unsafe inet_pton(AF_INET, host, &address.sin_addr)
+        let result = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe Glibc.bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard result == 0 else { throw ClientError(what: "bind \(errno)") }
     }
 
     deinit {
@@ -80,6 +93,13 @@ final class Client {
             guard count > 0 else { throw ClientError(what: "send \(errno)") }
             sent += count
         }
+    }
+
+    /// Reads at most `count` bytes if they are there.
+    func take(_ count: Int) {
+        var chunk = [UInt8](repeating: 0, count: count)
+        let taken = unsafe recv(descriptor, &chunk, count, Int32(MSG_DONTWAIT))
+        buffer.append(contentsOf: chunk[..<max(0, taken)])
     }
 
     func finishSending() { shutdown(descriptor, Int32(SHUT_WR)) }

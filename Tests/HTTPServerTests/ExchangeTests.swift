@@ -114,7 +114,7 @@ import Testing
 
     @Test func refusesRoutesThatHideEachOther() {
         let handler: Route.Handler = { _ in Response(status: .ok) }
-        let limits = ServerConfiguration(port: 0)
+        let limits = ServerConfiguration(endpoints: [Endpoint(.network(host: "127.0.0.1", port: 0))])
         for routes in [
             [Route(.get, "/a", .inline, handler: handler), Route(.get, "/a", .inline, handler: handler)],
             [Route(.get, "/a/{b}", .inline, handler: handler), Route(.put, "/a/{c}", .inline, handler: handler)],

@@ -25,7 +25,7 @@ import Testing
     }
 
     @Test func whoWaitedInTheBacklogIsServed() throws {
-        let bound = try Listener(host: "127.0.0.1", port: 0)
+        let bound = try Listener(at: .network(host: "127.0.0.1", port: 0))
         let port = bound.address.port
         let early = try Client(port)
         try early.send(ExchangeTests.get)

@@ -15,6 +15,7 @@ import Testing
             #expect(client.isClosed())
             let silent = try Client(test.port)
             #expect(silent.isClosed())
+            #expect(test.recorder.hits(.headDeadline) == 2)
         }
     }
 
@@ -26,6 +27,7 @@ import Testing
             try client.send(ExchangeTests.get)
             #expect(try client.answer().status == 200)
             #expect(client.isClosed())
+            #expect(test.recorder.hits(.keepAliveIdle) == 1)
         }
     }
 
@@ -41,6 +43,7 @@ import Testing
             #expect(answer.code == "body.timeout")
             #expect(answer.status == 408)
             #expect(client.isClosed())
+            #expect(test.recorder.hits(.bodyIdle) == 1)
         }
     }
 
@@ -56,6 +59,7 @@ import Testing
                 for _ in 0..<200 where (try? client.send("0")) != nil { usleep(5000) }
                 #expect(try client.answer().status == 408)
             }
+            #expect(test.recorder.hits(.bodyRate) == 2)
         }
     }
 
@@ -67,6 +71,7 @@ import Testing
             for _ in 0..<4 { try client.send("GET /file HTTP/1.1\r\nHost: x\r\n\r\n") }
             #expect(eventually { test.recorder.counts.withLock { $0.closed } == 1 })
             #expect(test.recorder.summaries.last?.errorCode == "response.stalled")
+            #expect(test.recorder.hits(.writeStall) == 1)
         }
     }
 
@@ -84,6 +89,7 @@ import Testing
                     if sends { try? client.send("x") }
                     return test.recorder.counts.withLock { $0.closed } == 1
                 })
+            #expect(test.recorder.hits(.linger) == 1)
         }
     }
 
@@ -112,6 +118,7 @@ import Testing
             try third.send(ExchangeTests.get)
             usleep(50_000)
             #expect(test.recorder.counts.withLock { $0.opened } == 2)
+            #expect(test.recorder.hits(.connections) == 1)
             first = nil
             #expect(try third.answer().status == 200)
         }
@@ -136,6 +143,7 @@ import Testing
             #expect(answer.code == "server.overloaded")
             #expect(answer.status == 503)
             #expect(answer.fields["retry-after"] == "1")
+            #expect(test.recorder.hits(.workerThreads) == 1)
             // What needs no thread is served all the same.
             let quick = try Client(test.port)
             try quick.send(ExchangeTests.get)

@@ -14,6 +14,7 @@ final class Recorder: ServerObserver {
         var closed = 0
         var started = 0
         var summaries: [RequestSummary] = []
+        var limits: [LimitName: Int] = [:]
     }
 
     let counts = Mutex(Counts())
@@ -22,6 +23,11 @@ final class Recorder: ServerObserver {
     func connectionClosed() { counts.withLock { $0.closed += 1 } }
     func requestStarted() { counts.withLock { $0.started += 1 } }
     func requestFinished(_ summary: RequestSummary) { counts.withLock { $0.summaries.append(summary) } }
+
+    func limitReached(_ limit: LimitName) { counts.withLock { $0.limits[limit, default: 0] += 1 } }
+
+    /// How often a limit was reached.
+    func hits(_ limit: LimitName) -> Int { counts.withLock { $0.limits[limit] ?? 0 } }
 
     var summaries: [RequestSummary] { counts.withLock { $0.summaries } }
 }
@@ -60,7 +66,9 @@ final class TestServer: Sendable {
 
     private static let fileBytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13) }
 
-    private init(_ limits: ServerLimits, host: String, tls: TLSContext?, inherited: Int32?) throws {
+    private init(
+        _ limits: ServerLimits, host: String, tls: TLSContext?, inherited: Int32?, more: [Endpoint]
+    ) throws {
         ended = try Sockets.Semaphore()
         gate = try Gate()
         fileURL = FileManager.default.temporaryDirectory.appendingPathComponent("viva-\(UUID().uuidString).bin")
@@ -68,7 +76,9 @@ final class TestServer: Sendable {
         try Data(fileBytes).write(to: fileURL)
         server = try Server(
             configuration: ServerConfiguration(
-                host: host, port: 0, tls: tls, limits: limits, inheritedListener: inherited),
+                endpoints: [
+                    Endpoint(.network(host: host, port: 0), isSecure: tls != nil, inherited: inherited)
+                ] + more, tls: tls, limits: limits),
             router: testRouter(gate: gate, station: station, file: fileURL.path),
             logger: Logger(label: "test") { _ in
                 SwiftLogNoOpLogHandler()
@@ -77,10 +87,10 @@ final class TestServer: Sendable {
 
     static func with<R>(
         _ limits: ServerLimits = ServerLimits(), host: String = "127.0.0.1", tls: TLSContext? = nil,
-        inherited: Int32? = nil,
+        inherited: Int32? = nil, more: [Endpoint] = [],
         _ body: (TestServer) throws -> R
     ) throws -> R {
-        let test = try TestServer(limits, host: host, tls: tls, inherited: inherited)
+        let test = try TestServer(limits, host: host, tls: tls, inherited: inherited, more: more)
         try Sockets.Thread.start(name: "test-server") {
             test.server.run()
             test.ended.signal()

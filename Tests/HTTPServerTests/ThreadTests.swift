@@ -64,6 +64,7 @@ import Testing
                 try late.send(part)
                 #expect(try late.answer().code == "server.overloaded")
             }
+            #expect(test.recorder.hits(.waitingBytes) == 2)
             try first.send([UInt8](repeating: 33, count: 10_000))
             #expect(try first.answer().text == "40000 1320000")
         }
@@ -121,7 +122,10 @@ import Testing
                 guard try clients[0].answer().text == "hello" else { exit(5) }
                 while let client = try? Client(test.port) { clients.append(client) }
                 guard clients.count > 10 else { exit(3) }
-                usleep(50_000)
+                // Those in the backlog keep the listener ready. A loop that spun would notice it thousands of times.
+                usleep(600_000)
+                let pauses = test.recorder.hits(.descriptors)
+                guard (1...10).contains(pauses) else { exit(6) }
                 clients.removeFirst(clients.count - 5)
                 for client in clients {
                     try client.send(ExchangeTests.get)

@@ -13,6 +13,7 @@ import Testing
         let refused: String
         let status: Int
         let code: String
+        var figure: LimitName?
 
         var testDescription: String { name }
     }
@@ -38,26 +39,28 @@ import Testing
     static let heads = [
         Case(
             name: "maxFields", limits: limited { $0.head.maxFields = 3 }, served: get("A: b\r\nA: b\r\n"),
-            refused: get("A: b\r\nA: b\r\nA: b\r\n"), status: 431, code: "http.too_many_fields"),
+            refused: get("A: b\r\nA: b\r\nA: b\r\n"), status: 431, code: "http.too_many_fields",
+            figure: .headFields),
         Case(
             name: "maxHeadBytes", limits: limited { $0.head.maxHeadBytes = 100 },
             served: get("A: \(String(repeating: "b", count: 100 - get("A: \r\n").utf8.count))\r\n"),
             refused: get("A: \(String(repeating: "b", count: 101 - get("A: \r\n").utf8.count))\r\n"), status: 431,
-            code: "http.head_too_long"),
+            code: "http.head_too_long", figure: .headBytes),
         Case(
             name: "maxTargetBytes", limits: limited { $0.head.maxTargetBytes = 10 }, served: get(path: "/hello?abc"),
-            refused: get(path: "/hello?abcd"), status: 414, code: "http.target_too_long"),
+            refused: get(path: "/hello?abcd"), status: 414, code: "http.target_too_long",
+            figure: .targetBytes),
     ]
 
     static let bodies = [
         Case(
             name: "maxBodyBytes", limits: limited { $0.maxBodyBytes = 1000 }, served: put(1000), refused: put(1001),
-            status: 413, code: "body.too_large"),
+            status: 413, code: "body.too_large", figure: .bodyBytes),
         Case(
             name: "maxBodyBytes, chunked", limits: limited { $0.maxBodyBytes = 3 },
             served: put(chunks: "2\r\n!!\r\n1\r\n!\r\n0\r\n\r\n"),
             refused: put(chunks: "2\r\n!!\r\n2\r\n!!\r\n0\r\n\r\n"),
-            status: 413, code: "body.too_large"),
+            status: 413, code: "body.too_large", figure: .bodyBytes),
         Case(
             name: "maxExtensionBytes", limits: limited { $0.chunks.maxExtensionBytes = 4 },
             served: put(chunks: "1;abc\r\n!\r\n0\r\n\r\n"), refused: put(chunks: "1;abcd\r\n!\r\n0\r\n\r\n"),
@@ -87,6 +90,7 @@ import Testing
             let answer = try client.answer()
             #expect(answer.status == limit.status)
             #expect(answer.code == limit.code)
+            if let figure = limit.figure { #expect(test.recorder.hits(figure) == 1) }
             #expect(answer.fields["connection"] == (limit.name == "maxBodyBytes" ? nil : "close"))
         }
     }

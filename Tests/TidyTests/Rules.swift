@@ -87,9 +87,7 @@ enum Rules {
     /// `span.bytes` and `span.mutableBytes`. The compiler calls the view unsafe because other types have padding;
     /// bounds and lifetime stay checked.
     static let byteViews = [
-        "Sources/HTTPServer/BodyProducer.swift",
         "Sources/HTTPServer/Connection.swift",
-        "Sources/HTTPServer/Engine.swift",
         "Sources/HTTPServer/InputBuffer.swift",
         "Sources/HTTPServer/RequestBody.swift",
         "Sources/HTTPServer/ResponseWriter.swift",
@@ -149,9 +147,9 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 36_500
+    static let maximumSourceLines = 37_500
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
-    static let maximumServerLines = 4_200
+    static let maximumServerLines = 5_200
     static let engineModules = ["Quantization", "Tensors", "CKernels", "LinearAlgebra", "COpenBLAS"]
     static let maximumEngineLines = 17_500
     static let maximumTrackedBytes = 9 * 1_048_576

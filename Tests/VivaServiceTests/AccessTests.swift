@@ -15,7 +15,9 @@ import Testing
     private static let reading: Set<String> = [
         "POST /v1/plan", "PUT /v1/plan", "POST /v1/compare", "PUT /v1/compare",
     ]
-    private static let administrative: Set<String> = ["GET /metrics", "GET /v1/metrics", "POST /v1/gc"]
+    private static let administrative: Set<String> = [
+        "GET /metrics", "GET /v1/metrics", "POST /v1/gc", "GET /v1/requests",
+    ]
 
     private static func scope(_ route: Route) -> String? {
         let name = "\(route.method.rawValue) \(route.template)"

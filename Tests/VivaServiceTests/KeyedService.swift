@@ -28,7 +28,8 @@ final class KeyedService: Sendable {
         var limits = ServerLimits()
         limits.lingerIdle = .milliseconds(100)
         server = try Server(
-            configuration: ServerConfiguration(host: "127.0.0.1", port: 0, tls: nil, limits: limits),
+            configuration: ServerConfiguration(
+                endpoints: [Endpoint(.network(host: "127.0.0.1", port: 0))], limits: limits),
             router: Router(service.table.routes) { (request) throws(Problem) in try access.admit(request) },
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, observer: service.facilities.metrics)
         ended = try Sockets.Semaphore()
@@ -88,7 +89,7 @@ final class KeyedService: Sendable {
         if let key { lines.append("Authorization: Bearer \(key)") }
         if !["GET", "HEAD", "OPTIONS"].contains(method) { lines.append("Content-Length: \(announced ?? body.count)") }
         let answer = try PlainClient.exchange(
-            host: "127.0.0.1", port: server.address.port,
+            at: .network(host: "127.0.0.1", port: server.address.port),
             request: Array((lines.joined(separator: "\r\n") + "\r\n\r\n").utf8) + body, limit: 8 << 20,
             patience: .seconds(20))
         let text = String(decoding: answer, as: UTF8.self)

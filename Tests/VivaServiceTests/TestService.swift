@@ -21,8 +21,9 @@ extension Facilities {
         let store = try ArtifactStore(folder: folder)
         let catalogue = try Catalogue(path: "\(folder)/catalogue.sqlite")
         let access = Access(
-            policy: AccessPolicy(authentication, isLoopback: true, metrics: metricsScope),
-            admission: Admission(isLoopback: true), keys: KeyRing(catalogue, defaults: ownerLimits),
+            policy: AccessPolicy(authentication, isLoopback: false, metrics: metricsScope),
+            localPolicy: AccessPolicy(authentication, isLoopback: true, metrics: metricsScope), admission: Admission(),
+            keys: KeyRing(catalogue, defaults: ownerLimits),
             limits: ownerLimits)
         return Facilities(
             store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue),
@@ -37,7 +38,7 @@ extension Facilities {
             facilities: self, uploads: Uploads(facilities: self),
             jobs: JobService(
                 self, limits: JobLimits(), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
-            isDraining: { false })
+            server: ServerState())
     }
 }
 
@@ -91,10 +92,10 @@ final class TestLife {
             facilities, limits: jobLimits, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
             program: worker ?? .worker)
         if worker != nil { try jobs.start() }
-        let table = RouteTable(facilities: facilities, uploads: uploads, jobs: jobs, isDraining: { false })
+        let table = RouteTable(facilities: facilities, uploads: uploads, jobs: jobs, server: ServerState())
         let access = facilities.access
         server = try Server(
-            configuration: ServerConfiguration(port: 0),
+            configuration: ServerConfiguration(endpoints: [Endpoint(.network(host: "127.0.0.1", port: 0))]),
             router: Router(table.routes) { (request) throws(Problem) in try access.admit(request) },
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, observer: facilities.metrics)
         port = server.address.port

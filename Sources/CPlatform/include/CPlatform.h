@@ -34,11 +34,21 @@ int viva_semaphore_wait(struct viva_semaphore *semaphore, int timeout_ms);
 // Binds and listens, non-blocking, close-on-exec, SO_REUSEADDR. A failed look-up answers VIVA_LOOKUP_FAILED - EAI code.
 #define VIVA_LOOKUP_FAILED (-100000)
 int viva_listen(const char *host, uint16_t port, int backlog);
+// The same on a local socket (unix(7)), which owner and group may use; the file of one that nobody listens on any more is
+// replaced.
+int viva_listen_local(const char *path, int backlog);
+// Connects, blocking; connecting, reading and writing wait no longer than `patience_ms` each.
+int viva_connect(const char *host, uint16_t port, int patience_ms);
+int viva_connect_local(const char *path, int patience_ms);
 // Makes an inherited listening socket non-blocking and close-on-exec; -EINVAL when it is a socket that does not listen.
 int viva_adopt_listener(int descriptor);
-// Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY.
+// The most bytes that wait in the kernel for a client that does not take them, besides those on their way: without it
+// the send buffer of each grows to megabytes, which are filled at once (tcp(7), TCP_NOTSENT_LOWAT).
+#define VIVA_MOST_UNSENT_BYTES (256 << 10)
+// Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY and that limit.
 int viva_accept(int listener);
-// Writes the numeric host of this end (peer = 0) or the other end (peer = 1); answers the port.
+// Writes the numeric host of this end (peer = 0) or the other end (peer = 1), `unix:` and the path for a local socket;
+// answers the port.
 int viva_socket_name(int descriptor, int peer, char *host, size_t capacity);
 
 ssize_t viva_receive(int descriptor, void *bytes, size_t count);

@@ -4,7 +4,10 @@ import HTTPWire
 
 /// Decides who may do what, and whose request it is.
 struct Access: Sendable {
+    /// For requests to addresses that others reach.
     let policy: AccessPolicy
+    /// For requests to addresses that only this machine reaches.
+    let localPolicy: AccessPolicy
     let admission: Admission
     let keys: KeyRing
     /// The limits of everybody without a key.
@@ -12,7 +15,7 @@ struct Access: Sendable {
 
     /// Lets a request in or refuses it, from its head alone: before 100 Continue and before a byte of the body.
     func admit(_ request: borrowing Request) throws(Problem) {
-        let needed = policy.scopes(request.head.method, request.template)
+        let needed = (request.isLocal ? localPolicy : policy).scopes(request.head.method, request.template)
         guard !needed.isEmpty else { return }
         guard let key = try key(in: request) else { return try admission(request) }
         let principal = try keys.holder(of: key)
@@ -27,6 +30,7 @@ struct Access: Sendable {
 
     /// The key that a request shows; nil where it needs none and shows none.
     private func key(in request: borrowing Request) throws(Problem) -> AccessKey? {
+        let policy = request.isLocal ? localPolicy : policy
         guard policy.keys != .ignored else { return nil }
         guard let field = request.head.fields[.authorization] else {
             guard policy.keys == .optional else { throw .missingKey() }

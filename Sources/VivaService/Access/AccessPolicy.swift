@@ -43,7 +43,7 @@ struct AccessPolicy: Sendable {
     /// Sent with a body or by POST, and yet they change nothing.
     static let reading: Set<String> = ["/v1/plan", "/v1/compare"]
     /// What concerns all owners.
-    static let administrative: Set<String> = ["/v1/gc"]
+    static let administrative: Set<String> = ["/v1/gc", "/v1/requests"]
     static let metricsPaths: Set<String> = ["/metrics", "/v1/metrics"]
     static let healthPaths: Set<String> = ["/livez", "/readyz", "/healthz"]
 

@@ -7,8 +7,6 @@ import HTTPWire
 /// A page from elsewhere can make a browser send requests to loopback, by its own name for 127.0.0.1 (DNS rebinding)
 /// or straight across origins. Both show in `Host` and `Origin`.
 struct Admission: Sendable {
-    let isLoopback: Bool
-
     func callAsFunction(_ request: borrowing Request) throws(Problem) {
         switch request.head.method {
         case .get, .head, .options: return
@@ -19,7 +17,10 @@ struct Admission: Sendable {
                 throw refusal("origin.foreign", "Writes from the origin '\(origin)' are refused.")
             }
         }
-        if isLoopback, let authority = request.head.authority, !Self.isLoopback(authority) {
+        // No browser reaches a local socket, and who forwards requests to one keeps their Host.
+        if request.isLocal, !request.peer.hasPrefix("unix:"), let authority = request.head.authority,
+            !Self.isLoopback(authority)
+        {
             throw refusal("host.not_loopback", "Writes to the host '\(authority)' are refused; use localhost.")
         }
     }

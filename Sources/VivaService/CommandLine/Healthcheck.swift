@@ -1,4 +1,4 @@
-import Sockets
+package import Sockets
 
 /// `viva healthcheck`: one request to `/readyz`, so that an image needs no curl.
 package enum Healthcheck {
@@ -6,20 +6,20 @@ package enum Healthcheck {
     private static let patience: Duration = .seconds(5)
 
     /// The status that `/readyz` answers with.
-    package static func status(host: String, port: UInt16) throws(ServiceError) -> Int {
+    package static func status(at place: SocketPlace) throws(ServiceError) -> Int {
         let request = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
         do {
             let answer = try PlainClient.exchange(
-                host: host, port: port, request: Array(request.utf8), limit: 64 << 10, patience: patience)
+                at: place, request: Array(request.utf8), limit: 64 << 10, patience: patience)
             let line = String(decoding: answer.prefix { $0 != UInt8(ascii: "\r") }, as: UTF8.self)
             guard line.hasPrefix("HTTP/1.1 "), let status = Int(line.dropFirst(9).prefix(3)) else {
-                throw ServiceError.failed("no HTTP answer from \(host):\(port)")
+                throw ServiceError.failed("no HTTP answer from \(place)")
             }
             return status
         } catch let error as ServiceError {
             throw error
         } catch {
-            throw .failed("no answer from \(host):\(port): \(error)")
+            throw .failed("no answer from \(place): \(error)")
         }
     }
 }

@@ -45,7 +45,7 @@ final class ProgressBar {
         let share = total > 0 ? min(1, Double(done) / Double(total)) : 1
         let filled = Int(share * Double(Self.cells))
         let bar = String(repeating: "#", count: filled) + String(repeating: "-", count: Self.cells - filled)
-        let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) / 1e18
+        let seconds = elapsed.seconds
         let rate = seconds > 0 ? Double(done) / seconds : 0
         let left = rate > 0 ? Self.clock(Double(total - done) / rate) : "-:--"
         let name = TerminalText.plain(String(subject.suffix(Self.subjectWidth)))

@@ -9,7 +9,7 @@ import Synchronization
 /// Health, metrics, the contract and the page for people.
 struct OperationsHandlers: Sendable {
     let facilities: Facilities
-    let isDraining: @Sendable () -> Bool
+    let server: ServerState
 
     func live(_ request: inout Request) throws(Problem) -> Response {
         Self.alive
@@ -27,7 +27,7 @@ struct OperationsHandlers: Sendable {
     }
 
     private var readiness: [HealthReport.Check] {
-        let draining = isDraining()
+        let draining = server.isDraining
         var checks = [
             HealthReport.Check(name: "accepting", ok: !draining, detail: draining ? "draining" : "accepting requests")
         ]
@@ -66,6 +66,24 @@ struct OperationsHandlers: Sendable {
         } catch {
             throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
         }
+    }
+
+    /// `GET /v1/requests`: what is under way now, the oldest first; this request is among it.
+    func requests(_ request: inout Request) throws(Problem) -> Response {
+        _ = try Query(request.head, known: [])
+        let now = ContinuousClock.now
+        let items = server.flights.map { flight in
+            JSON.object([
+                ("id", .string(flight.id)), ("trace_id", .string(flight.traceID)),
+                ("method", .optional(flight.method?.rawValue)), ("route", .optional(flight.route)),
+                ("peer", .string(flight.peer)), ("phase", .string(flight.phase.rawValue)),
+                ("age_seconds", .number(flight.started.duration(to: now).seconds)),
+                ("client_wait_seconds", .number(flight.waitedForClient.seconds)),
+                ("request_bytes", .integer(flight.bytesReceived)), ("response_bytes", .integer(flight.bytesSent)),
+            ])
+        }
+        return .json(
+            JSON.object([("items", .array(items))]).bytes(), fields: [.cacheControl: "no-store"])
     }
 
     func metricsText(_ request: inout Request) throws(Problem) -> Response {

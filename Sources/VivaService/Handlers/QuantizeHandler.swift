@@ -86,9 +86,14 @@ struct QuantizeHandler: Sendable {
         } catch {
             throw Problem(error)
         }
+        let flight = request.flight
         do throws(TransferError<Problem>) {
-            return try pump.run { (span) throws(Problem) in try request.body.read(into: &span) }
+            return try pump.run(
+                onLayer: { (_, _) throws(QuantizationError) in
+                    if flight?.isOverdue == true { throw .interrupted }
+                }, { (span) throws(Problem) in try request.body.read(into: &span) })
         } catch {
+            if case .session(.interrupted) = error { throw .overdue }
             throw reservation.problem(error)
         }
     }

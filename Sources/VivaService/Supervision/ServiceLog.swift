@@ -20,6 +20,9 @@ struct ServiceLog {
     /// Takes a whole line with its line feed.
     var write: @Sendable ([UInt8]) -> Void { lines.write }
 
+    /// Whether a person looks at it.
+    var isTerminal: Bool { lines.isTerminal }
+
     /// Writes what waits; the process ends next.
     func finish() {
         lines.finish(by: .now + .seconds(1))

@@ -5,10 +5,10 @@ import Synchronization
 
 /// What a supervisor and the server process that it started have between them.
 enum Supervision {
-    /// The listening socket, as the server process has it.
-    static let listener: Int32 = 3
-    /// The server's end of the channel to its supervisor.
-    static let channel: Int32 = 4
+    /// The server's end of the channel to its supervisor, as the server process has it.
+    static let channel: Int32 = 3
+    /// The first listening socket; the others follow in the order of the configuration's.
+    static let firstListener: Int32 = 4
 
     /// The frames of the channel; none has a payload.
     enum Message: UInt8 {
@@ -16,6 +16,8 @@ enum Supervision {
         case listening = 1
         /// The supervisor was told to end once more.
         case drain = 2
+        /// The supervisor was told to have the certificate read again.
+        case reload = 3
 
         var frame: Frame { Frame(kind: rawValue) }
     }
@@ -61,13 +63,13 @@ final class DrainRequests: Sendable {
 final class SupervisorLink: Sendable {
     private let channel = Channel(owning: Supervision.channel)
 
-    /// Says that the server listens, and hears from now on, on a thread of its own, when it is to drain.
-    func listen(_ drain: @escaping @Sendable () -> Void) throws {
+    /// Says that the server listens, and hears from now on, on a thread of its own, what it is to do.
+    func listen(_ hear: @escaping @Sendable (Supervision.Message) -> Void) throws {
         try channel.send(Supervision.Message.listening.frame)
         try Thread.start(name: "viva-parent") { [self] in
             // The channel ends, whatever the form, with the supervisor, and then the kernel ends this process too.
             while let frame = try? channel.receive(atMost: 0) {
-                if frame.kind == Supervision.Message.drain.rawValue { drain() }
+                if let message = Supervision.Message(rawValue: frame.kind) { hear(message) }
             }
         }
     }

@@ -5,8 +5,8 @@ import Processes
 import Sockets
 import Synchronization
 
-/// Keeps a server process running: binds the address, starts this program again with the listening socket in its
-/// hands, and starts it anew when a trap, a kill or a failure ends it. Clients that connect meanwhile wait in the
+/// Keeps a server process running: binds the addresses, starts this program again with the listening sockets in
+/// its hands, and starts it anew when a trap, a kill or a failure ends it. Clients that connect meanwhile wait in the
 /// socket's backlog.
 ///
 /// It does nothing else: what can trap is in the process that may die.
@@ -39,9 +39,18 @@ package final class Supervisor: Sendable {
         }
     }
 
-    private struct State: ~Copyable {
+    /// A listening socket, closed with its last holder.
+    private final class Bound: Sendable {
+        let listener: Listener
+
+        init(_ place: SocketPlace) throws(SocketError) {
+            listener = try Listener(at: place)
+        }
+    }
+
+    private struct State {
         /// Gone once the server is to drain: new clients are refused then, and nothing is started anew.
-        var listener: Listener?
+        var listeners: [Bound]
         var generation: Generation?
         /// When a server that is to drain is killed.
         var killsAt: ContinuousClock.Instant?
@@ -51,10 +60,12 @@ package final class Supervisor: Sendable {
     private let state: Mutex<State>
     private let log: ServiceLog
     private let drainDeadline: Duration
+    /// Whether SIGHUP says that the terminal has gone.
+    private let endsWithTerminal: Bool
     /// Ends a pause early.
     private let wakeup: Semaphore
 
-    /// Binds the address of `configuration`.
+    /// Binds the addresses of `configuration`.
     ///
     /// - Parameter arguments: the program's own, its name first; they start the same server again.
     package init(_ configuration: ServiceConfiguration, arguments: [String]) throws(ServiceError) {
@@ -63,8 +74,8 @@ package final class Supervisor: Sendable {
         do {
             log = try ServiceLog()
             wakeup = try Semaphore()
-            let listener = try Listener(host: configuration.host, port: configuration.port)
-            state = Mutex(State(listener: listener))
+            endsWithTerminal = !configuration.hasTLS && log.isTerminal
+            state = Mutex(State(listeners: try configuration.listeners.map { try Bound($0.place) }))
             drainDeadline = configuration.serverLimits.drainDeadline
         } catch {
             throw .failed("\(error)")
@@ -72,11 +83,18 @@ package final class Supervisor: Sendable {
     }
 
     /// Keeps the server running on the calling thread until it has ended in an orderly way or there is no hope; answers
-    /// the exit code. SIGTERM or SIGINT drains the server, a second one stops it at once.
+    /// the exit code. SIGTERM or SIGINT drains the server, a second one stops it at once; SIGHUP has it read its
+    /// certificate again, or drains it where there is none and the terminal has gone.
     package func run() throws(ServiceError) -> Int32 {
-        defer { log.finish() }
+        defer {
+            // Files of local sockets go with them.
+            state.withLock { $0.listeners = [] }
+            log.finish()
+        }
         do {
-            try Signals.listen { [self] _ in drain() }
+            try Signals.listen { [self] wish in
+                if wish == .reload, !endsWithTerminal { reload() } else { drain() }
+            }
             var failures = 0
             var restarts = 0
             while let generation = try start(restarts: restarts) {
@@ -103,7 +121,7 @@ package final class Supervisor: Sendable {
 
     /// The exit code, when there is nothing to start anew.
     private func verdict(_ end: ChildExit, hasListened: Bool, restarts: Int) -> Int32? {
-        let isDraining = state.withLock { $0.listener == nil }
+        let isDraining = state.withLock { $0.listeners.isEmpty }
         switch end {
         case .code(0): return 0
         // It refused to start, and has said why: a wrong option does not get right by repeating it.
@@ -118,14 +136,10 @@ package final class Supervisor: Sendable {
     private func start(restarts: Int) throws(ProcessError) -> Generation? {
         var plan = ChildPlan(arguments: arguments + ["--supervised", "\(restarts)"])
         return try state.withLock { (state) throws(ProcessError) -> Generation? in
-            let listener: Int32
-            switch state.listener {
-            case .some(let open): listener = open.descriptor.number
-            case .none: return nil
-            }
+            guard !state.listeners.isEmpty else { return nil }
             var process: ChildProcess?
             let channel = try Channel.connected { (far) throws(ProcessError) in
-                plan.descriptors = [listener, far.number]
+                plan.descriptors = [far.number] + state.listeners.map { $0.listener.descriptor.number }
                 process = try ChildProcess(plan)
             }
             guard let process else { return nil }
@@ -155,10 +169,19 @@ package final class Supervisor: Sendable {
         return frame.kind == Supervision.Message.listening.rawValue
     }
 
+    private func reload() {
+        do {
+            try state.withLock { $0.generation }?.channel.send(Supervision.Message.reload.frame, milliseconds: 0)
+        } catch {
+            // It has ended, and the next one reads the files; or it does not hear, and has them from before.
+            log.logger.warning("the server did not hear of the certificate", metadata: ["error": "\(error)"])
+        }
+    }
+
     private func drain() {
         let generation = state.withLock { state in
-            let isFirst = state.listener != nil
-            state.listener = nil
+            let isFirst = !state.listeners.isEmpty
+            state.listeners = []
             let grace = isFirst ? drainDeadline + Self.lastGrace : Self.lastGrace
             state.killsAt = min(state.killsAt ?? .now + grace, .now + grace)
             return state.generation

@@ -1,0 +1,178 @@
+import Foundation
+import Glibc
+import HTTPServer
+import Sockets
+import Synchronization
+import Testing
+
+/// Slow clients hold what is cheap, and nobody else up.
+@Suite struct FairnessTests {
+    private static let file = "GET /file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+    private static func upload(_ length: Int, sending count: Int) -> String {
+        "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: \(length)\r\n\r\n" + String(repeating: "!", count: count)
+    }
+
+    /// Ten clients that do not read, and one thread for all long answers.
+    @Test(arguments: ["/file", "/produced/3000000/none"])
+    func aClientThatDoesNotReadGivesItsThreadBack(_ path: String) throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 2
+        limits.reservedThreads = 1
+        limits.threadPatience = .milliseconds(50)
+        try TestServer.with(limits) { test in
+            let request = "GET \(path) HTTP/1.1\r\nHost: x\r\n\r\n"
+            let slow = try (0..<10).map { _ in try Client(test.port, receiveBuffer: 4096) }
+            for client in slow { try client.send(request) }
+            #expect(eventually { test.server.flights.count(where: { $0.phase == .sending }) == 10 })
+            let quick = try Client(test.port)
+            try quick.send(request)
+            let expected = path == "/file" ? test.fileBytes : Countdown.bytes(3_000_000)
+            #expect(try quick.answer().body == expected)
+            // What was put aside goes on where it was, byte for byte.
+            for client in slow.prefix(3) { #expect(try client.answer().body == expected) }
+            #expect(test.server.flights.count == 7)
+        }
+    }
+
+    @Test func whatWasPutAsideEndsWithTheServer() throws {
+        var limits = ServerLimits()
+        limits.threadPatience = .milliseconds(10)
+        try TestServer.with(limits) { test in
+            let slow = try Client(test.port, receiveBuffer: 4096)
+            try slow.send(Self.file)
+            #expect(eventually { test.server.flights.contains { $0.bytesSent > 0 } })
+            usleep(100_000)
+            test.server.drain()
+            #expect(!test.hasEnded(within: .milliseconds(100)))
+            test.server.drain()
+            #expect(test.hasEnded(within: .seconds(10)))
+            #expect(test.recorder.summaries.last?.errorCode == "server.stopping")
+            #expect(test.server.flights.isEmpty)
+        }
+    }
+
+    @Test func theMemoryOfAnswersPutAsideIsBounded() throws {
+        var limits = ServerLimits()
+        limits.threadPatience = .milliseconds(10)
+        limits.maxWaitingBytes = 1000
+        try TestServer.with(limits) { test in
+            let slow = try (0..<4).map { _ in try Client(test.port, receiveBuffer: 4096) }
+            for client in slow { try client.send("GET /produced/9000000/none HTTP/1.1\r\nHost: x\r\n\r\n") }
+            #expect(eventually { test.recorder.hits(.waitingBytes) > 0 })
+            #expect(eventually { test.recorder.counts.withLock { $0.closed } > 0 })
+        }
+    }
+
+    @Test func endsClientsThatReadTooSlowly() throws {
+        var limits = ServerLimits()
+        limits.threadPatience = .milliseconds(20)
+        limits.answerGrace = .milliseconds(300)
+        limits.answerMinimumRate = 1 << 30
+        try TestServer.with(limits) { test in
+            let client = try Client(test.port, receiveBuffer: 4096)
+            try client.send(Self.file)
+            // A few bytes at a time keep the stall away, but earn next to nothing.
+            #expect(
+                eventually {
+                    client.take(1000)
+                    return test.recorder.counts.withLock { $0.closed } == 1
+                })
+            #expect(test.recorder.summaries.last?.errorCode == "response.stalled")
+            #expect(test.recorder.hits(.answerRate) == 1)
+        }
+    }
+
+    @Test func aSlowBodyGivesWayWhenOthersWait() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 2
+        limits.reservedThreads = 1
+        limits.crowdedGrace = .milliseconds(100)
+        try TestServer.with(limits) { test in
+            let slow = try Client(test.port)
+            try slow.send(Self.upload(200_000, sending: 100_000))
+            #expect(eventually { test.server.flights.contains { $0.bytesReceived == 100_000 } })
+            usleep(400_000)
+            // Nobody waits: it may be slow.
+            #expect(test.server.flights.count == 1)
+            let quick = try Client(test.port)
+            try quick.send(Self.upload(200_000, sending: 200_000))
+            #expect(try quick.answer().text == "200000 6600000")
+            let refusal = try slow.answer()
+            #expect(refusal.code == "body.timeout")
+            #expect(refusal.text.contains("crowded-body-rate"))
+            #expect(test.recorder.hits(.crowdedBodyRate) == 1)
+        }
+    }
+
+    @Test func boundsTheConnectionsOfAnAddress() throws {
+        var limits = ServerLimits()
+        limits.maxConnectionsPerAddress = 2
+        try TestServer.with(limits, host: "0.0.0.0") { test in
+            var clients = try (0..<2).map { _ in try Client(test.port) }
+            for client in clients {
+                try client.send(ExchangeTests.get)
+                #expect(try client.answer().status == 200)
+            }
+            let third = try Client(test.port)
+            let refusal = try third.answer()
+            #expect(refusal.status == 503)
+            #expect(refusal.code == "connections.per_address")
+            #expect(refusal.fields["retry-after"] == "5")
+            #expect(third.isClosed())
+            // Another address has its own.
+            let other = try Client(test.port, host: "127.0.0.1", from: "127.0.0.2")
+            try other.send(ExchangeTests.get)
+            #expect(try other.answer().status == 200)
+            third.finishSending()
+            clients.removeAll()
+            #expect(eventually { test.recorder.counts.withLock { $0.closed } == 3 })
+            let late = try Client(test.port)
+            try late.send(ExchangeTests.get)
+            #expect(try late.answer().status == 200)
+            #expect(test.recorder.hits(.connectionsPerAddress) == 1)
+        }
+    }
+
+    @Test func aRequestThatTakesTooLongIsRefused() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 1
+        limits.requestDeadline = .milliseconds(200)
+        try TestServer.with(limits) { test in
+            let running = try Client(test.port)
+            try running.send(ThreadTests.wait)
+            #expect(test.gate.waitForArrival())
+            let queued = try Client(test.port)
+            try queued.send(ThreadTests.wait)
+            #expect(eventually { test.server.flights.map(\.phase) == [.working, .waiting] })
+            usleep(300_000)
+            test.gate.release()
+            #expect(try running.answer().text == "waited")
+            let refusal = try queued.answer()
+            #expect(refusal.code == "request.deadline")
+            #expect(refusal.status == 503)
+            #expect(test.recorder.hits(.requestDeadline) == 1)
+            // The client's own time does not count.
+            let slow = try Client(test.port)
+            try slow.send(Self.upload(100_000, sending: 70_000))
+            usleep(400_000)
+            try slow.send([UInt8](repeating: 33, count: 30_000))
+            #expect(try slow.answer().text == "100000 3300000")
+            #expect(eventually { test.server.flights.isEmpty })
+        }
+    }
+
+    @Test func countsTurnsAndRequestsOfAConnection() throws {
+        var limits = ServerLimits()
+        limits.maxPipelinedRequests = 2
+        limits.maxRequestsPerConnection = 5
+        try TestServer.with(limits) { test in
+            let client = try Client(test.port)
+            try client.send(String(repeating: ExchangeTests.get, count: 6))
+            for _ in 0..<5 { #expect(try client.answer().text == "hello") }
+            #expect(client.isClosed())
+            #expect(test.recorder.hits(.pipelinedRequests) == 2)
+            #expect(test.recorder.hits(.requestsPerConnection) == 1)
+        }
+    }
+}
