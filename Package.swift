@@ -59,7 +59,7 @@ let tests: [Target] = [
     var dependencies: [Target.Dependency] = [.byName(name: room)]
     switch room {
     case "Quantization": dependencies += ["Tensors", "LinearAlgebra", "Compression"]
-    case "HTTPWire": dependencies += [httpTypes]
+    case "HTTPWire": dependencies += ["HTTPCorpus", httpTypes]
     case "HTTPServer": dependencies += ["HTTPWire", "Sockets", "OpenSSL", "Compression", httpTypes, logging]
     case "ArtifactStore": dependencies += ["OpenSSL"]
     case "Catalogue": dependencies += ["ArtifactStore", "Jobs", "CSQLite"]
@@ -84,7 +84,9 @@ let package = Package(
     ],
     targets: rooms + tests + [
         .testTarget(name: "TidyTests", swiftSettings: rules),
-        .testTarget(name: "EndToEndTests", swiftSettings: rules),
+        // Raw requests with the answers that the RFCs allow, for the parser and for the executable.
+        .target(name: "HTTPCorpus", path: "Tests/HTTPCorpus", swiftSettings: rules),
+        .testTarget(name: "EndToEndTests", dependencies: ["HTTPCorpus"], swiftSettings: rules),
         // Times the kernels (`make bench-kernels`); part of no product that ships.
         .executableTarget(
             name: "kernel-bench", dependencies: ["Quantization", "Tensors", "CKernels"], path: "Benchmarks/Kernels",

@@ -11,7 +11,7 @@ float32 with one thread of torch: float16, its default, is slower on a CPU. Its 
 Ours is what a request of one shot costs the process that serves, hashing, report and publication included. All times
 are CPU time: the wall clock depends on who else is at work.
 
-From four shapes of N outputs and K inputs the cost of `best` is fitted as a*N*K + b*N*K² + c*K³ (grids; products,
+From some shapes of N outputs and K inputs the cost of `best` is fitted as a*N*K + b*N*K² + c*K³ (grids; products,
 searches and rounding; the factor of the Gram) and added up for Llama 3 8B: on paper, not measured. All but the factor is spread
 over cores; the factor of a layer is one thread's.
 """
@@ -41,7 +41,8 @@ ROWS = COLUMNS = 4096
 TOKENS, GROUP = 2048, 128
 AWQ = "method=awq&calibration=data&group_size=128"
 BEST = f"{AWQ}&scaling=keep"
-SHAPES = ((4096, 4096), (1024, 4096), (4096, 2048), (1024, 2048))
+# Flat ones at the end: there the factor of the Gram is much of the work.
+SHAPES = ((4096, 4096), (1024, 4096), (4096, 2048), (1024, 2048), (256, 2048), (256, 4096), (128, 8192))
 # Llama 3 8B: (outputs, inputs) -> how many a layer has, of 32 layers.
 LARGE = {(4096, 4096): 2, (1024, 4096): 2, (14336, 4096): 2, (4096, 14336): 1}
 LAYERS, CORES = 32, 16
@@ -141,15 +142,19 @@ def parts(rows: int, columns: int) -> list:
 
 def estimate(weight: torch.Tensor, inputs: torch.Tensor) -> str:
     costs = []
+    # Twice as many inputs, none of them twice at the same token.
+    weight, inputs = torch.cat([weight, weight.flip(1)], 1), torch.cat([inputs, inputs.roll(1, 0)], 1)
     for rows, columns in SHAPES:
         part = inputs[:, :columns]
         body = {"weight": weight[:rows, :columns].contiguous(), "gram": part.T @ part / TOKENS}
         body["count"] = torch.tensor([TOKENS])
         costs.append(ours(BEST, save(body))[0])
         print(f"{rows}x{columns}: {costs[-1]:.2f} s", file=sys.stderr, flush=True)
+    # Each shape counts alike: least squares of relative errors.
     matrix = torch.tensor([parts(*shape) for shape in SHAPES], dtype=torch.float64)
+    matrix /= torch.tensor(costs, dtype=torch.float64)[:, None]
     sizes = matrix.amax(0)
-    factors = torch.linalg.lstsq(matrix / sizes, torch.tensor(costs, dtype=torch.float64)[:, None]).solution[:, 0]
+    factors = torch.linalg.lstsq(matrix / sizes, torch.ones(len(SHAPES), 1, dtype=torch.float64)).solution[:, 0]
     factors = factors.clamp(min=0) / sizes
     spread = serial = 0.0
     for shape, count in LARGE.items():
@@ -158,9 +163,9 @@ def estimate(weight: torch.Tensor, inputs: torch.Tensor) -> str:
     shapes = ", ".join(f"{rows}x{columns} {cost:.1f} s" for (rows, columns), cost in zip(SHAPES, costs))
     hours, wall = (spread + serial) / 3600, (spread / CORES + serial) / 60
     return (
-        f"`best` with scales and a Gram, CPU time: {shapes}. On paper, Llama 3 8B ({LAYERS} layers,\n"
-        f"224 Linears) takes {hours:.1f} hours of CPU time, of which {serial / 60:.0f} minutes factor Grams, one thread a layer: "
-        f"{wall:.0f} minutes on {CORES} cores.\n"
+        f"`best` with scales and a Gram, CPU time: {shapes}.\n\n"
+        f"On paper, Llama 3 8B ({LAYERS} layers, 224 Linears) takes {hours:.1f} hours of CPU time, of which\n"
+        f"{serial / 60:.0f} minutes factor Grams, one thread a layer: {wall:.0f} minutes on {CORES} cores.\n"
     )
 
 

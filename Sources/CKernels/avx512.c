@@ -52,6 +52,11 @@ INLINE void store_nibbles(v16u codes, uint8_t *out) {
     memcpy(out, &packed, 8);
 }
 
+INLINE void store_rows(v16u a, v16u b, uint8_t *out) {
+    store_nibbles(a, out);
+    store_nibbles(b, out + 8);
+}
+
 INLINE v16f widen_halves(v16h halves) { return (v16f)_mm512_cvtph_ps((__m256i)halves); }
 
 INLINE v16f round_f16(v16f v) {
@@ -60,6 +65,10 @@ INLINE v16f round_f16(v16f v) {
 
 INLINE v16f larger(v16f a, v16f b) { return (v16f)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE v16f smaller(v16f a, v16f b) { return (v16f)_mm512_min_ps((__m512)a, (__m512)b); }
+
+INLINE v16f nearest(v16f v) {
+    return (v16f)_mm512_roundscale_ps((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
 
 #include "body.h"
 #include "groups.h"

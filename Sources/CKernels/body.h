@@ -1,9 +1,12 @@
 // The kernels, written once on sixteen lanes. The file that includes this one has pushed its target attribute, has
 // `#pragma clang fp contract(off)` in force, and defines
-//   v16u nf4_codes(v16f v)                     the number of decision points strictly below each v, |v| <= 1 + 2^-20
+//   v16u nf4_codes(v16f v)                     the number of decision points strictly below each v, |v| <= 1 + 2^-20,
+//                                              or its negative: what nf4_values and the stores take
 //   v16f nf4_domain(v16f v)                    each v as it is where |v| <= 1, else anything of which nf4_codes is right
 //   v16f nf4_values(v16u codes)                the code's value
 //   void store_nibbles(v16u codes, uint8_t *)  8 bytes, even element in the high nibble
+//   void store_rows(v16u a, v16u b, uint8_t *) the same of two rows, one behind the other, of codes by nf4_codes
+//   v16f nearest(v16f v)                       the nearest integers, half to even
 //   v16f round_f16(v16f v)                     to float16 and back, half to even
 //   v16f widen_halves(v16h halves)             float16 to float32
 
@@ -65,9 +68,9 @@ INLINE const uint8_t *wide_block(const uint8_t *x, size_t n, int type, float *wi
     return (const uint8_t *)wide;
 }
 
-// The largest magnitude of a block; halves keep their order as integers, too.
-INLINE float block_absmax(const uint8_t *x, size_t n, int type) {
-    if (type == ck_stored_f32) return reduce_magnitude(absmax_bits(x, n / lanes));
+// The largest magnitude of a block in each lane; halves keep their order as integers, too.
+INLINE v16u block_magnitudes(const uint8_t *x, size_t n, int type) {
+    if (type == ck_stored_f32) return absmax_bits(x, n / lanes);
     v16h largest = {0};
     for (size_t i = 0; i < n; i += lanes) {
         v16h halves;
@@ -77,23 +80,43 @@ INLINE float block_absmax(const uint8_t *x, size_t n, int type) {
         if (type == ck_stored_f16) magnitudes |= (v16h)(magnitudes > 0x7c00) & 0x200;
         largest = __builtin_elementwise_max(largest, magnitudes);
     }
-    return reduce_magnitude((v16u)widen_row((const uint8_t *)&largest, lanes, type));
+    return (v16u)widen_row((const uint8_t *)&largest, lanes, type);
+}
+
+typedef struct {
+    float absmax[lanes], reciprocal[lanes];
+} block_scales;
+
+// The scales of up to sixteen blocks together, before their codes: each block would wait for its own reduction and
+// division.
+INLINE void find_scales(const uint8_t *x, int type, size_t blocks, size_t n, block_scales *scales) {
+    v16u magnitudes[lanes] = {{0}};
+    for (size_t i = 0; i < blocks; i++) magnitudes[i] = block_magnitudes(x + i * stored_bytes(n, type), n, type);
+    const v16f absmax = (v16f)reduce_magnitudes(magnitudes);
+    const v16f reciprocal = lanes_of(1.0f) / larger(absmax, lanes_of(1e-38f));
+    memcpy(scales->absmax, &absmax, sizeof absmax);
+    memcpy(scales->reciprocal, &reciprocal, sizeof reciprocal);
 }
 
 // Codes, bytes and sums of a block whose scale is `s`. Only with absmax as the scale does no weight lie beyond the codes.
-INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int is_absmax, uint8_t *packed, int kind,
-                       float *sums, counter *counts) {
-    const float tiny = 1e-38f, reciprocal = 1.0f / (is_absmax && !(s0 > tiny) ? tiny : s0);
-    const v16f scale = lanes_of(reciprocal <= __FLT_MAX__ ? reciprocal : __FLT_MAX__);
+INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, float reciprocal, int is_absmax,
+                       uint8_t *packed, int kind, float *sums, counter *counts) {
+    const v16f scale = lanes_of(reciprocal);
     const v16f s16 = lanes_of(s0);
     error_lanes m = {0};
     v16f ec = {0}, cc = {0}, c1 = {0};
     uint16_t *const end = counter_end(counts);
+    if (kind == measure_nothing) {
+        for (size_t i = 0; i < n / lanes; i += 2) {
+            const v16f a = lanes_load(x + i * row_bytes), b = lanes_load(x + (i + 1) * row_bytes);
+            store_rows(nf4_codes(a * scale), nf4_codes(b * scale), packed + i * lanes / 2);
+        }
+        return;
+    }
     for (size_t i = 0; i < n / lanes; i++) {
         const v16f v = lanes_load(x + i * row_bytes);
         const v16u code = nf4_codes(is_absmax ? v * scale : nf4_domain(v * scale));
         store_nibbles(code, packed + i * lanes / 2);
-        if (kind == measure_nothing) continue;
         const v16f c = nf4_values(code);
         const v16f back = restore(c * s16, restored);
         measure(&m, v, back);
@@ -104,7 +127,6 @@ INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int i
         c1 += (v16f)magnitude_bits(c);
     }
     counter_take(counts, n);
-    if (kind == measure_nothing) return;
     if (kind == measure_errors) {
         float errors[5];
         reduce_errors(&m, errors);
@@ -117,13 +139,11 @@ INLINE void nf4_scaled(const uint8_t *x, size_t n, int restored, float s0, int i
     sums[6] = reduce_magnitude(m.worst);
 }
 
-INLINE void nf4_block(const uint8_t *x, int type, size_t n, int restored, uint8_t *packed, float *absmax, int kind,
-                      float *sums, counter *counts) {
+INLINE void nf4_block(const uint8_t *x, int type, size_t n, int restored, uint8_t *packed, float absmax,
+                      float reciprocal, int kind, float *sums, counter *counts) {
     float wide[longest_block];
-    const float a = block_absmax(x, n, type);
-    *absmax = a;
-    if (a <= __FLT_MAX__) {
-        nf4_scaled(wide_block(x, n, type, wide), n, restored, a, 1, packed, kind, sums, counts);
+    if (absmax <= __FLT_MAX__) {
+        nf4_scaled(wide_block(x, n, type, wide), n, restored, absmax, reciprocal, 1, packed, kind, sums, counts);
     } else {
         memset(packed, 0, n / 2);
         if (kind != measure_nothing) memset(sums, 0, 8 * sizeof(float));
@@ -132,11 +152,18 @@ INLINE void nf4_block(const uint8_t *x, int type, size_t n, int restored, uint8_
 
 INLINE void nf4_blocks(const uint8_t *x, int type, size_t blocks, size_t n, int restored, uint8_t *packed,
                        float *absmax, int kind, float *sums, uint32_t *histogram) {
+    const size_t bytes = stored_bytes(n, type);
     counter counts;
     if (histogram) counter_begin(&counts, histogram);
-    for (size_t i = 0; i < blocks; i++)
-        nf4_block(x + i * stored_bytes(n, type), type, n, restored, packed + i * n / 2, absmax + i, kind,
-                  sums + i * 8, histogram ? &counts : NULL);
+    for (size_t first = 0; first < blocks; first += lanes) {
+        const size_t count = blocks - first < lanes ? blocks - first : lanes;
+        block_scales scales;
+        find_scales(x + first * bytes, type, count, n, &scales);
+        memcpy(absmax + first, scales.absmax, count * sizeof(float));
+        for (size_t i = first; i < first + count; i++)
+            nf4_block(x + i * bytes, type, n, restored, packed + i * n / 2, scales.absmax[i - first],
+                      scales.reciprocal[i - first], kind, sums + i * 8, histogram ? &counts : NULL);
+    }
     if (histogram) counter_drain(&counts);
 }
 
@@ -245,14 +272,16 @@ static void nf4_search(const void *x, int type, size_t blocks, size_t block_size
         nf4_search_sized(x, type, blocks, block_size, ck_restored_f32, choices);
 }
 
+INLINE float finite_reciprocal(float v) { return 1.0f / v <= __FLT_MAX__ ? 1.0f / v : __FLT_MAX__; }
+
 INLINE void nf4_assigns(const uint8_t *x, int type, size_t blocks, size_t n, int restored, const float *scales,
                         uint8_t *packed, float *sums, uint32_t *histogram) {
     float wide[longest_block];
     counter counts;
     if (histogram) counter_begin(&counts, histogram);
     for (size_t i = 0; i < blocks; i++)
-        nf4_scaled(wide_block(x + i * stored_bytes(n, type), n, type, wide), n, restored, scales[i], 0,
-                   packed + i * n / 2, measure_errors, sums + i * 8, &counts);
+        nf4_scaled(wide_block(x + i * stored_bytes(n, type), n, type, wide), n, restored, scales[i],
+                   finite_reciprocal(scales[i]), 0, packed + i * n / 2, measure_errors, sums + i * 8, &counts);
     counter_drain(&counts);
 }
 

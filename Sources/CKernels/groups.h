@@ -38,6 +38,12 @@ INLINE v16u group_codes(v16f v, const group_coding *g, int code, int restored, v
         *back = restore(restore((shifted - magic) * g->stored_scale, restored) + g->stored_bias, restored);
         return (v16u)shifted;
     }
+    if (code == ck_zero_point) {
+        // AutoAWQ works in float16, whatever the weights are.
+        const v16f shifted = held(round_f16(round_f16(v) / g->scale), g->low, g->high) + magic;
+        *back = round_f16((shifted - magic) * g->scale);
+        return (v16u)shifted + g->offset;
+    }
     const v16f shifted = held(restore(v / g->scale, restored), g->low, g->high) + magic;
     *back = restore((shifted - magic) * g->scale, restored);
     return (v16u)shifted + g->offset;
@@ -56,10 +62,13 @@ INLINE void store_codes(v16u stored, int code, uint8_t *out) {
 }
 
 INLINE group_coding coding_of(const float *scale, int code, int stored_code) {
-    const float low = is_affine(code) ? 0 : code == ck_e4m3 ? -448 : code == ck_packed4 ? -8 : -128;
-    const float high = code == ck_affine8 ? 255 : code == ck_affine4 ? 15 : code == ck_e4m3 ? 448
-                                                                 : code == ck_packed4 ? 7 : 127;
-    const uint32_t offset = stored_code == ck_packed4 ? 8 : stored_code == ck_packed8 ? 128 : 0;
+    const float zero = scale[1];
+    const float low = code == ck_zero_point ? -zero : is_affine(code) ? 0 : code == ck_e4m3 ? -448
+                                                                  : code == ck_packed4 ? -8 : -128;
+    const float high = code == ck_zero_point ? 15 - zero : code == ck_affine8 ? 255 : code == ck_affine4 ? 15
+                       : code == ck_e4m3 ? 448 : code == ck_packed4 ? 7 : 127;
+    const uint32_t offset = code == ck_zero_point ? (uint32_t)(int32_t)zero
+                            : stored_code == ck_packed4 ? 8 : stored_code == ck_packed8 ? 128 : 0;
     group_coding g = {lanes_of(scale[0]), lanes_of(scale[1]), lanes_of(scale[2]), lanes_of(scale[3]),
                       lanes_of(low),      lanes_of(high),     {0}};
     g.offset += offset;
@@ -126,6 +135,9 @@ static void groups(const void *x, size_t groups, size_t elements, int code, int 
     case ck_e4m3:
         group_all(x, groups, elements, ck_e4m3, code, restored, scales, codes, group_bytes, errors, used);
         break;
+    case ck_zero_point:
+        group_each(x, groups, elements, ck_zero_point, code, ck_restored_f16, scales, codes, group_bytes, errors, used);
+        break;
     case ck_affine4:
         group_all(x, groups, elements, ck_affine4, code, restored, scales, codes, group_bytes, errors, used);
         break;
@@ -138,8 +150,10 @@ static void groups(const void *x, size_t groups, size_t elements, int code, int 
 static void ranges(const void *x, size_t groups, size_t elements, float *ranges) {
     const uint8_t *bytes = x;
     for (size_t group = 0; group < groups; group++, bytes += elements * 4, ranges += 3) {
-        v16f tail = {0};
         const size_t rows = elements / lanes, rest = elements % lanes;
+        float first;
+        memcpy(&first, bytes, sizeof first);
+        v16f tail = lanes_of(first);
         memcpy(&tail, bytes + rows * row_bytes, rest * sizeof(float));
         v16f least = rest ? tail : lanes_load(bytes), greatest = least;
         v16u largest = magnitude_bits(least);
@@ -162,35 +176,46 @@ static void ranges(const void *x, size_t groups, size_t elements, float *ranges)
     }
 }
 
+/// The sums of `n` elements on one grid, or on two, which share what the last reduction costs.
+INLINE void grid_sums(const uint8_t *x, size_t n, v16f tail, int code, size_t pair, const float *grids, float *sums) {
+    const size_t rows = n / lanes, all = rows + (n % lanes ? 1 : 0);
+    v16f s[8] = {{0}};
+    // A short last row is followed by zeros; only grids without a shift have one, and zero is a code of these.
+    for (size_t i = 0; i < all; i++) {
+        const v16f weight = i < rows ? lanes_load(x + i * row_bytes) : tail;
+#pragma clang loop unroll(full)
+        for (size_t k = 0; k < pair; k++) {
+            const float *grid = grids + k * 4;
+            const v16f low = lanes_of(grid[2]), high = lanes_of(grid[3]), v = weight * lanes_of(grid[0]);
+            v16f c;
+            if (code == ck_e4m3) {
+                v16u stored;
+                c = e4m3(held(v, low, high), &stored);
+            } else {
+                c = nearest(held(is_affine(code) ? v + lanes_of(grid[1]) : v, low, high));
+            }
+            s[4 * k] += v * c;
+            s[4 * k + 1] += c * c;
+            if (!is_affine(code)) continue;
+            s[4 * k + 2] += c;
+            s[4 * k + 3] += v;
+        }
+    }
+    if (pair == 2) {
+        reduce8(s, sums);
+    } else {
+        reduce4(s, sums);
+    }
+}
+
 INLINE void grid_each(const uint8_t *x, size_t groups, size_t n, int code, size_t candidates, const float *grids,
                       float *sums) {
-    const v16f magic = lanes_of(0x1.8p23f);
-    const size_t rows = n / lanes, rest = n % lanes;
-    for (size_t group = 0; group < groups; group++, x += n * 4) {
+    for (size_t group = 0; group < groups; group++, x += n * 4, grids += candidates * 4, sums += candidates * 4) {
         v16f tail = {0};
-        memcpy(&tail, x + rows * row_bytes, rest * sizeof(float));
-        for (size_t k = 0; k < candidates; k++, grids += 4, sums += 4) {
-            const v16f inverse = lanes_of(grids[0]), shift = lanes_of(grids[1]);
-            const v16f low = lanes_of(grids[2]), high = lanes_of(grids[3]);
-            v16f s[4] = {{0}};
-            // A short last row is followed by zeros; only grids without a shift have one, and zero is a code of these.
-            for (size_t i = 0; i < rows + (rest ? 1 : 0); i++) {
-                const v16f v = (i < rows ? lanes_load(x + i * row_bytes) : tail) * inverse;
-                v16f c;
-                if (code == ck_e4m3) {
-                    v16u stored;
-                    c = e4m3(held(v, low, high), &stored);
-                } else {
-                    c = (held(is_affine(code) ? v + shift : v, low, high) + magic) - magic;
-                }
-                s[0] += v * c;
-                s[1] += c * c;
-                if (!is_affine(code)) continue;
-                s[2] += c;
-                s[3] += v;
-            }
-            reduce4(s, sums);
-        }
+        memcpy(&tail, x + n / lanes * row_bytes, n % lanes * sizeof(float));
+        size_t k = 0;
+        for (; k + 2 <= candidates; k += 2) grid_sums(x, n, tail, code, 2, grids + k * 4, sums + k * 4);
+        if (k < candidates) grid_sums(x, n, tail, code, 1, grids + k * 4, sums + k * 4);
     }
 }
 

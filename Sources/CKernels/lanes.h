@@ -84,6 +84,31 @@ INLINE float reduce_magnitude(v16u bits) {
     return value;
 }
 
+INLINE v16u most(v16u a, v16u b, int half) {
+    if (half == 8)
+        return lanes_max(__builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23),
+                         __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31));
+    if (half == 4)
+        return lanes_max(__builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27),
+                         __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31));
+    if (half == 2)
+        return lanes_max(__builtin_shufflevector(a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29),
+                         __builtin_shufflevector(a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31));
+    return lanes_max(__builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30),
+                     __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31));
+}
+
+/// The largest lane of each of sixteen vectors.
+INLINE v16u reduce_magnitudes(const v16u bits[16]) {
+    v16u left[16];
+    memcpy(left, bits, sizeof left);
+#pragma clang loop unroll(full)
+    for (int half = 8; half > 0; half /= 2)
+#pragma clang loop unroll(full)
+        for (int i = 0; i < half; i++) left[i] = most(left[2 * i], left[2 * i + 1], half);
+    return left[0];
+}
+
 /// Rounds finite floats to bfloat16, half to even.
 INLINE v16f round_bf16(v16f v) {
     v16u bits = (v16u)v;

@@ -11,9 +11,14 @@ static int found;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 // OpenBLAS starts a thread for each processor while it is being loaded, each with a stack that counts against
-// RLIMIT_DATA, unless the environment forbids it. The environment may be written only while there is one thread: here,
-// before main. What an operator has set stays.
-__attribute__((constructor)) static void forbid_threads(void) { setenv("OPENBLAS_NUM_THREADS", "1", 0); }
+// RLIMIT_DATA, unless the environment forbids it; and a factor of its block sizes would change sums in a way that its
+// core's name does not tell. The environment may be written only while there is one thread: here, before main. Which
+// core's kernels run (OPENBLAS_CORETYPE) stays the operator's to choose: its name tells that.
+__attribute__((constructor)) static void settle_environment(void) {
+    setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    unsetenv("OPENBLAS_BLOCK_FACTOR");
+    unsetenv("GOTO_BLOCK_FACTOR");
+}
 
 static void *symbol(void *handle, const char *name) {
     void *address = dlsym(handle, name);

@@ -113,6 +113,11 @@ final class Engine {
     private func begin(_ head: RequestHead, _ connection: inout Connection) -> Next {
         var exchange = start(head, &connection)
         do throws(Problem) {
+            // A resource of another scheme is not served here (RFC 9110 section 7.4).
+            guard !head.isHTTPS || connection.transport.isSecure else {
+                throw Problem(
+                    .misdirectedRequest, code: "http.misdirected", detail: "This connection is not secured for https.")
+            }
             switch service.table.match(head) {
             case .route(let route, let parameters):
                 exchange.template = route.template

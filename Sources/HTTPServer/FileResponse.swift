@@ -1,25 +1,36 @@
 package import HTTPTypes
 package import HTTPWire
+import Sockets
 
 extension Response {
     /// Answers GET or HEAD of an immutable file: preconditions, one or several ranges (RFC 9110 sections 13 and 14).
     ///
     /// - Parameters:
     ///   - etag: a strong entity tag with its quotes, `"sha256-…"`.
-    ///   - fields: what else the whole answer carries; `Content-Digest` is left out of a partial one.
+    ///   - lastModified: seconds since 1970, for a file that has not changed since; nil leaves dates out.
+    ///   - fields: what else the whole answer carries. A `Repr-Digest` is the `Content-Digest` of a whole answer too
+    ///     (RFC 9530 section 2); a partial one and HEAD have other content.
     /// - Throws: 412 `precondition.failed`, 416 `range.unsatisfiable` with `Content-Range: bytes */length`.
     package static func file(
-        _ head: RequestHead, _ file: FileBody, contentType: String, etag: String, fields extra: HTTPFields = [:]
+        _ head: RequestHead, _ file: FileBody, contentType: String, etag: String, lastModified: Int? = nil,
+        fields extra: HTTPFields = [:]
     ) throws(Problem) -> Response {
         var fields = extra
         fields[.eTag] = etag
         fields[.acceptRanges] = "bytes"
-        if let unchanged = try conditional(head, etag: etag, fields) { return unchanged }
+        // Never later than the Date of the answer (RFC 9110 section 8.8.2.1).
+        let lastModified = lastModified.map { min($0, Process.secondsSinceEpoch) }
+        if let lastModified { fields[.lastModified] = httpDate(secondsSinceEpoch: lastModified) }
+        if let unchanged = try conditional(head, etag: etag, lastModified, fields) { return unchanged }
         fields[.contentType] = contentType
         // Range is defined for GET alone (RFC 9110 section 14.2).
         guard head.method == .get else { return Response(status: .ok, fields: fields, body: .file(file)) }
-        switch evaluateRange(head.fields, length: file.length, etag: etag) {
-        case .whole: return Response(status: .ok, fields: fields, body: .file(file))
+        switch evaluateRange(head.fields, length: file.length, etag: etag, lastModified: lastModified) {
+        case .whole:
+            if let digest = representationDigest.flatMap({ fields[$0] }), let name = contentDigest {
+                fields[name] = digest
+            }
+            return Response(status: .ok, fields: fields, body: .file(file))
         case .unsatisfiable: throw unsatisfiable(length: file.length)
         case .ranges(let ranges): return partial(file, ranges, contentType: contentType, fields: fields)
         }
@@ -38,16 +49,16 @@ extension Response {
         var fields = extra
         fields[.eTag] = etag
         fields[.acceptRanges] = "none"
-        if let unchanged = try conditional(head, etag: etag, fields) { return unchanged }
+        if let unchanged = try conditional(head, etag: etag, nil, fields) { return unchanged }
         fields[.contentType] = contentType
         return Response(status: .ok, fields: fields, body: .produced(try make()))
     }
 
     /// 304 where the client holds what it asks for; nil where the method is to be performed.
     private static func conditional(
-        _ head: RequestHead, etag: String, _ fields: HTTPFields
+        _ head: RequestHead, etag: String, _ lastModified: Int?, _ fields: HTTPFields
     ) throws(Problem) -> Response? {
-        switch evaluateConditions(head.fields, method: head.method, etag: etag) {
+        switch evaluateConditions(head.fields, method: head.method, etag: etag, lastModified: lastModified) {
         case .proceed: return nil
         case .notModified: return Response(status: .notModified, fields: fields)
         case .preconditionFailed:
@@ -67,7 +78,6 @@ extension Response {
         _ file: FileBody, _ ranges: [Range<Int>], contentType: String, fields: HTTPFields
     ) -> Response {
         var fields = fields
-        if let name = digestName { fields[name] = nil }
         if ranges.count == 1, let range = ranges.first {
             fields[.contentRange] = contentRange(range, of: file)
             return Response(status: .partialContent, fields: fields, body: .parts([.file(file, range)]))
@@ -87,7 +97,8 @@ extension Response {
         return Response(status: .partialContent, fields: fields, body: .parts(parts))
     }
 
-    private static let digestName = HTTPField.Name("Content-Digest")
+    private static let contentDigest = HTTPField.Name("Content-Digest")
+    private static let representationDigest = HTTPField.Name("Repr-Digest")
 
     private static func contentRange(_ range: Range<Int>, of file: FileBody) -> String {
         "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(file.length)"

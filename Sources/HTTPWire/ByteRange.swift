@@ -16,19 +16,29 @@ package let maxRequestedRanges = 16
 /// Evaluates Range and If-Range (RFC 9110 sections 13.1.5 and 14.2) for a GET of `length` bytes.
 ///
 /// A malformed Range is ignored. Ranges that overlap or touch are joined and then sorted; others keep their order.
-/// - Parameter etag: the current entity tag with its quotes; If-Range with a date never matches.
-package func evaluateRange(_ fields: HTTPFields, length: Int, etag: String?) -> RangeOutcome {
+/// - Parameters:
+///   - etag: the current entity tag with its quotes.
+///   - lastModified: seconds since 1970 of a representation that does not change within a second; nil when there is
+///     no such date: then If-Range with a date never matches.
+package func evaluateRange(
+    _ fields: HTTPFields, length: Int, etag: String?, lastModified: Int? = nil
+) -> RangeOutcome {
     let values = fields[values: .range]
     guard values.count == 1, let specs = values.first.flatMap(parseRangeSpecs) else { return .whole }
     let guards = fields[values: .ifRange]
-    guard guards.isEmpty || (guards.count == 1 && EntityTag(guards[0])?.stronglyMatches(etag) == true) else {
-        return .whole
-    }
+    guard guards.isEmpty || (guards.count == 1 && isCurrent(guards[0], etag, lastModified)) else { return .whole }
     guard specs.count <= maxRequestedRanges else { return .whole }
     // A suffix of an empty representation is satisfiable (section 14.1.1), but no Content-Range can say so.
     if length == 0, specs.contains(where: \.isWantedSuffix) { return .whole }
     let ranges = specs.compactMap { $0.resolved(length: length) }
     return ranges.isEmpty ? .unsatisfiable : .ranges(coalesced(ranges))
+}
+
+/// Whether an If-Range value names what there is now: the same strong tag, or exactly its date.
+private func isCurrent(_ value: String, _ etag: String?, _ lastModified: Int?) -> Bool {
+    if let tag = EntityTag(value) { return tag.stronglyMatches(etag) }
+    guard let lastModified else { return false }
+    return secondsSinceEpoch(httpDate: value, near: lastModified) == lastModified
 }
 
 /// One `first-last`, `first-` or `-suffix` of a Range field; numbers too large for 63 bits are `Int.max`.

@@ -10,26 +10,42 @@ package enum ConditionalOutcome: Sendable, Equatable {
     case preconditionFailed
 }
 
-/// Evaluates If-Match, then If-None-Match (RFC 9110 section 13.2.2).
+/// Evaluates the preconditions in the order of RFC 9110 section 13.2.2.
 ///
-/// Conditions on dates are ignored, as for any resource without a modification date. A malformed list matches nothing.
-/// - Parameter etag: the current entity tag with its quotes, nil when there is no current representation.
+/// A date counts only without the tag that outranks it, and when it is valid. A malformed list matches nothing.
+/// - Parameters:
+///   - etag: the current entity tag with its quotes, nil when there is no current representation.
+///   - lastModified: seconds since 1970; nil for a representation without a date, which ignores dates.
 package func evaluateConditions(
-    _ fields: HTTPFields, method: HTTPRequest.Method, etag: String?
+    _ fields: HTTPFields, method: HTTPRequest.Method, etag: String?, lastModified: Int? = nil
 ) -> ConditionalOutcome {
     if let value = fields[.ifMatch] {
         let holds =
             value.trimmingBlanks == "*"
             ? etag != nil : EntityTag.list(value).contains { $0.stronglyMatches(etag) }
         guard holds else { return .preconditionFailed }
+    } else if let lastModified, let date = fields.date(.ifUnmodifiedSince, near: lastModified), lastModified > date {
+        return .preconditionFailed
     }
+    let isRead = method == .get || method == .head
     if let value = fields[.ifNoneMatch] {
         let matches =
             value.trimmingBlanks == "*"
             ? etag != nil : EntityTag.list(value).contains { $0.weaklyMatches(etag) }
-        if matches { return method == .get || method == .head ? .notModified : .preconditionFailed }
+        if matches { return isRead ? .notModified : .preconditionFailed }
+    } else if isRead, let lastModified, let date = fields.date(.ifModifiedSince, near: lastModified),
+        lastModified <= date
+    {
+        return .notModified
     }
     return .proceed
+}
+
+extension HTTPFields {
+    /// The date of a field; nil when it is missing or no date, which several fields in a row are not either.
+    fileprivate func date(_ name: HTTPField.Name, near reference: Int) -> Int? {
+        self[name].flatMap { secondsSinceEpoch(httpDate: $0, near: reference) }
+    }
 }
 
 /// An entity tag: `"opaque"` or `W/"opaque"` (RFC 9110 section 8.8.3).

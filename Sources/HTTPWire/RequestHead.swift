@@ -60,6 +60,8 @@ package struct RequestHead: Sendable {
     package var query: [QueryItem]
     /// Whether the target is `*`.
     package var isAsterisk: Bool
+    /// Whether an absolute-form target says `https`.
+    package var isHTTPS: Bool
     /// The authority of an absolute-form target, else the Host field; nil for HTTP/1.0 without Host.
     package var authority: String?
     /// The version of the request line; HTTP/1.2 to 1.9 are read as 1.1.

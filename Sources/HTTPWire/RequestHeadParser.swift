@@ -51,7 +51,8 @@ extension RequestHead {
         return RequestHead(
             method: request.method, target: request.target.raw, rawPath: request.target.rawPath,
             path: request.target.path, query: request.target.query, isAsterisk: request.target.isAsterisk,
-            authority: request.target.authority ?? findings.host, version: request.version, fields: fields,
+            isHTTPS: request.target.isHTTPS, authority: request.target.authority ?? findings.host,
+            version: request.version, fields: fields,
             framing: framing,
             keepAlive: !findings.wantsClose && (request.version == .http11 || findings.wantsKeepAlive),
             expectsContinue: findings.expectsContinue && request.version == .http11 && hasContent)

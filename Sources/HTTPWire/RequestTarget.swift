@@ -13,6 +13,8 @@ struct RequestTarget {
     let path: [String]
     let query: [QueryItem]
     let isAsterisk: Bool
+    /// Whether an absolute-form target says `https`.
+    var isHTTPS = false
     /// The authority of an absolute-form target.
     let authority: String?
 
@@ -28,6 +30,7 @@ struct RequestTarget {
         } else {
             let parts = try Self.splitAbsolute(bytes, range)
             authority = try Authority.read(bytes, parts.authority)
+            isHTTPS = bytes.spells("https", in: range.lowerBound..<range.lowerBound + 5)
             rest = parts.rest
         }
         let question = bytes.firstOffset(of: UInt8(ascii: "?"), in: rest)

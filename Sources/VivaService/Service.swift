@@ -28,8 +28,7 @@ package final class Service: Sendable {
             let access = Self.access(configuration, catalogue)
             try Self.checkKeys(configuration, access, catalogue, logger)
             try Self.recover(store, catalogue, logger)
-            metrics = ServiceMetrics(
-                logger: logger, logSample: configuration.logSample, accessLog: log.write)
+            metrics = ServiceMetrics(logger: logger, accessLog: log.write, logSample: configuration.logSample)
             metrics.observe(store, catalogue, restarts: configuration.supervisedRestarts ?? 0)
             let state = ServerState()
             let facilities = Self.facilities(configuration, store, catalogue, access, metrics)

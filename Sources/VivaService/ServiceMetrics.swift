@@ -33,11 +33,9 @@ final class ServiceMetrics: ServerObserver {
     private let sampled: Double
 
     /// - Parameters:
-    ///   - logSample: the share of requests that the log has a line of; those that failed here have one anyway.
-    ///   - accessLog: takes each line with its line feed; without it there is no access log.
-    init(
-        logger: Logger, logSample: Double = 1, accessLog: (@Sendable ([UInt8]) -> Void)? = nil
-    ) {
+    ///   - accessLog: takes a line for each request with its line feed.
+    ///   - logSample: the share of requests that it gets; those that failed here have a line anyway.
+    init(logger: Logger, accessLog: (@Sendable ([UInt8]) -> Void)? = nil, logSample: Double = 1) {
         self.logger = logger
         self.accessLog = accessLog
         sampled = logSample * 0x1p52

@@ -36,18 +36,18 @@ import Testing
     @Test func curlResumesADownload() throws {
         let folder = try TemporaryFolder()
         let data = folder.url.appending(path: "data")
-        let weights = try folder.file("w", Data(count: 32 << 20))
+        let weights = try folder.file("w", Data(count: 64 << 20))
         let out = folder.url.appending(path: "out")
         let (path, digest): (String, String)
         do {
             let service = try LiveService(data: data)
-            let made = try service.post(weights, "method=int8&dtype=float32&shape=8192,1024").json()
+            let made = try service.post(weights, "method=int8&dtype=float32&shape=16384,1024").json()
             path = "/v1/artifacts/\(try #require(made["id"] as? String))/content"
             digest = try #require(made["digest"] as? String)
             let download = Process()
             download.executableURL = URL(filePath: "/usr/bin/curl")
-            // Slow enough that the kill comes in the middle.
-            download.arguments = ["-sS", "--limit-rate", "4M", "-o", out.path, service.url(path)]
+            // Slow enough that the kill comes in the middle, and more than the buffers of two sockets hold.
+            download.arguments = ["-sS", "--limit-rate", "2M", "-o", out.path, service.url(path)]
             download.standardError = FileHandle.nullDevice
             try download.run()
             while (try? Data(contentsOf: out).count) ?? 0 == 0, download.isRunning {
@@ -58,7 +58,7 @@ import Testing
             #expect(download.terminationStatus != 0)
         }
         let part = try Data(contentsOf: out).count
-        #expect((1..<8 << 20).contains(part))
+        #expect((1..<16 << 20).contains(part))
         let service = try LiveService(data: data)
         let rest = try run(
             "/usr/bin/curl", ["-sS", "-C", "-", "-o", out.path, "-w", "%{http_code}", service.url(path)])

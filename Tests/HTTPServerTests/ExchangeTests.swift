@@ -112,6 +112,16 @@ import Testing
         }
     }
 
+    @Test func httpsIsNotServedInTheClear() throws {
+        try TestServer.with { test in
+            let client = try Client(test.port)
+            for (scheme, status) in [("https", 421), ("http", 200), ("HTTPS", 421)] {
+                try client.send("GET \(scheme)://x/hello HTTP/1.1\r\nHost: y\r\n\r\n")
+                #expect(try client.answer().status == status)
+            }
+        }
+    }
+
     @Test func refusesRoutesThatHideEachOther() {
         let handler: Route.Handler = { _ in Response(status: .ok) }
         let limits = ServerConfiguration(endpoints: [Endpoint(.network(host: "127.0.0.1", port: 0))])

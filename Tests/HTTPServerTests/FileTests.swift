@@ -19,6 +19,9 @@ import Testing
             #expect(answer.body == test.fileBytes)
             #expect(answer.fields["etag"] == "\"sha256-test\"")
             #expect(answer.fields["accept-ranges"] == "bytes")
+            #expect(answer.fields["last-modified"] == "Sun, 06 Nov 1994 08:49:37 GMT")
+            #expect(answer.fields["repr-digest"] == "sha-256=:test:")
+            #expect(answer.fields["content-digest"] == "sha-256=:test:")
             #expect(test.recorder.summaries.first?.responseBodyBytes == test.fileBytes.count)
             let copy = try TemporaryFile([])
             #expect(try Curl(["-o", copy.path, "\(test.base)/file"]).exitCode == 0)
@@ -35,6 +38,8 @@ import Testing
             ] {
                 let answer = try get(test, "Range: bytes=\(range)\r\n")
                 #expect(answer.status == 206)
+                #expect(answer.fields["repr-digest"] == "sha-256=:test:")
+                #expect(answer.fields["content-digest"] == nil)
                 #expect(
                     answer.fields["content-range"] == "bytes \(expected.lowerBound)-\(expected.upperBound - 1)/3000000")
                 #expect(answer.body == Array(all[expected]))
@@ -72,6 +77,15 @@ import Testing
             #expect(try get(test, "If-Match: \"other\"\r\n").code == "precondition.failed")
             #expect(try get(test, "Range: bytes=0-1\r\nIf-Range: \"other\"\r\n").status == 200)
             #expect(try get(test, "Range: bytes=0-1\r\nIf-Range: \"sha256-test\"\r\n").status == 206)
+            let date = "Sun, 06 Nov 1994 08:49:37 GMT"
+            let dated = try get(test, "If-Modified-Since: \(date)\r\n")
+            #expect(dated.status == 304)
+            #expect(dated.fields["last-modified"] == date)
+            let earlier = "Sun, 06 Nov 1994 08:49:36 GMT"
+            #expect(try get(test, "If-Modified-Since: \(earlier)\r\n").status == 200)
+            #expect(try get(test, "If-Unmodified-Since: \(earlier)\r\n").code == "precondition.failed")
+            #expect(try get(test, "Range: bytes=0-1\r\nIf-Range: \(date)\r\n").status == 206)
+            #expect(try get(test, "Range: bytes=0-1\r\nIf-Range: \(earlier)\r\n").status == 200)
         }
     }
 }

@@ -38,6 +38,7 @@ import Testing
             #expect(try Curl(["-k", "-o", copy.path, "\(base)/produced/300000/70001"]).exitCode != 0)
             let twice = try Curl(["-k", "-w", "%{num_connects}\n", "\(base)/hello", "\(base)/hello", "\(base)/hello"])
             #expect(twice.text == "hello1\nhello0\nhello0\n")
+            #expect(try Curl(["-k", "--request-target", "\(base)/hello", base]).text == "hello")
             let refused = try Curl(["-k", "-T", file.path, "\(base)/early"])
             #expect(refused.text.contains("test.refused"))
             let many = try Curl(["-k", "-Z", "--parallel-max", "20"] + Array(repeating: "\(base)/hello", count: 40))

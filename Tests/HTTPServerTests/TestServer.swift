@@ -152,7 +152,11 @@ private func testRouter(gate: Gate, station: Station, file: String) -> Router {
                 guard let body = try? FileBody(owning: descriptor) else {
                     throw Problem(.internalServerError, code: "test.file", detail: "No file.")
                 }
-                return try .file(request.head, body, contentType: "application/octet-stream", etag: etag)
+                return try .file(
+                    request.head, body, contentType: "application/octet-stream", etag: etag,
+                    lastModified: 784_111_777,
+                    fields: HTTPField.Name("Repr-Digest").map { [$0: "sha-256=:test:"] } ?? [:]
+                )
             },
             Route(.get, "/events", .inline) { _ in station.listen() },
             Route(.get, "/late-events", .worker) { _ in station.listen() },

@@ -23,7 +23,23 @@ import Testing
             let seconds = step * 3_456_789 - 1_000_000_000
             let expected = formatter.string(from: Date(timeIntervalSince1970: TimeInterval(seconds)))
             #expect(httpDate(secondsSinceEpoch: seconds) == expected)
+            #expect(secondsSinceEpoch(httpDate: expected, near: 0) == seconds)
         }
+    }
+}
+
+/// Two digits of a year: a date more than 50 years ahead was meant in the past (RFC 9110 section 5.6.7).
+@Suite struct TwoDigitYearTests {
+    @Test(arguments: [
+        ("Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 06 Nov 1994 08:49:37 GMT"),
+        ("Monday, 23-Nov-26 08:49:37 GMT", "Mon, 23 Nov 2026 08:49:37 GMT"),
+        ("Friday, 01-Nov-75 08:49:37 GMT", "Fri, 01 Nov 2075 08:49:37 GMT"),
+        ("Tuesday, 01-Nov-77 08:49:37 GMT", "Tue, 01 Nov 1977 08:49:37 GMT"),
+    ])
+    func nearTheYear2026(_ short: String, _ long: String) throws {
+        let now = 1_795_000_000
+        let seconds = try #require(secondsSinceEpoch(httpDate: short, near: now))
+        #expect(httpDate(secondsSinceEpoch: seconds) == long)
     }
 }
 

@@ -129,4 +129,48 @@ import Testing
         ]
         #expect(evaluateConditions(fields, method: .get, etag: Self.tag) == .proceed)
     }
+
+    /// 784111777, the RFC's example of a date, before, at and after the date of the representation.
+    @Test(arguments: [
+        "Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994",
+    ])
+    func datesInAllThreeForms(_ date: String) {
+        for (modified, isOlder) in [(784_111_776, true), (784_111_777, true), (784_111_778, false)] {
+            let since: HTTPFields = [.ifModifiedSince: date]
+            let until: HTTPFields = [.ifUnmodifiedSince: date]
+            for method in [HTTPRequest.Method.get, .head, .put] {
+                #expect(
+                    evaluateConditions(since, method: method, etag: nil, lastModified: modified)
+                        == (isOlder && method != .put ? .notModified : .proceed))
+                #expect(
+                    evaluateConditions(until, method: method, etag: nil, lastModified: modified)
+                        == (isOlder ? .proceed : .preconditionFailed))
+            }
+            #expect(
+                evaluateRange([.range: "bytes=0-1", .ifRange: date], length: 9, etag: nil, lastModified: modified)
+                    == (modified == 784_111_777 ? .ranges([0..<2]) : .whole))
+        }
+    }
+
+    @Test func tagsOutrankDates() {
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT"
+        let changed: HTTPFields = [.ifNoneMatch: "\"x\"", .ifModifiedSince: date]
+        let same: HTTPFields = [.ifMatch: Self.tag, .ifUnmodifiedSince: date]
+        #expect(evaluateConditions(changed, method: .get, etag: Self.tag, lastModified: 0) == .proceed)
+        #expect(evaluateConditions(same, method: .get, etag: Self.tag, lastModified: 900_000_000) == .proceed)
+    }
+
+    @Test(arguments: [
+        "", "0", "Sun, 06 Nov 1994 08:49:37 UTC", "Sun, 6 Nov 1994 08:49:37 GMT", "Mon, 06 Nov 1994 08:49:37 GMT",
+        "Sun, 06 nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 24:49:37 GMT", "Sun, 06 Nov 1994 08:60:37 GMT",
+        "Sun, 06 Nov 1994 08:49 GMT", "Wed, 30 Feb 1994 08:49:37 GMT", "Sun 06 Nov 1994 08:49:37 GMT",
+        "Sun, 06-Nov-94 08:49:37 GMT", "Sunday, 06-Nov-1994 08:49:37 GMT", "Sun Nov 06 08:49:37 1994",
+        "Sun, 06 Nov 99999999999999999999 08:49:37 GMT", "Sun, 00 Nov 1994 08:49:37 GMT",
+        "Sun, 06 Nov 1994 08:49:37 GMT, Sun, 06 Nov 1994 08:49:37 GMT", "Sun, 06 Nov 1994 +8:49:37 GMT",
+    ])
+    func invalidDatesAreIgnored(_ date: String) {
+        #expect(secondsSinceEpoch(httpDate: date, near: 784_111_777) == nil)
+        let fields: HTTPFields = [.ifModifiedSince: date, .ifUnmodifiedSince: date]
+        #expect(evaluateConditions(fields, method: .get, etag: nil, lastModified: 900_000_000) == .proceed)
+    }
 }

@@ -63,6 +63,7 @@ enum Rules {
         "Sources/HTTPWire/Octets.swift",
         "Sources/Tensors/RawSpan+Bytes.swift",
         // The hot loops: pointers into spans that the caller holds, casts between vectors of one size.
+        "Sources/Quantization/AWQ/AWQTileWords.swift",
         "Sources/Quantization/AWQ/HalfOctets.swift",
         "Sources/Quantization/AWQ/RowProducts.swift",
         "Sources/Quantization/Kernels/FP8Widening.swift",

@@ -1,6 +1,8 @@
+import Catalogue
 import Foundation
 import Jobs
 import Processes
+import Quantization
 import Tensors
 import Testing
 
@@ -171,5 +173,81 @@ import Testing
         #expect(try life.send("DELETE /v1/inputs/\(other)").status == 204)
         #expect(try life.send("DELETE /v1/jobs/\(id)").json["state"] as? String == "cancelled")
         #expect(try life.send("DELETE /v1/inputs/\(calibration)").status == 204)
+    }
+
+    /// A job outlived the version, or the processor, that its artifact was named after.
+    @Test func whatIsComputedOtherwiseIsNotMadeUnderAnOldName() throws {
+        let life = try TestLife(folder.path, worker: .builtWorker)
+        let input = try life.store(Self.file(Self.layers(1).0))
+        let request = JobRequest(
+            options: [RecipeOption("method", "nf4")], name: nil, dtype: nil, shape: nil, trace: "")
+        let id = String(repeating: "7", count: 32)
+        _ = try life.facilities.catalogue.enqueue(
+            JobRecord(
+                id: id, owner: "local", input: input, recipe: request.json.text(),
+                artifact: String(repeating: "0", count: 32), createdAt: 1))
+        _ = try life.order(["input": input, "method": "int8"])
+        let problem = try life.wait(id, until: ["failed", "succeeded"])["problem"] as? [String: Any]
+        #expect(problem?["code"] as? String == "job.outdated")
+    }
+
+    /// A decoder layer of Llama, with what its Linears saw.
+    private static func decoder() -> ([Tensor], [Tensor]) {
+        let side = 64
+        func values(_ count: Int, _ seed: Int) -> [Float] {
+            (0..<count).map { Float(($0 &* 7919 &+ seed &* 104_729) % 1009 - 504) / 504 }
+        }
+        let layer = "model.layers.0."
+        var (weights, inputs): ([Tensor], [Tensor]) = ([], [])
+        for (index, norm) in ["input_layernorm", "post_attention_layernorm"].enumerated() {
+            weights.append(Tensor("\(layer)\(norm).weight", [side], values(side, index).map { $0 + 2 }))
+        }
+        let names =
+            ["q", "k", "v", "o"].map { "self_attn.\($0)_proj" } + ["gate", "up", "down"].map { "mlp.\($0)_proj" }
+        for (index, name) in names.enumerated() {
+            weights.append(Tensor("\(layer)\(name).weight", [side, side], values(side * side, index + 10)))
+            // Queries, keys and values see the same tokens, gate and up do.
+            let source = name.hasPrefix("mlp") ? (name.contains("down") ? 3 : 2) : (name.contains("o_proj") ? 1 : 0)
+            let tokens = values(24 * side, source + 50).enumerated().map { $1 * ($0 % side % 13 == 4 ? 30 : 1) }
+            inputs.append(Tensor("\(layer)\(name).activations", [24, side], tokens))
+        }
+        return (weights, inputs)
+    }
+
+    /// Scales that are folded, by one request and by a job: the same ordinary checkpoint.
+    @Test func scalesAreFoldedByRequestsAndByJobs() throws {
+        let life = try TestLife(folder.path, worker: .builtWorker)
+        let (weights, inputs) = Self.decoder()
+        let query = "method=awq&model_type=llama&group_size=32"
+        let both = try life.send("POST /v1/quantize?\(query)", [], Self.file(weights + inputs))
+        let one = try #require(both.json["id"] as? String, "\(both)")
+        let content = try life.send("GET /v1/artifacts/\(one)/content").body
+        let text = String(decoding: content.prefix(4096), as: UTF8.self)
+        #expect(text.contains("self_attn.q_proj.qweight") && !text.contains("input_scales"))
+        let unscaled = try life.send("POST /v1/quantize?\(query)&scaling=none", [], Self.file(weights + inputs))
+        let other = try #require(unscaled.json["id"] as? String, "\(unscaled)")
+        #expect(data(try life.send("GET /v1/artifacts/\(other)/content").body) != data(content))
+        let order: [String: Any] = [
+            "input": try life.store(Self.file(weights)), "method": "awq",
+            "calibration": try life.store(Self.file(inputs)),
+            "options": ["model_type": "llama", "group_size": 32],
+        ]
+        let job = try life.wait(
+            try #require(try life.order(order).json["id"] as? String), until: ["succeeded", "failed"])
+        let artifact = try #require(job["artifact"] as? String, "\(job)")
+        #expect(data(try life.send("GET /v1/artifacts/\(artifact)/content").body) == data(content))
+        // Without a place for the scales nothing is recorded.
+        let lone = try life.store(Self.file(weights.filter { !$0.name.contains("norm") }))
+        let refused = try life.order(order.merging(["input": lone]) { $1 })
+        #expect(refused.status == 422 && refused.code == "calibration.fold_incomplete", "\(refused)")
+        // Only AWQ has scales to fold.
+        for method in ["nf4", "int4"] {
+            for scaling in ["fold", "keep"] {
+                let answer = try life.send(
+                    "POST /v1/quantize?method=\(method)&calibration=data&model_type=llama&scaling=\(scaling)", [],
+                    Self.file(weights + inputs))
+                #expect(answer.status == 400 && answer.code == "recipe.unknown_option", "\(answer)")
+            }
+        }
     }
 }

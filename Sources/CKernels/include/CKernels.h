@@ -16,8 +16,9 @@ enum { ck_stored_f32 = 0, ck_stored_f16 = 1, ck_stored_bf16 = 2 };
 /// The levels of the function table. Level 0, plain Swift, has no table.
 enum { ck_level_avx2 = 1, ck_level_avx512 = 2 };
 
-/// The codes of grouped scales: integers around zero stored with an offset or as they are, E4M3, integers with a bias.
-enum { ck_packed4 = 0, ck_packed8 = 1, ck_int8 = 2, ck_e4m3 = 3, ck_affine4 = 4, ck_affine8 = 5 };
+/// The codes of grouped scales: integers around zero stored with an offset or as they are, E4M3, integers with a bias,
+/// integers from 0 to 15 with a zero point among them, a byte each.
+enum { ck_packed4 = 0, ck_packed8 = 1, ck_int8 = 2, ck_e4m3 = 3, ck_affine4 = 4, ck_affine8 = 5, ck_zero_point = 6 };
 
 /// A histogram has `ck_bins` counts, bin = bits of a magnitude >> `ck_bin_shift`.
 enum { ck_bin_shift = 19, ck_bins = 4096 };
@@ -38,10 +39,10 @@ typedef struct {
     float (*absmax)(const void *x, size_t count);
     /// Quantizes `count` elements of a row; `errors` takes 5 floats, `histogram` may be null.
     void (*int8)(const void *x, size_t count, float absmax, int8_t *codes, float *errors, uint32_t *histogram);
-    /// Largest magnitude, least and greatest of each group, 3 floats; zero counts where 16 does not divide `elements`.
+    /// Largest magnitude, least and greatest of each group, 3 floats.
     void (*ranges)(const void *x, size_t groups, size_t elements, float *ranges);
-    /// Codes each group with its scale, 4 floats: scale, bias, stored scale, stored bias. `errors` takes 5 floats a
-    /// group, `histogram` may be null.
+    /// Codes each group with its scale, 4 floats: scale, bias or zero point, stored scale, stored bias. `errors` takes
+    /// 5 floats a group, `histogram` may be null.
     void (*groups)(const void *x, size_t groups, size_t elements, int code, int restored, const float *scales,
                    uint8_t *codes, size_t group_bytes, float *errors, uint32_t *histogram);
     /// What the candidate grids of each group explain. A grid is 4 floats: inverse step, shift, lowest, highest code;

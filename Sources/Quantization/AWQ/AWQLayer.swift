@@ -41,7 +41,10 @@ struct AWQLayer {
     }
 
     /// Bytes of scratch storage that a run uses from `scratchBase`; the shape must have no `shapeProblem`.
-    var scratchByteCount: Int { planes.reduce(moments.byteCount) { $0 + $1.byteCount } }
+    var scratchByteCount: Int { moments.byteCount + planeBytes }
+
+    /// Bytes of what is written transposed.
+    var planeBytes: Int { planes.reduce(0) { $0 + $1.byteCount } }
 
     /// The `pause` of a run that nothing interrupts.
     static func goOn() throws(QuantizationError) {}
@@ -104,26 +107,14 @@ extension AWQLayer {
     /// Where the second moments of the clip search go.
     var moments: AWQMoments {
         let size = AWQClipSearch.usesMoments(groupSize: groupSize) ? groupSize : 0
-        let used = planes.reduce(scratchBase) { $0 + $1.byteCount }
-        return AWQMoments(columns: weight.columns, groupSize: size, offset: used)
+        return AWQMoments(columns: weight.columns, groupSize: size, offset: scratchBase + planeBytes)
     }
 
     /// qweight, qzeros and scales.
     var planes: [TransposedPlane] {
-        let (columns, groups, octets) = (weight.columns, weight.columns / groupSize, weight.rows / 8)
-        let parts = [
-            (rows: columns, bytes: 4, at: placement.qweight), (rows: groups, bytes: 4, at: placement.qzeros),
-            (rows: groups, bytes: 16, at: placement.scales),
-        ]
-        var planes: [TransposedPlane] = []
-        var next = scratchBase
-        for part in parts {
-            let plane = TransposedPlane(
-                rows: part.rows, octetBytes: part.bytes, octets: octets, scratch: next, destination: part.at)
-            next += plane.byteCount
-            planes.append(plane)
-        }
-        return planes
+        TransposedPlane.parts(
+            of: placement, rows: weight.rows, columns: weight.columns, groups: weight.columns / groupSize,
+            scratch: scratchBase)
     }
 
     func weightRows(_ storage: any StoredBytes) -> StagedRows {

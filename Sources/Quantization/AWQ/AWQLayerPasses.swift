@@ -110,9 +110,7 @@ extension AWQLayer {
             outputTokens = try outputBlock(&tokens)
             inputs = tokens
         }
-        let packer = AWQPacker(
-            groupSize: groupSize, inputScales: scales, outputTokens: outputTokens,
-            searchesGrids: options.searchesGrids)
+        let packer = AWQPacker(groupSize: groupSize, inputScales: scales, outputTokens: outputTokens)
         var (error, signal) = (0.0, 0.0)
         try forEachTile(&rows, pause) { (firstOctet: Int, octets: [[RowOctet]]) throws(QuantizationError) in
             let thresholds = try thresholds(octets, scales: scales, &search, &inputs, scratch: scratch)

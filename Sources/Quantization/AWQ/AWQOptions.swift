@@ -12,8 +12,6 @@ struct AWQOptions: Sendable {
     var clip = true
     /// Whether the scale search weighs activations against weights (AutoAWQ's `duo_scaling`).
     var duoScaling = true
-    /// Whether grids of less error than the library's are searched; only where nothing is clipped.
-    var searchesGrids = false
     /// The most threads at work; nil leaves it to Dispatch. The result does not depend on it.
     var threads: Int?
 }
@@ -25,8 +23,7 @@ extension AWQOptions {
         let searches = recipe.needsActivations
         self.init(
             groupSize: recipe.groupSize, scaling: searches ? recipe.coding.scaling : .none,
-            calibration: searches ? .data : .none, clip: recipe.coding.clip, duoScaling: recipe.coding.duoScaling,
-            searchesGrids: recipe.mode == .best)
+            calibration: searches ? .data : .none, clip: recipe.coding.clip, duoScaling: recipe.coding.duoScaling)
     }
 }
 

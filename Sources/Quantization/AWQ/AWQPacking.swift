@@ -36,8 +36,6 @@ struct AWQPacker: Sendable {
     let inputScales: [Float]?
     /// Tokens over which the output error is measured.
     let outputTokens: TokenBlock?
-    /// Whether grids of less error than the library's are searched; the weights are then not clipped.
-    var searchesGrids = false
 
     /// Packs `original` · input scales, clipped to the thresholds of its groups.
     func pack(_ original: [RowOctet], thresholds: [RowOctet]?) -> PackedOctet {
@@ -49,7 +47,6 @@ struct AWQPacker: Sendable {
         var tally = ErrorTally()
         var restored = [RowOctet](repeating: RowOctet(), count: outputTokens == nil ? 0 : columns)
         var group = [RowOctet](repeating: RowOctet(), count: groupSize)
-        let scaled = searchesGrids ? AWQLayer.scaled(original, by: inputScales) : []
         for index in 0..<groups {
             let start = index * groupSize
             let bounds = halve(original, from: start, threshold: thresholds.map { $0[index] }, into: &group)
@@ -57,12 +54,7 @@ struct AWQPacker: Sendable {
                 packed.refusal = refusal
                 return packed
             }
-            var grid = AWQGrid(halfMinimum: bounds.minimum, maximum: bounds.maximum)
-            if searchesGrids {
-                grid = AWQGridSearch.better(
-                    than: grid, halves: group, original: scaled, from: start, minimum: bounds.minimum,
-                    maximum: bounds.maximum)
-            }
+            let grid = AWQGrid(halfMinimum: bounds.minimum, maximum: bounds.maximum)
             packed.zeros[index] = AWQWord.pack(grid.zero)
             for lane in 0..<8 { packed.scales[index * 8 + lane] = HalfOctets.bits(grid.scale[lane]) }
             for k in 0..<groupSize {

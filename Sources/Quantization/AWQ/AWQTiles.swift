@@ -18,7 +18,7 @@ enum AWQTiles {
     /// The most tokens over which the output error is measured.
     static let outputTokens = 256
     /// The most bytes gathered at once when words are transposed.
-    static let gatheredBytes = 4 << 20
+    static let gatheredBytes = 1 << 20
 
     /// Rows of a tile: a multiple of 8, at most 512.
     static func rows(columns: Int) -> Int { min(512, max(8, rowElements / max(1, columns) / 8 * 8)) }

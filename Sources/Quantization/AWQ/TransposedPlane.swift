@@ -28,37 +28,53 @@ struct TransposedPlane {
         }
     }
 
+    /// qweight, qzeros and scales of a layer, whose tiles lie in scratch storage from `scratch` on.
+    static func parts(
+        of placement: AWQPlacement, rows: Int, columns: Int, groups: Int, scratch: Int
+    ) -> [TransposedPlane] {
+        let parts = [
+            (rows: columns, bytes: 4, at: placement.qweight), (rows: groups, bytes: 4, at: placement.qzeros),
+            (rows: groups, bytes: 16, at: placement.scales),
+        ]
+        var planes: [TransposedPlane] = []
+        var next = scratch
+        for part in parts {
+            let plane = TransposedPlane(
+                rows: part.rows, octetBytes: part.bytes, octets: rows / 8, scratch: next, destination: part.at)
+            next += plane.byteCount
+            planes.append(plane)
+        }
+        return planes
+    }
+
+    /// Reads back the tile of the given octets, as `stage` wrote it.
+    func unstage<Word: BitwiseCopyable & ExpressibleByIntegerLiteral>(
+        _ tile: inout [Word], octets range: Range<Int>, from storage: any ScratchStorage
+    ) throws(QuantizationError) {
+        try storage.unstage(into: &tile, count: tile.count, at: scratch + range.lowerBound * rows * octetBytes)
+    }
+
     /// Writes the whole plane, from tiles of `tileOctets` octets each (the last may be narrower).
     func gather(
         tileOctets: Int, from storage: any ScratchStorage, to output: any ArtifactOutput
     ) throws(QuantizationError) {
         let rowBytes = octets * octetBytes
         let step = max(1, AWQTiles.gatheredBytes / max(1, rowBytes))
-        var piece: [UInt8] = []
+        // Eight channels are whole words in every part. Both buffers are kept: fresh memory takes longer than this.
+        var band = [UInt32](repeating: 0, count: min(step, rows) * rowBytes / 4)
+        var piece = [UInt32](repeating: 0, count: min(step, rows) * min(tileOctets, octets) * octetBytes / 4)
         for first in stride(from: 0, to: rows, by: step) {
             let count = min(step, rows - first)
-            var band = [UInt8](repeating: 0, count: count * rowBytes)
             for tile in stride(from: 0, to: octets, by: tileOctets) {
                 let width = min(tileOctets, octets - tile) * octetBytes
                 let at = scratch + tile * rows * octetBytes + first * width
-                try Self.read(&piece, count: count * width, at: at, from: storage)
-                for row in 0..<count {
-                    let target = row * rowBytes + tile * octetBytes
-                    for byte in 0..<width { band[target + byte] = piece[row * width + byte] }
-                }
+                try storage.unstage(into: &piece, count: count * width / 4, at: at)
+                AWQTileWords.place(
+                    piece, rows: count, width: width / 4, in: &band, at: tile * octetBytes / 4, rowBytes / 4)
             }
-            let span = band.span
+            let span = band.span.extracting(first: count * rowBytes / 4)
             let bytes = unsafe span.bytes
             do { try output.write(bytes, at: destination + first * rowBytes) } catch { throw .storage(error) }
         }
-    }
-
-    private static func read(
-        _ piece: inout [UInt8], count: Int, at offset: Int, from storage: any ScratchStorage
-    ) throws(QuantizationError) {
-        if piece.count != count { piece = Array(repeating: 0, count: count) }
-        var span = piece.mutableSpan
-        var bytes = unsafe span.mutableBytes
-        do { try storage.read(into: &bytes, at: offset) } catch { throw .storage(error) }
     }
 }

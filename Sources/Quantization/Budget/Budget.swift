@@ -103,7 +103,7 @@ extension Recipe {
     fileprivate var codesWeightsAlone: Bool {
         switch groupedCode {
         case .packed, .affine: true
-        case .int8, .e4m3, nil: false
+        case .int8, .e4m3, .zeroPoint, nil: false
         }
     }
 }

@@ -2,7 +2,7 @@
 struct GroupScale: Sendable, Equatable {
     /// The scale that codes are computed with.
     var value: Float = 1
-    /// The value of code 0 of an affine group.
+    /// The value of code 0 of an affine group; the code of zero where the code is `zeroPoint`.
     var bias: Float = 0
     /// The scale as its stored type holds it.
     var storedValue: Float = 1
@@ -14,11 +14,25 @@ struct GroupScale: Sendable, Equatable {
 
     /// What the libraries compute for a group of weights of `type`.
     init(_ code: GroupedCode, _ range: GroupRange, type: RestoredType) {
-        if case .affine(let bits) = code {
-            self.init(affine: bits, least: range.least, greatest: range.greatest, type: type)
-        } else {
-            self.init(symmetric: code, absmax: range.absmax, type: type)
+        switch code {
+        case .affine(let bits): self.init(affine: bits, least: range.least, greatest: range.greatest, type: type)
+        case .zeroPoint: self.init(halves: range)
+        case .packed, .int8, .e4m3: self.init(symmetric: code, absmax: range.absmax, type: type)
         }
+    }
+
+    /// AutoAWQ's grid for a group of weights, which are rounded to float16 before.
+    init(halves range: GroupRange) {
+        let grid = AWQGrid(
+            halfMinimum: HalfOctets.rounded(RowOctet(repeating: range.least)),
+            maximum: HalfOctets.rounded(RowOctet(repeating: range.greatest)))
+        self.init(scale: grid.scale[0], zero: grid.zero[0])
+    }
+
+    /// A scale in float16 and the code of zero, 0...15.
+    init(scale: Float, zero: Float) {
+        (value, bias) = (scale, zero)
+        (storedValue, storedBias) = (scale, zero)
     }
 
     /// A scale, and a bias, that codes are computed with as they are stored; nil where the type does not hold them.
@@ -39,7 +53,7 @@ struct GroupScale: Sendable, Equatable {
         case .packed(let bits): half = bits == 4 ? 7.5 : 127.5
         case .int8: half = 127.5
         case .e4m3: half = 448
-        case .affine: half = 1
+        case .affine, .zeroPoint: half = 1
         }
         let rounded = HalfPrecision.rounded(absmax / half, to: type)
         value = rounded == 0 ? type.epsilon : rounded

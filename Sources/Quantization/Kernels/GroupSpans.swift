@@ -6,9 +6,9 @@ import CKernels
 struct GroupRange: Sendable, Equatable {
     /// The largest magnitude; not finite exactly when a weight is not.
     var absmax: Float = 0
-    /// The least weight, or zero if that is less and 16 does not divide the group.
+    /// The least weight.
     var least: Float = 0
-    /// The greatest weight, or zero if that is greater and 16 does not divide the group.
+    /// The greatest weight.
     var greatest: Float = 0
 }
 
@@ -150,6 +150,7 @@ extension GroupedCode {
             case .int8: ck_int8
             case .e4m3: ck_e4m3
             case .affine(let bits): bits == 4 ? ck_affine4 : ck_affine8
+            case .zeroPoint: ck_zero_point
             }
         return Int32(truncatingIfNeeded: code)
     }

@@ -1,8 +1,8 @@
-/// Rounding to nearest with a scale for each group of weights, in plain Swift: compressed-tensors and MLX.
+/// Rounding to nearest with a scale for each group of weights, in plain Swift: compressed-tensors, MLX and AutoAWQ.
 ///
 /// Sources: compressed-tensors 0.20.0, `calculate_qparams`, `quantize` and `pack_to_int32`; MLX 0.32.4,
 /// `mlx/backend/cpu/quantized.cpp`. compressed-tensors works in the weight's own type, so every operation is one in
-/// float32 followed by a rounding to that type; MLX works in float32 and rounds what it stores.
+/// float32 followed by a rounding to that type; MLX works in float32 and rounds what it stores; AutoAWQ works in float16 (`AWQGrid`).
 enum PortableGroups {
     /// Sixteen weights as stored codes, in the low bits of each lane, and as the reader restores them.
     protocol Coding {
@@ -81,6 +81,29 @@ enum PortableGroups {
         }
     }
 
+    /// Integers from 0 to 15, restored as (code − zero point) · scale, all in float16 (`AWQGrid.halfCodes`).
+    struct ZeroPoint: Coding {
+        let scale: Float
+        let low: Float
+        let high: Float
+        let zero: UInt32
+
+        init(_ scale: GroupScale) {
+            self.scale = scale.value
+            low = -scale.bias
+            high = 15 - scale.bias
+            zero = (scale.bias + 0x1p23).bitPattern & 15
+        }
+
+        @inline(__always)
+        func code(_ v: Lanes) -> (stored: SIMD16<UInt32>, restored: Lanes) {
+            let ratio = HalfPrecision.roundedToFloat16(HalfPrecision.roundedToFloat16(v) / scale)
+            let shifted = ratio.held(from: low, to: high) + magic
+            let back = HalfPrecision.roundedToFloat16((shifted - magic) * scale)
+            return (shifted.bitPattern &+ zero, back)
+        }
+    }
+
     /// Codes `groups` groups of `elements` weights, each with its scale; see `Kernels.groups`.
     static func quantize(
         _ x: UnsafeRawPointer, groups: Int, elements: Int, code: GroupedCode, scales: UnsafePointer<GroupScale>,
@@ -118,6 +141,7 @@ enum PortableGroups {
             run { Symmetric(bits: bits, offset: offset, scale: $0.value, restored: restored) }
         case .int8: run { Symmetric(bits: 8, offset: 0, scale: $0.value, restored: restored) }
         case .e4m3: run { E4M3(scale: $0.value, restored: restored) }
+        case .zeroPoint: run { ZeroPoint($0) }
         case .affine(let bits): run { Affine(scale: $0, high: bits == 4 ? 15 : 255, restored: restored) }
         }
     }
@@ -153,7 +177,7 @@ enum PortableGroups {
     /// See `Kernels.ranges`; for one group.
     static func range(_ x: UnsafeRawPointer, count: Int) -> GroupRange {
         let (rows, rest) = (count / 16, count % 16)
-        var least = unsafe rest > 0 ? Lanes(x, row: rows, count: rest) : Lanes(x, row: 0)
+        var least = unsafe rest > 0 ? shortRow(x, row: rows, count: rest) : Lanes(x, row: 0)
         var greatest = least
         var largest = least.magnitude.bitPattern
         for row in 0..<rows {
@@ -163,6 +187,16 @@ enum PortableGroups {
             largest = largest.larger(v.magnitude.bitPattern)
         }
         return GroupRange(absmax: Float(bitPattern: largest.max()), least: least.min(), greatest: greatest.max())
+    }
+
+    /// The first `count` weights of a row, followed by the first of all.
+    @inline(never)
+    private static func shortRow(_ x: UnsafeRawPointer, row: Int, count: Int) -> Lanes {
+        var lanes = unsafe Lanes(repeating: x.loadUnaligned(as: Float.self))
+        for lane in 0..<count {
+            lanes[lane] = unsafe x.loadUnaligned(fromByteOffset: row * 64 + lane * 4, as: Float.self)
+        }
+        return lanes
     }
 
     /// See `Kernels.grids`; for one grid of one group.
@@ -176,7 +210,7 @@ enum PortableGroups {
             switch code {
             case .e4m3: c = E4M3.nearest(v.held(from: grid.low, to: grid.high)).value
             case .affine: c = ((v + grid.shift).held(from: grid.low, to: grid.high) + magic) - magic
-            case .packed, .int8: c = (v.held(from: grid.low, to: grid.high) + magic) - magic
+            case .packed, .int8, .zeroPoint: c = (v.held(from: grid.low, to: grid.high) + magic) - magic
             }
             products += v * c
             squares += c * c

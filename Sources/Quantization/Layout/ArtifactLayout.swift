@@ -160,7 +160,7 @@ package struct ArtifactLayout: Sendable {
 
     /// Whether the tensor at `index` is coded when the last byte has come.
     package func isLayer(_ index: Int) -> Bool {
-        if case .awq = tensors[index] { return true }
+        if case .awq = tensors[index] { return !calibration.arrivesAsAWQ(index) }
         return calibrated(index) != nil
     }
 

@@ -25,6 +25,10 @@ struct CalibrationPlan: Sendable {
         recipe.mode == .best && knowledge[index] != .none ? knowledge[index] : nil
     }
 
+    /// Whether AWQ's layout takes the tensor at `index` as it arrives: its codes depend on its weights alone, and no
+    /// scales are folded into it.
+    func arrivesAsAWQ(_ index: Int) -> Bool { knowledge[index] == .none && fold?.uses[index] == nil }
+
     /// The most names in one warning.
     private static let namesInWarning = 10
 

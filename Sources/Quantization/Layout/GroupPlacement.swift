@@ -16,7 +16,7 @@ struct GroupPlacement: Sendable, Equatable {
         switch code {
         case .packed: shape = places[2]
         case .affine: biases = places[2]
-        case .int8, .e4m3: break
+        case .int8, .e4m3, .zeroPoint: break
         }
     }
 
@@ -38,7 +38,7 @@ struct GroupPlacement: Sendable, Equatable {
     var bytes: Int { codedBytes + (shape?.bytes ?? 0) }
 }
 
-/// The tensors that compressed-tensors 0.20.0 and MLX 0.32 hold for one weight.
+/// The tensors that compressed-tensors 0.20.0, MLX 0.32 and AutoAWQ 0.2.9 hold for one weight.
 struct GroupedParts {
     /// One tensor: its name, type and shape, and its bytes.
     typealias Part = (name: String, type: ElementType, shape: [Int], bytes: Int)
@@ -68,6 +68,13 @@ struct GroupedParts {
             parts = [
                 (name, .u32, [rows, rowBytes / 4], rows * rowBytes), scales("\(module)scales"),
                 scales("\(module)biases"),
+            ]
+        case .zeroPoint:
+            let module = name.before(suffix: "weight") ?? name + "."
+            parts = [
+                ("\(module)qweight", .i32, [columns, rows / 8], columns * (rows / 8) * 4),
+                ("\(module)qzeros", .i32, [groups, rows / 8], groups * (rows / 8) * 4),
+                ("\(module)scales", .f16, [groups, rows], groups * rows * 2),
             ]
         }
     }

@@ -80,12 +80,9 @@ struct LayoutBuilder {
     private mutating func addAWQ(_ entry: TensorEntry, _ recipe: Recipe) {
         let module = entry.name.before(suffix: "weight") ?? entry.name + "."
         let (rows, columns) = (entry.shape[0], entry.shape[1])
-        let groups = columns / (recipe.groupSize == -1 ? columns : recipe.groupSize)
-        var indices = [
-            append("\(module)qweight", .i32, [columns, rows / 8], bytes: columns * (rows / 8) * 4),
-            append("\(module)qzeros", .i32, [groups, rows / 8], bytes: groups * (rows / 8) * 4),
-            append("\(module)scales", .f16, [groups, rows], bytes: groups * rows * 2),
-        ]
+        var indices = GroupedParts(entry, .zeroPoint, groupSize: recipe.groupSize).parts.map {
+            append($0.name, $0.type, $0.shape, bytes: $0.bytes)
+        }
         if recipe.coding.scaling == .keep {
             indices.append(append("\(module)input_scales", .f32, [columns], bytes: columns * 4))
         }

@@ -16,6 +16,8 @@ enum GroupedCode: Sendable, Hashable {
     case e4m3
     /// Integers from zero with scale and bias, in U32 words: MLX `affine`.
     case affine(bits: Int)
+    /// Integers from 0 to 15 with a zero point among them, a byte each: AutoAWQ, before they are packed into words.
+    case zeroPoint
 }
 
 extension Method {
@@ -90,7 +92,7 @@ extension GroupedCode {
     var bits: Int {
         switch self {
         case .packed(let bits), .affine(let bits): bits
-        case .int8, .e4m3: 8
+        case .int8, .e4m3, .zeroPoint: 8
         }
     }
 
@@ -98,7 +100,7 @@ extension GroupedCode {
     func bytes(of elements: Int) -> Int {
         switch self {
         case .packed(let bits), .affine(let bits): (elements * bits + 31) / 32 * 4
-        case .int8, .e4m3: elements
+        case .int8, .e4m3, .zeroPoint: elements
         }
     }
 
@@ -115,6 +117,7 @@ extension GroupedCode {
         case .int8: 65_216
         case .e4m3: 65_472
         case .affine: 32_752
+        case .zeroPoint: 32_736
         }
     }
 }

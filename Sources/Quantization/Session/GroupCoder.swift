@@ -40,7 +40,7 @@ final class GroupCoder: UnitCoder, @unchecked Sendable {
         name = entry.name
         self.code = code
         self.elements = elements
-        restored = RestoredType(of: entry.type)
+        restored = code == .zeroPoint ? .f16 : RestoredType(of: entry.type)
         groupBytes = code.bytes(of: elements)
         widened = WidenedElements(of: entry.type)
         ranges = [GroupRange](repeating: GroupRange(), count: groups)
@@ -67,20 +67,37 @@ final class GroupCoder: UnitCoder, @unchecked Sendable {
         kernels.ranges(x, groups: groups, elements: elements, into: &ranges)
         for group in 0..<groups {
             let range = ranges[group]
-            guard range.absmax.isFinite else {
+            if let refusal = refusal(of: range, x, group, first, kernels) {
                 // The first refusal of the tensor is told, however its bytes were cut.
                 if group > 0 { try encode(x, group, first, &made, kernels) }
-                throw nonFinite(x, group, first, kernels)
+                throw refusal
             }
             maximumSignal = max(maximumSignal, Double(range.absmax))
             made.scales[group] = GroupScale(code, range, type: restored)
         }
     }
 
-    private func nonFinite(_ x: RawSpan, _ group: Int, _ first: Int, _ kernels: Kernels) -> QuantizationError {
+    /// Why no scale goes with the group, if none does: a weight is no number, or float16 does not hold a weight or the
+    /// range where the library works in it.
+    private func refusal(
+        of range: GroupRange, _ x: RawSpan, _ group: Int, _ first: Int, _ kernels: Kernels
+    ) -> QuantizationError? {
+        let isHalf = code == .zeroPoint
+        if range.absmax <= (isHalf ? AWQGrid.rangeLimit / 2 : .greatestFiniteMagnitude) { return nil }
         let part = x.extracting(group * elements * 4..<(group + 1) * elements * 4)
-        let index = kernels.firstNonFinite(part, count: elements) ?? 0
-        return .nonFinite(tensor: name, index: (first + group) * elements + index)
+        let start = (first + group) * elements
+        if !range.absmax.isFinite {
+            return .nonFinite(tensor: name, index: start + (kernels.firstNonFinite(part, count: elements) ?? 0))
+        }
+        if range.absmax > HalfOctets.limit {
+            let (index, value) = kernels.firstBeyond(part, count: elements, limit: HalfOctets.limit)
+            return .outOfRange(tensor: name, index: start + index, value: value, limit: HalfOctets.limit)
+        }
+        let ends = [range.least, range.greatest].map { HalfPrecision.rounded($0, to: .f16) }
+        let span = ends[1] - ends[0]
+        guard HalfPrecision.rounded(span, to: .f16) > AWQGrid.rangeLimit else { return nil }
+        let (index, _) = kernels.firstBeyond(part, count: elements, limit: range.absmax.nextDown)
+        return .outOfRange(tensor: name, index: start + index, value: span, limit: AWQGrid.rangeLimit)
     }
 
     /// Codes the groups: all at once, or a large one in pieces.

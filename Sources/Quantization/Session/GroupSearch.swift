@@ -21,9 +21,11 @@ struct GroupSearch {
 
     /// A way to lay codes over a group's range.
     private struct Candidate {
-        /// Codes for each unit of what the group spans: the largest magnitude, or greatest less least.
+        /// Codes for each unit of what the group spans: the largest magnitude, or greatest less least. With a zero
+        /// point: the share of the greatest weight on which the highest code lies.
         let density: Float
-        /// Where the lowest affine code lies, from the least weight up, as a share of the span.
+        /// Where the lowest affine code lies, from the least weight up, as a share of the span. With a zero point: the
+        /// share of the least weight on which the lowest code lies.
         let start: Float
         /// The square of the first candidate's density over this one's.
         let weight: Double
@@ -63,6 +65,19 @@ struct GroupSearch {
     private static let int4: [Float] = [7, 7.7, 8.4, 9.1, 9.9, 10.8, 11.8]
     /// Eight phases of an octave, for a float's step repeats in each.
     private static let e4m3: [Float] = [448, 410.8, 376.7, 345.5, 316.8, 290.5, 266.4, 244.3]
+    /// Shares of the least and of the greatest weight, or of zero, that the codes with a zero point span.
+    ///
+    /// Chosen on Gaussian, t(5) and uniform weights, with one refit: 20.44 dB with groups of 128 Gaussian weights where
+    /// 144 candidates give 20.45 and the reference 19.94.
+    private static let zeroPoint: [(low: Float, high: Float)] = [
+        (1, 1), (0.95, 0.95), (0.95, 0.9), (0.9, 0.85), (0.85, 0.95), (0.95, 1), (0.8, 0.9), (0.95, 0.85),
+    ]
+    /// The same for groups of more than `shortGroup`, of which the ends are further out: 19.27 dB with 4096 Gaussian
+    /// weights where 144 candidates give 19.34 and the reference 17.02.
+    private static let longZeroPoint: [(low: Float, high: Float)] = [
+        1, 0.945, 0.89, 0.835, 0.78, 0.725, 0.67, 0.615,
+    ].map { ($0, $0) }
+    private static let shortGroup = 256
     /// Shares of the least and of the greatest weight that the codes span.
     private static let affine: [(low: Float, high: Float)] = [
         (1, 1), (0.9, 0.9), (0.8, 0.8), (0.7, 0.7), (1, 0.9), (0.9, 1), (0.9, 0.8), (0.8, 0.9), (0.8, 0.7), (0.7, 0.8),
@@ -73,6 +88,8 @@ struct GroupSearch {
     init?(code: GroupedCode, restored: RestoredType, elements: Int, groups: Int) {
         let ends: [(start: Float, density: Float)]
         switch code {
+        case .zeroPoint:
+            ends = (elements > Self.shortGroup ? Self.longZeroPoint : Self.zeroPoint).map { ($0.low, $0.high) }
         case .affine(let bits):
             guard bits == 4 else { return nil }
             ends = Self.affine.map { (0.5 - 0.5 * $0.low, 15 / (0.5 * ($0.low + $0.high))) }
@@ -107,8 +124,10 @@ struct GroupSearch {
         for first in stride(from: 0, to: groups, by: batch) {
             let count = min(batch, groups - first)
             let part = x.extracting(first * elements * 4..<(first + count) * elements * 4)
-            explain(part, groups: count, ranges: ranges, first: first, kernels)
+            for group in 0..<count { lay(group, ranges[first + group]) }
+            explain(part, groups: count, candidates: candidates.count, kernels)
             for group in 0..<count { proposals[group] = proposal(group) ?? scales[first + group] }
+            if code == .zeroPoint { refit(part, groups: count, kernels) }
             measure(scales, first: first, part, groups: count, codes: &codes, kernels)
             for group in 0..<count { reference[group] = errors[group] }
             measure(proposals, first: 0, part, groups: count, codes: &codes, kernels)
@@ -139,15 +158,9 @@ struct GroupSearch {
         return first * 4..<(first + groups.count * part.count) * 4
     }
 
-    /// The sums of every candidate of every group.
-    private mutating func explain(
-        _ x: RawSpan, groups: Int, ranges: [GroupRange], first: Int, _ kernels: Kernels
-    ) {
-        let count = candidates.count
-        for group in 0..<groups {
-            lay(group, ranges[first + group])
-            for index in 0..<count { totals[group * count + index] = GridTotals() }
-        }
+    /// The sums of each of `count` grids of every group.
+    private mutating func explain(_ x: RawSpan, groups: Int, candidates count: Int, _ kernels: Kernels) {
+        for index in 0..<groups * count { totals[index] = GridTotals() }
         forEachPart(of: groups) { groups, part in
             kernels.grids(
                 x.extracting(bytes(of: part, groups)), groups: groups.count, elements: part.count, code: code,
@@ -181,7 +194,11 @@ struct GroupSearch {
     private mutating func lay(_ group: Int, _ range: GroupRange) {
         let first = group * candidates.count
         var span = range.absmax
-        if case .affine = code { span = range.greatest - range.least }
+        switch code {
+        case .affine: span = range.greatest - range.least
+        case .zeroPoint: return layZeroPoints(first, range)
+        case .packed, .int8, .e4m3: break
+        }
         guard Self.magnitudes.contains(range.absmax), Self.magnitudes.contains(span) else {
             for index in candidates.indices { grids[first + index] = CodeGrid() }
             return
@@ -199,6 +216,35 @@ struct GroupSearch {
         }
     }
 
+    /// The grids of a group whose range is widened to include zero, for the format has no other.
+    private mutating func layZeroPoints(_ first: Int, _ range: GroupRange) {
+        let (least, greatest) = (min(range.least, 0), max(range.greatest, 0))
+        for index in candidates.indices {
+            let low = candidates[index].start * least
+            let inverse = 15 / (candidates[index].density * greatest - low)
+            guard inverse.isFinite else {
+                grids[first + index] = CodeGrid()
+                continue
+            }
+            let zero = min(max((-low * inverse).rounded(.toNearestOrEven), 0), 15)
+            grids[first + index] = CodeGrid(inverse: inverse, low: -zero, high: 15 - zero)
+        }
+    }
+
+    /// Makes the codes of each group anew with the scale that is proposed, and takes the scale that fits these best.
+    private mutating func refit(_ x: RawSpan, groups: Int, _ kernels: Kernels) {
+        for group in 0..<groups {
+            let zero = proposals[group].bias
+            grids[group] = CodeGrid(inverse: 1 / proposals[group].value, low: -zero, high: 15 - zero)
+        }
+        explain(x, groups: groups, candidates: 1, kernels)
+        for group in 0..<groups {
+            let slope = totals[group].product / totals[group].codeSquared / Double(grids[group].inverse)
+            let scale = GroupScale(stored: Float(slope), bias: proposals[group].bias, type: .f16)
+            proposals[group] = scale ?? proposals[group]
+        }
+    }
+
     /// The scale that explains most of a group, as it is stored; nil where there is none.
     private func proposal(_ group: Int) -> GroupScale? {
         let first = group * candidates.count
@@ -210,13 +256,19 @@ struct GroupSearch {
             let product = sums.product - sums.code * sums.weight * count
             let square = sums.codeSquared - sums.code * sums.code * count
             guard product > 0, square > 0 else { continue }
-            let explained = product * product / square * candidates[index].weight
+            var weight = candidates[index].weight
+            if code == .zeroPoint {
+                let step = Double(grids[first].inverse) / Double(grids[first + index].inverse)
+                weight = step * step
+            }
+            let explained = product * product / square * weight
             if explained > most { (most, best) = (explained, index) }
         }
         guard best >= 0 else { return nil }
         let (sums, inverse) = (totals[first + best], Double(grids[first + best].inverse))
         let product = sums.product - sums.code * sums.weight * count
         let slope = product / (sums.codeSquared - sums.code * sums.code * count) / inverse
+        if code == .zeroPoint { return GroupScale(stored: Float(slope), bias: -grids[first + best].low, type: .f16) }
         guard case .affine = code else { return GroupScale(stored: Float(slope), type: restored) }
         let bias = (sums.weight / inverse - slope * sums.code) * count + slope * Double(Self.lowestCode)
         return GroupScale(stored: Float(slope), bias: Float(bias), type: restored)

@@ -95,8 +95,9 @@ extension PlannedTensor {
             // A group is a whole row at most.
             let groups = max(1, parts.scales.bytes / RestoredType(of: entry.type).width)
             return unitBytes(entry.elementCount / groups, of: entry, threads: threads)
-        // `AWQTiles`, and what grows with the columns: eight rows, all candidates, a panel of tokens.
-        case .awq: return 16 << 20 + entry.shape[1] * 512
+        // `AWQTiles`, and what grows with the columns: eight rows, all candidates, a panel of tokens. A layer that is
+        // coded as it arrives has a tile in place of these; a group is a whole row at most.
+        case .awq: return 16 << 20 + entry.shape[1] * 512 + unitBytes(entry.shape[1], of: entry, threads: threads)
         }
     }
 

@@ -39,9 +39,10 @@ struct ScratchPlan: Sendable {
         var isDeferred: [Bool] = []
         for (index, entry) in input.entries.enumerated() {
             let knowledge = calibration.calibrated(index, recipe(index))
+            let arrives = calibration.arrivesAsAWQ(index)
             let working = Self.workingBytes(
-                entry.widened, tensors[index], recipe(index), knowledge)
-            if case .nf4 = tensors[index], knowledge == nil {
+                entry.widened, tensors[index], recipe(index), knowledge, arrives: arrives)
+            if tensors[index].hasPass(arrives), knowledge == nil {
                 passes += working > 0 ? 1 : 0
                 passBytes = max(passBytes, pages(working))
             } else {
@@ -49,7 +50,7 @@ struct ScratchPlan: Sendable {
             }
             let needsAll: Bool
             switch tensors[index] {
-            case .awq: needsAll = true
+            case .awq: needsAll = !arrives
             case .calibration: needsAll = calibration.isUsed && CalibrationLeaf.isNamed(by: entry.name)
             case .nf4, .grouped: needsAll = knowledge != nil
             case .folded: needsAll = true
@@ -82,7 +83,7 @@ struct ScratchPlan: Sendable {
 
     /// Bytes that the passes of one tensor use from `base` on.
     private static func workingBytes(
-        _ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe, _ knowledge: Knowledge?
+        _ entry: TensorEntry, _ tensor: PlannedTensor, _ recipe: Recipe, _ knowledge: Knowledge?, arrives: Bool
     ) -> Int {
         if let knowledge {
             return CalibratedLayer.scratchBytes(
@@ -97,8 +98,19 @@ struct ScratchPlan: Sendable {
             let layer = AWQLayer(
                 name: entry.name, weight: weight, activations: nil, options: AWQOptions(recipe),
                 placement: placement, scratchBase: 0)
-            return layer.scratchByteCount
+            return arrives ? layer.planeBytes : layer.scratchByteCount
         default: return 0
+        }
+    }
+}
+
+extension PlannedTensor {
+    /// Whether encoding the tensor as it arrives leaves something on scratch until its last byte has come.
+    fileprivate func hasPass(_ arrivesAsAWQ: Bool) -> Bool {
+        switch self {
+        case .nf4: true
+        case .awq: arrivesAsAWQ
+        case .copy, .castToF16, .folded, .calibration, .int8, .grouped: false
         }
     }
 }

@@ -124,6 +124,10 @@ struct TensorStage {
         case .grouped(let placement):
             guard let code = recipe.groupedCode else { return DiscardingEncoder() }
             return GroupEncoder(entry: entry, recipe: recipe, code: code, placement: placement, threads: threads)
+        case .awq(let placement, _) where !layout.isLayer(index):
+            return AWQEncoder(
+                entry: entry, recipe: recipe, placement: placement,
+                scratchBase: scratch.passBase(isSecond: usesSecondPlace), threads: threads)
         case .awq, .calibration, .folded: return DiscardingEncoder()
         }
     }
@@ -212,8 +216,8 @@ extension TensorStage {
     /// Whether the tensor at `index` is measured as its bytes go by.
     private func hasFigures(_ index: Int) -> Bool {
         switch layout.tensors[index] {
-        case .nf4, .int8, .grouped: !scratch.isDeferred[index] && layout.calibrated(index) == nil
-        case .copy, .castToF16, .folded, .calibration, .awq: false
+        case .nf4, .int8, .grouped, .awq: !scratch.isDeferred[index] && !layout.isLayer(index)
+        case .copy, .castToF16, .folded, .calibration: false
         }
     }
 

@@ -61,7 +61,8 @@ struct ArtifactHandlers: Sendable {
         let record = try record(request)
         return try .file(
             request.head, Self.open(record, facilities), contentType: QuantizeRequest.safetensors,
-            etag: Self.entityTag(record), fields: Self.contentFields(record))
+            etag: Self.entityTag(record), lastModified: Int(record.createdAt / 1000),
+            fields: Self.contentFields(record))
     }
 
     func report(_ request: inout Request) throws(Problem) -> Response {

@@ -74,6 +74,7 @@ final class ProcessWorker: JobWorker {
 
     private func run(_ job: JobRecord, _ control: JobControl) throws -> JobEnd {
         let request = try JobRequest(text: job.recipe)
+        try check(request, job)
         guard let record = try catalogue.input(job.input, owner: job.owner) else {
             throw WorkFailure(isOutside: false, problem: text(.inputNotFound(job.input), of: job))
         }
@@ -108,6 +109,21 @@ final class ProcessWorker: JobWorker {
         case .made(let artifact, let report):
             return try publish(artifact, report: report, work, job)
         }
+    }
+
+    /// Refuses a job whose artifact was named after another engine, or another library for products of matrices, than
+    /// would make it now: its name, and what an earlier worker has left of it, would not be true.
+    private func check(_ request: JobRequest, _ job: JobRecord) throws {
+        let name = try ArtifactPublisher(store: store, catalogue: catalogue, owner: job.owner).identifier(
+            input: job.input, declaration: try request.declaration(), recipe: try request.recipe(),
+            calibration: job.calibration)
+        guard name != job.artifact else { return }
+        let library = try request.recipe().usesMatrices ? ", \(MatrixBackend.name ?? "without OpenBLAS")" : ""
+        let problem = Problem(
+            .conflict, code: "job.outdated", title: "The service computes otherwise by now",
+            detail: "The job was ordered from another version of the service, or from another processor or library "
+                + "than \(Engine.name)\(library): order it again.")
+        throw WorkFailure(isOutside: false, problem: text(problem, of: job))
     }
 
     private func calibration(_ name: String, of job: JobRecord) throws -> OpenedSource {

@@ -17,11 +17,11 @@ struct ServiceLog {
         }
     }
 
-    /// Takes a whole line with its line feed.
-    var write: @Sendable ([UInt8]) -> Void { lines.write }
-
     /// Whether a person looks at it.
     var isTerminal: Bool { lines.isTerminal }
+
+    /// Takes a whole line with its line feed.
+    var write: @Sendable ([UInt8]) -> Void { lines.write }
 
     /// Writes what waits; the process ends next.
     func finish() {

@@ -184,6 +184,14 @@ struct FoldModel {
             })
     }
 
+    /// The same in another form.
+    func data(_ form: DataForm) -> [UInt8] {
+        safetensors(
+            inputs().sorted { $0.key < $1.key }.flatMap { module, values in
+                form.parts(Self.layer + module + ".", values, columns: values.count / Self.tokens)
+            })
+    }
+
     private static func bytes(_ values: [Float], _ type: ElementType) -> [UInt8] {
         guard type == .bf16 else { return values.flatMap { $0.bitPattern.littleEndianBytes } }
         return values.flatMap { value in

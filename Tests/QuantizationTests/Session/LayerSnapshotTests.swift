@@ -38,7 +38,6 @@ private let interruption = QuantizationError.limit(name: "test", value: 1, limit
 
     static let cases = [
         Layers([("method", "awq"), ("mode", "reference"), ("group_size", "32"), ("scaling", "keep")]),
-        Layers([("method", "awq"), ("calibration", "none"), ("group_size", "32")], hasFP8: true),
         Layers([("method", "awq"), ("group_size", "32")], hasFP8: true),
         Layers([("method", "awq"), ("group_size", "32"), ("scaling", "keep")]),
         Layers([("method", "nf4"), ("calibration", "data")], hasFP8: true),

@@ -9,7 +9,7 @@ import Testing
     private static let pieces = [Int.max, 524_288, 300_001]
     private static let recipes: [[(String, String)]] = [
         [("method", "int4")], [("method", "int4"), ("mode", "reference"), ("group_size", "32")],
-        [("method", "int4"), ("format", "mlx")], [("method", "fp8")],
+        [("method", "int4"), ("format", "mlx")], [("method", "int4"), ("format", "awq")], [("method", "fp8")],
         [("method", "int8"), ("format", "compressed-tensors")], [("method", "int8")], [("method", "nf4")],
         [("method", "nf4"), ("double_quant", "false"), ("block_size", "32")],
         [("method", "nf4"), ("mode", "reference")],
@@ -35,7 +35,7 @@ import Testing
 
     @Test(arguments: recipes.indices, [ElementType.f32, .bf16])
     func artifactAndReportDoNotTell(_ index: Int, _ type: ElementType) throws {
-        let input = input(type, gaussian(140 * 1024, seed: 70, scale: 0.02))
+        let input = input(type, gaussian(144 * 1024, seed: 70, scale: 0.02))
         let one = try SessionRun(input, Self.recipes[index], pieceBytes: Self.pieces[1], limits: limits(1))
         for (threads, piece) in zip([2, 3, 8, 8], Self.pieces + [70_000]) {
             let run = try SessionRun(input, Self.recipes[index], pieceBytes: piece, limits: limits(threads))

@@ -101,19 +101,8 @@ extension CodeWriter {
     /// qweight, qzeros and scales of AutoAWQ, whose rows are our columns.
     private var planes: [TransposedPlane] {
         guard case .awq(let placement, _) = placement else { return [] }
-        var next = scratch
-        let parts = [
-            (rows: columns, bytes: 4, place: placement.qweight), (rows: form.groups, bytes: 4, place: placement.qzeros),
-            (rows: form.groups, bytes: 16, place: placement.scales),
-        ]
-        var planes: [TransposedPlane] = []
-        for part in parts {
-            planes.append(
-                TransposedPlane(
-                    rows: part.rows, octetBytes: part.bytes, octets: rows / 8, scratch: next, destination: part.place))
-            next += planes[planes.count - 1].byteCount
-        }
-        return planes
+        return TransposedPlane.parts(
+            of: placement, rows: rows, columns: columns, groups: form.groups, scratch: scratch)
     }
 
     private func writeWords(_ tile: CodedTile, _ workplace: Workplace) throws(QuantizationError) {

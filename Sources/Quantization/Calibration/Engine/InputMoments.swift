@@ -17,9 +17,14 @@ struct InputMoments: Sendable {
     /// Tokens that the data was taken from; nil where nothing says it.
     let tokens: Int?
     var hessian: Hessian
+    /// The share of what columns have in common that is chance in so few tokens, 0...1: multiplying the products of
+    /// different columns by what is left makes the most of them.
+    private(set) var shrinkage = 0.0
+    /// The share of what tells the columns' mean squares apart that is chance; it is taken from `hessian`.
+    private(set) var squareShare = 0.0
 
     /// Columns whose inputs were always zero count this share of the mean: their codes matter only to each other.
-    private static let share: Float = 0x1p-13
+    static let share: Float = 0x1p-13
 
     /// Rows of the activations that are calibrated on: all but the last fifth, which is held out; all of less than 10.
     static func calibrationTokens(of count: Int) -> Int { count < 10 ? count : count - count / 5 }
@@ -37,16 +42,23 @@ struct InputMoments: Sendable {
         columns = calibration.columns
         tokens = try calibration.tokens()
         let reader = MomentReader(calibration: calibration, blas: blas, threads: threads)
+        var scatter: TokenScatter?
         if let activations = calibration.activations {
             hessian = try reader.read(
                 activations: activations, size: isFull ? nil : size, progress: progress)
+            try check(calibration)
+            scatter = try reader.scatter(of: activations, squares: diagonal, progress: progress)
         } else if let gram = calibration.gram {
             hessian = try reader.read(gram: gram, size: isFull ? nil : size)
         } else {
             hessian = .diagonal(try reader.readSquares())
         }
+        if calibration.activations == nil, let tokens {
+            scatter = TokenScatter(tokens: tokens, magnitudes: try calibration.magnitudes(), squares: diagonal)
+        }
         divide(by: scales)
         try check(calibration)
+        regularize(scatter)
         if isNormalized { try normalize(calibration) }
     }
 
@@ -67,13 +79,8 @@ struct InputMoments: Sendable {
         }
     }
 
-    /// The share of what columns have in common that chance alone would give them in so few tokens, 0...1.
-    ///
-    /// Correlations r of T independent tokens scatter by about 1 / T around the true ones: of Σr² that is the share.
-    /// Multiplying the products of different columns by what is left makes the most of few tokens.
-    /// Source: Schäfer and Strimmer 2005, "A shrinkage approach to large-scale covariance matrix estimation".
-    var shrinkage: Double {
-        guard let tokens else { return 0 }
+    /// The sum of the squares of the correlations of different columns, and how many there are.
+    private var correlations: (sum: Double, count: Int) {
         let roots = diagonal.map { Double($0).squareRoot() }
         var (sum, count) = (0.0, 0)
         func add(_ row: Int, _ column: Int, _ value: Float) {
@@ -83,7 +90,7 @@ struct InputMoments: Sendable {
             count += 1
         }
         switch hessian {
-        case .diagonal: return 0
+        case .diagonal: break
         case .blocks(let size, let values):
             for row in 0..<columns {
                 let first = row / size * size
@@ -94,7 +101,7 @@ struct InputMoments: Sendable {
         case .full(let matrix):
             for row in 0..<columns { for column in 0..<columns { add(row, column, matrix[row, column]) } }
         }
-        return sum > 0 ? min(1, Double(count) / (Double(tokens) * sum)) : 0
+        return (sum, count)
     }
 
     /// Applies `body` to every element that is held, given its row and its column.
@@ -136,8 +143,28 @@ struct InputMoments: Sendable {
         }
     }
 
+    /// Draws the mean squares together as far as they are apart by chance, and lets no column be without any.
+    private mutating func regularize(_ scatter: TokenScatter?) {
+        let squares = diagonal
+        if let scatter {
+            let correlations = correlations
+            shrinkage = scatter.share(ofCorrelations: correlations.sum, count: correlations.count)
+            squareShare = scatter.share(ofSquares: squares)
+        }
+        let mean = squares.reduce(0.0) { $0 + Double($1) } / Double(max(1, columns))
+        let (kept, given, least) = (Float(1 - squareShare), Float(squareShare * mean), Self.share * Float(mean))
+        guard squareShare > 0 || squares.contains(0) else { return }
+        forEach { row, column, value in
+            value *= kept
+            guard row == column else { return }
+            value += given
+            if value == 0 { value = least }
+        }
+    }
+
     private mutating func normalize(_ calibration: LayerCalibration) throws(QuantizationError) {
         let mean = Float(diagonal.reduce(0.0) { $0 + Double($1) } / Double(max(1, columns)))
+        // Where no column ever had an input, each counts as much as any other.
         let (unit, least): (Float, Float) = mean > 0 ? (1 / mean, Self.share) : (0, 1)
         guard unit.isFinite else {
             throw .calibration(
@@ -186,6 +213,24 @@ private struct MomentReader {
         for index in gram.elements.indices { gram.elements[index] *= unit }
         gram.mirrorLower()
         return .full(gram)
+    }
+
+    /// How far the moments scatter of the tokens that are calibrated on; `squares` are their mean squares.
+    func scatter(
+        of activations: CalibrationTensor, squares: [Float], progress: () throws(QuantizationError) -> Void
+    ) throws(QuantizationError) -> TokenScatter {
+        var rows = activations.rows(count: activations.shape[0], columns: columns)
+        let count = InputMoments.calibrationTokens(of: activations.shape[0])
+        let step = AWQTiles.tokens(columns: columns)
+        var x = [Float](repeating: 0, count: min(step, count) * columns)
+        var scatter = TokenScatter(squares: squares)
+        for first in stride(from: 0, to: count, by: step) {
+            let taken = min(step, count - first)
+            try rows.read(first..<first + taken, into: &x)
+            scatter.add(x, tokens: taken)
+            try progress()
+        }
+        return scatter
     }
 
     private func add(_ x: [Float], tokens: Int, size: Int, to blocks: inout [Float]) {
@@ -247,11 +292,23 @@ private struct MomentReader {
     /// The mean square of each column, from the squares or the magnitudes.
     func readSquares() throws(QuantizationError) -> [Float] {
         if let squares = calibration.squareMean { return try squares.vector(columns) }
-        return try calibration.absMean?.vector(columns).map { $0 * $0 } ?? []
+        return try calibration.magnitudes()?.map { $0 * $0 } ?? []
     }
 }
 
 extension LayerCalibration {
+    /// The mean magnitude of each column; nil where it is not given.
+    func magnitudes() throws(QuantizationError) -> [Float]? {
+        guard let absMean else { return nil }
+        let means = try absMean.vector(columns)
+        for (column, mean) in means.enumerated() where mean < 0 {
+            throw .calibration(
+                code: "calibration.not_positive",
+                detail: "The mean magnitude of input \(column) in '\(absMean.name)' is \(mean).")
+        }
+        return means
+    }
+
     /// Tokens that the data was taken from: those calibrated on of the activations, or what `count` says.
     func tokens() throws(QuantizationError) -> Int? {
         if let activations { return InputMoments.calibrationTokens(of: activations.shape[0]) }

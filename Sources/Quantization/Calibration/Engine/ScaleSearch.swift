@@ -122,11 +122,13 @@ struct ScaleSearch {
 /// What a search for scales knows of the inputs: some tokens, or their second moments.
 struct SearchInputs: Sendable {
     private enum Form {
-        /// [tokens, columns].
-        case tokens(Matrix)
-        case moments(Hessian)
+        /// [tokens, columns]; what share of their outputs counts, and what changes of each column cost beside them.
+        case tokens(Matrix, share: Double, own: [Float])
+        /// Products of different columns count times 1 − `shrinkage`.
+        case moments(Hessian, shrinkage: Double)
     }
-    /// The mean magnitude of each column; its root mean square where nothing else is known.
+    /// The mean magnitude of each column, its root mean square where nothing else is known: drawn together as far as
+    /// chance tells them apart, and never so small that a column's weights would vanish in their group.
     let magnitudes: [Float]
     private let form: Form
     private let blas: OpenBLAS
@@ -145,9 +147,9 @@ struct SearchInputs: Sendable {
             let moments = try InputMoments(
                 calibration, isFull: true, blockSize: GridMetric.widest, dividedBy: nil, blas: blas, threads: 1,
                 isNormalized: false, progress: progress)
-            form = .moments(moments.hessian)
-            magnitudes =
-                try calibration.absMean?.vector(calibration.columns) ?? moments.diagonal.map { $0.squareRoot() }
+            form = .moments(moments.hessian, shrinkage: moments.shrinkage)
+            magnitudes = Self.usable(
+                try calibration.magnitudes() ?? moments.diagonal.map { $0.squareRoot() }, share: moments.squareShare)
             return
         }
         let columns = calibration.columns
@@ -166,8 +168,51 @@ struct SearchInputs: Sendable {
             for column in 0..<columns { tokens.elements[next * columns + column] = line[column] }
             next += 1
         }
-        magnitudes = sums.map { Float($0 / Double(count)) }
-        form = .tokens(tokens)
+        let (share, shrinkage, squares) = Self.chance(in: tokens, blas)
+        magnitudes = Self.usable(sums.map { Float($0 / Double(count)) }, share: share)
+        let mean = squares.reduce(0.0) { $0 + Double($1) } / Double(max(1, columns))
+        let (given, least) = (share * mean, Double(InputMoments.share) * mean)
+        let own = squares.map { Float(max((1 - share) * shrinkage * Double($0) + given, $0 == 0 ? least : 0)) }
+        form = .tokens(tokens, share: (1 - share) * (1 - shrinkage), own: own)
+    }
+
+    /// The shares of these tokens' mean squares, and of their correlations, that are chance; and the squares.
+    private static func chance(
+        in tokens: Matrix, _ blas: OpenBLAS
+    ) -> (share: Double, shrinkage: Double, squares: [Float]) {
+        let (count, columns) = (tokens.rows, tokens.columns)
+        var sums = [Double](repeating: 0, count: columns)
+        for token in 0..<count {
+            for column in 0..<columns {
+                let input = Double(tokens[token, column])
+                sums[column] += input * input
+            }
+        }
+        let squares = sums.map { Float($0 / Double(count)) }
+        var scatter = TokenScatter(squares: squares)
+        scatter.add(tokens.elements, tokens: count)
+        // The products of all tokens with each other add up to the squares of the correlations.
+        let units = squares.map { $0 > 0 ? 1 / $0 : 0 }
+        let live = units.count { $0 > 0 }
+        var (scaled, products) = (Matrix(rows: 1, columns: columns), [Float](repeating: 0, count: count))
+        var sum = 0.0
+        for token in 0..<count {
+            for column in 0..<columns { scaled.elements[column] = tokens[token, column] * units[column] }
+            var target = products.mutableSpan
+            blas.multiply(
+                rows: 1, columns: count, depth: columns, scaled.elements.span, scaled.panel, tokens.elements.span,
+                Panel(at: 0, stride: columns, isTransposed: true), into: &target, Panel(at: 0, stride: count))
+            for product in products { sum += Double(product) * Double(product) }
+        }
+        let correlations = sum / (Double(count) * Double(count)) - Double(live)
+        let shrinkage = scatter.share(ofCorrelations: correlations, count: live * (live - 1))
+        return (scatter.share(ofSquares: squares), shrinkage, squares)
+    }
+
+    private static func usable(_ magnitudes: [Float], share: Double) -> [Float] {
+        let mean = magnitudes.reduce(0.0) { $0 + Double($1) } / Double(max(1, magnitudes.count))
+        let least = Double(InputMoments.share).squareRoot() * mean
+        return magnitudes.map { Float(max(Double($0) * (1 - share) + mean * share, least)) }
     }
 
     /// Whether tokens are known: then every row counts.
@@ -179,9 +224,12 @@ struct SearchInputs: Sendable {
     /// The mean over tokens of the squared change of the outputs, summed over the rows of a tile.
     fileprivate func loss(of changes: WeightTile) -> Double {
         switch form {
-        case .tokens(let tokens):
-            return changes.outputs(of: tokens.elements, tokens: tokens.rows, blas).reduce(0, +) / Double(tokens.rows)
-        case .moments(let hessian): return hessian.errors(of: changes, blas).reduce(0) { $0 + $1.orderedSum }
+        case .tokens(let tokens, let share, let own):
+            let outputs = changes.outputs(of: tokens.elements, tokens: tokens.rows, blas).reduce(0, +)
+            let alone = Hessian.diagonal(own).errors(of: changes, shrinkage: 0, blas)
+            return outputs / Double(tokens.rows) * share + alone.reduce(0) { $0 + $1.orderedSum }
+        case .moments(let hessian, let shrinkage):
+            return hessian.errors(of: changes, shrinkage: shrinkage, blas).reduce(0) { $0 + $1.orderedSum }
         }
     }
 }
@@ -208,11 +256,12 @@ extension WeightTile {
 }
 
 extension Hessian {
-    /// dᵀHd of each row for the changes of a tile.
-    func errors(of changes: WeightTile, _ blas: OpenBLAS) -> [Lanes] {
+    /// dᵀHd of each row for the changes of a tile; products of different columns times 1 − `shrinkage`.
+    func errors(of changes: WeightTile, shrinkage: Double, _ blas: OpenBLAS) -> [Lanes] {
         if case .full(let matrix) = self {
-            return OrderedGram(matrix: matrix, order: nil).errors(of: changes, blas: blas)
+            return OrderedGram(matrix: matrix, order: nil).errors(of: changes, shrinkage: shrinkage, blas: blas)
         }
+        let kept = Float(1 - shrinkage)
         var errors = [Lanes](repeating: .zero, count: changes.blocks)
         for column in 0..<changes.columns {
             for block in 0..<changes.blocks {
@@ -223,7 +272,8 @@ extension Hessian {
                     let first = column / size * size
                     var product = Lanes.zero
                     for other in first..<min(changes.columns, first + size) {
-                        product += changes.lanes[other * changes.blocks + block] * values[column * size + other - first]
+                        let value = values[column * size + other - first] * (other == column ? 1 : kept)
+                        product += changes.lanes[other * changes.blocks + block] * value
                     }
                     errors[block] += change * product
                 case .full: break
