@@ -1,11 +1,12 @@
 # What a person types. Every target sets up what it needs by itself (scripts/setup.sh); the work is in scripts/.
 VIVA := .build/release/viva
 SOAK_SECONDS ?= 3600
-FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Fuzz/Sources Package.swift Fuzz/Package.swift
+FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Benchmarks/HummingbirdPeer/Sources \
+	Fuzz/Sources Package.swift Fuzz/Package.swift
 
 .PHONY: help setup build run demo test lint bench bench-kernels bench-catalogue check-arm64 conformance
 .PHONY: conformance-uploads conformance-vllm conformance-awq crash quality quality-awq quality-decoder bench-awq
-.PHONY: scoreboard image-replay tls-check slow-test soak fuzz sanitize clean
+.PHONY: bench-server scoreboard image-replay tls-check slow-test soak fuzz sanitize clean
 .NOTPARALLEL:
 
 help:
@@ -17,6 +18,7 @@ help:
 	@echo "make conformance-vllm  have vLLM load our folders and generate (downloads 3.5 GB once)"
 	@echo "make conformance-awq  capture_activations.py, then AWQ with data beside GPTQModel and AutoRound (2 GB once)"
 	@echo "make bench         the whole server against the slowest of its stages"
+	@echo "make bench-server  small requests, bodies, TLS and idle connections beside nginx and Hummingbird"
 	@echo "make crash         kill the service 200 times under load, fail its system calls, fill its disk; check it all"
 	@echo "make tls-check     sslscan and testssl.sh look at the service; fails on what they find serious"
 	@echo "make slow-test     2,000 slow clients in four ways beside one that must not notice, 10,000 that rest"
@@ -56,6 +58,9 @@ test: setup lint build
 
 bench: build
 	scripts/with-server.sh python3 Benchmarks/bench.py
+
+bench-server: build
+	scripts/bench-server.sh
 
 bench-kernels: setup
 	scripts/bench-kernels.sh

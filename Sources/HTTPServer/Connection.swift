@@ -12,6 +12,14 @@ enum Next: Sendable {
     case deliver(Delivery)
     /// To be closed at once.
     case drop
+
+    /// Whether the loop by itself does what is asked for, and an answer may wait for others meanwhile.
+    var isForLoop: Bool {
+        switch self {
+        case .park, .again: true
+        case .work, .deliver, .drop: false
+        }
+    }
 }
 
 /// One client's connection: a value with one owner, the loop or the thread that works for it.
@@ -85,6 +93,9 @@ struct Connection: ~Copyable, Sendable {
 
     /// Whether bytes wait to be looked at that no poller reports.
     var hasUnseenBytes: Bool { !input.isEmpty || transport.hasPending }
+
+    /// What it asks for when its answer is sent.
+    var restsOrGoesOn: Next { hasUnseenBytes && !isStreaming ? .again : .park }
 
     /// Sends what can be sent without waiting; true when all of `output` is gone. `more` says that other bytes follow.
     mutating func flush(more: Bool = false) throws(SocketError) -> Bool {

@@ -7,6 +7,8 @@ import Synchronization
 /// their ownership, to the pool.
 final class EventLoop {
     private static let wakeup = UInt64.max
+    /// The most answers that wait for each other.
+    private static let answersAtOnce = 32
 
     private let service: Service
     private let limits: ServerLimits
@@ -16,7 +18,7 @@ final class EventLoop {
     private let poller: Poller
     private var table = ConnectionTable()
     private var discarded = InputBuffer(capacity: 64 << 10)
-    /// Slots whose connections have more to process without an event.
+    /// Slots whose connections have an answer to send, or more to process without an event.
     private var ready: [Int] = []
     private var arrivals: Arrivals
     private var now = ContinuousClock.now
@@ -80,8 +82,6 @@ final class EventLoop {
         if connection.output.isEmpty, !connection.isReady { settle(connection, .park) } else { store(connection) }
     }
 
-    // MARK: Connections
-
     /// The descriptor of a waiting connection is ready.
     private func advance(_ connection: consuming Connection) {
         var connection = connection
@@ -93,12 +93,17 @@ final class EventLoop {
         }
         if !connection.output.isEmpty {
             connection.lastProgress = now
-            return settle(connection, connection.hasUnseenBytes ? .again : .park)
+            return settle(connection, connection.restsOrGoesOn)
         }
         if connection.isStreaming { return overhear(connection) }
         if connection.transport.isSecure { return handOver(connection, .again) }
         let next = engine.turn(&connection, now: now)
-        settle(connection, next)
+        guard next.isForLoop, !connection.output.isEmpty else { return settle(connection, next) }
+        // Answers to clients that ask together go out together: docs/decisions/0021.
+        ready.append(connection.slot)
+        connection.isReady = true
+        store(connection)
+        if ready.count >= Self.answersAtOnce { processReady() }
     }
 
     /// Does what a connection asks for after its turn.
@@ -158,7 +163,7 @@ final class EventLoop {
         for index in indices {
             guard var connection = table.take(index) else { continue }
             connection.isReady = false
-            let next = engine.process(&connection)
+            let next = connection.output.isEmpty ? engine.process(&connection) : connection.restsOrGoesOn
             settle(connection, next)
         }
     }
@@ -254,8 +259,6 @@ final class EventLoop {
         if drainEnd == nil { arrivals.open(in: poller) }
     }
 
-    // MARK: Threads
-
     private func handOver(_ connection: consuming Connection, _ next: Next) {
         var connection = connection
         unwatch(&connection)
@@ -282,8 +285,6 @@ final class EventLoop {
         let next = cargo.next
         settle(cargo.release(), next)
     }
-
-    // MARK: Arrivals
 
     private func accept(from listener: SharedListener) {
         // A bound, so that a burst of arrivals does not starve those who are here.
@@ -327,8 +328,6 @@ final class EventLoop {
         guard !origin.isSecure, count <= 2 * most else { return end(connection, .connectionsPerAddress) }
         settle(connection, engine.refuse(.tooManyConnections(most), &connection))
     }
-
-    // MARK: Time
 
     /// Acts on every deadline that has passed.
     private func sweep() {

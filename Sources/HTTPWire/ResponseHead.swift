@@ -6,7 +6,7 @@ package enum ResponseHead {
     ///
     /// Names and values cannot hold CR, LF or NUL: `HTTPField` turns them into spaces when it is built.
     package static func serialize(status: HTTPResponse.Status, fields: HTTPFields, into output: inout [UInt8]) {
-        output.reserveCapacity(output.count + 128 + fields.count * 48)
+        output.reserveCapacity(output.count + 320 + fields.count * 48)
         output.append(contentsOf: "HTTP/1.1 ".utf8)
         for divisor in [100, 10, 1] { output.append(UInt8(ascii: "0") + UInt8(status.code / divisor % 10)) }
         output.append(.space)

@@ -74,10 +74,13 @@ package final class QuantizingQueue: Sendable {
             free.signal()
             return
         }
-        buffer.share(among: 2)
-        queue.async { [work, free] in
-            work.consume(buffer)
-            if buffer.release() { free.signal() }
+        // An input that is only kept wakes no thread for sessions that it does not have.
+        buffer.share(among: work.isIdle ? 1 : 2)
+        if !work.isIdle {
+            queue.async { [work, free] in
+                work.consume(buffer)
+                if buffer.release() { free.signal() }
+            }
         }
         side.async { [alongside, free] in
             buffer.read(alongside)
@@ -136,9 +139,13 @@ private final class SessionBox: @unchecked Sendable {
     private let firstFailure = Mutex<QuantizationError?>(nil)
 
     init(_ sessions: sending [QuantizingSession], _ intake: sending ArchiveIntake?) {
+        isIdle = sessions.isEmpty && intake == nil
         self.sessions = sessions
         self.intake = intake
     }
+
+    /// Whether nothing is made of the bytes here.
+    let isIdle: Bool
 
     var holdsArchive: Bool { intake?.holdsArchive == true }
 
