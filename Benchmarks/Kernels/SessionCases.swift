@@ -49,12 +49,12 @@ enum SessionCases {
         return cases + threadCases(bytes(weights.values, manyRows), output, scratch)
     }
 
-    /// One and two threads at the highest level, all but AWQ's layout, which takes both anyway.
+    /// One and two threads at the highest level.
     private static func threadCases(_ input: [UInt8], _ output: Memory, _ scratch: Memory) -> [Case] {
         guard let level = Level.all.last else { return [] }
         var cases: [Case] = []
         for (size, bytes) in threadPieces {
-            for recipe in recipes where !recipe.title.contains("AWQ") {
+            for recipe in recipes {
                 for threads in [1, 2] {
                     cases.append(
                         Case("threads, pieces of \(size)", recipe.title, threads: threads) {
