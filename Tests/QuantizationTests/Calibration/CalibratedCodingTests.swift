@@ -64,19 +64,19 @@ struct CalibratedCodingTests {
         }
     }
 
-    @Test("a Gram matrix does what the activations do that it was taken from")
+    @Test("a Gram matrix does nearly what the activations do that it was taken from, and tells the error on them")
     func gram() throws {
         let fixture = LinearFixture(rows: 32, columns: 64, tokens: 400)
         let options = [("method", "awq"), ("group_size", "32"), ("scaling", "none"), ("damping", "0.2")]
-        let known = try CalibratedRun(fixture.file, options)
         let run = try CalibratedRun(fixture.gramFile, options)
-        // The last bits of the moments differ, and with them a code here and there.
-        let differing = zip(known.restored, run.restored).count { $0 != $1 }
-        #expect(differing * 50 < run.restored.count)
         let output = try #require(run.report.outputError)
         #expect(!output.isHeldOut)
         let error = fixture.outputError(of: run.restored, tokens: 0..<fixture.calibrated)
         #expect(abs(output.relative / error - 1) < 1e-3)
+        // How far the squares scatter is known of the activations, and taken for that of normal ones of a Gram matrix.
+        let known = try CalibratedRun(fixture.file, options)
+        let best = fixture.outputError(of: known.restored, tokens: 0..<fixture.calibrated)
+        #expect(abs(error / best - 1) < 0.05)
     }
 
     @Test("less is known, more is lost")

@@ -12,6 +12,9 @@ struct LayerCoding: Sendable {
     let plain: PlainAWQ?
     /// Second moments for the output error where no tokens are known.
     let gram: OrderedGram?
+    /// What `gram` has on its diagonal, mean 1, that was not in the data: squares are drawn together where tokens are
+    /// few, and an output error is that of the data.
+    let drawn: Double
     /// Tokens that the data was taken from.
     let tokens: Int?
     /// Whether the activations of single tokens are there to measure with.
@@ -43,6 +46,8 @@ struct LayerCoding: Sendable {
                 blas: blas, threads: options.threads, progress: progress)
         }
         tokens = moments.tokens
+        // Where all is drawn together, nothing of the data is left to measure with.
+        drawn = moments.squareShare < 1 ? moments.squareShare : 0
         let metric = GridMetric(moments, groupSize: form.groupSize)
         let shrinkage = moments.shrinkage
         let isScaled = form.columnScales != nil

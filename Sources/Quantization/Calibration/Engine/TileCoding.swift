@@ -75,9 +75,9 @@ extension LayerCoding {
         if let gram {
             let factors = form.squaredDivisors(from: tile.firstRow, count: weights.count)
             coded.squares = variants.map { variant in
-                let errors = gram.errors(of: variant, blas: blas)
+                let errors = gram.errors(of: variant, damping: -drawn, blas: blas)
                 return (0..<variant.count).reduce(0.0) { sum, row in
-                    sum + Double(errors[row / 16][row % 16]) * factors[row]
+                    sum + max(0, Double(errors[row / 16][row % 16])) * factors[row]
                 }
             }
         }
