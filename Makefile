@@ -1,11 +1,12 @@
 # What a person types. Every target sets up what it needs by itself (scripts/setup.sh); the work is in scripts/.
 VIVA := .build/release/viva
 SOAK_SECONDS ?= 3600
-FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Benchmarks/HummingbirdPeer/Sources Package.swift
+FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Benchmarks/HummingbirdPeer/Sources \
+	Fuzz/Sources Package.swift Fuzz/Package.swift
 
 .PHONY: help setup build run demo test lint bench bench-kernels bench-catalogue check-arm64 conformance
 .PHONY: conformance-uploads conformance-vllm conformance-awq crash quality quality-awq quality-decoder bench-awq
-.PHONY: bench-server scoreboard image-replay tls-check slow-test soak clean
+.PHONY: bench-server scoreboard image-replay tls-check slow-test soak fuzz sanitize clean
 .NOTPARALLEL:
 
 help:
@@ -30,6 +31,8 @@ help:
 	@echo "make bench-catalogue  10,000 jobs and 100,000 artifacts in the catalogue beside the disk's own commits"
 	@echo "make check-arm64   compile the C kernels for 64-bit ARM"
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
+	@echo "make fuzz          fuzz every reader of foreign bytes for FUZZ_SECONDS (60) each; docs/FUZZING.md"
+	@echo "make sanitize      the tests under AddressSanitizer and ThreadSanitizer; docs/FUZZING.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
 	@echo "make build lint clean"
 
@@ -107,8 +110,14 @@ quality-decoder: build
 scoreboard: build
 	scripts/with-server.sh python3 scripts/scoreboard.py --write README.md
 
+fuzz: setup
+	Fuzz/run.sh
+
+sanitize: setup
+	tools/sanitize/run.sh
+
 image-replay: setup
 	scripts/replay-image.sh
 
 clean:
-	rm -rf .build .venv-conformance .venv-uploads .venv-vllm .venv-awq .awq-data
+	rm -rf .build .build-address .build-thread Fuzz/.build .venv-conformance .venv-uploads .venv-vllm .venv-awq .awq-data

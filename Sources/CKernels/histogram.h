@@ -3,7 +3,8 @@
 // Bins collect in a list, and each row that is noted counts an older one: increments of memory and arithmetic on
 // vectors use different parts of the processor, which would otherwise wait for each other. Straight from the vector an
 // increment takes twice as long, for the bin is not there yet. A table of pairs, which halves the increments, was
-// measured, and two tables, which keep equal bins apart: they gain little or nothing.
+// measured, and two tables, which keep equal bins apart: they gain little or nothing. So were bit planes and carry-save
+// adders in place of increments: they take what the arithmetic needs.
 
 enum { lag = 64, taken_limit = 512, longest_block = 4096 };
 

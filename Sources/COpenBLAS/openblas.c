@@ -40,7 +40,6 @@ static void load(void) {
     found = 1;
     *(void **)&library.sgemm = symbol(handle, "cblas_sgemm");
     *(void **)&library.ssymm = symbol(handle, "cblas_ssymm");
-    *(void **)&library.strmm = symbol(handle, "cblas_strmm");
     *(void **)&library.spotrf = symbol(handle, "spotrf_");
     *(void **)&library.strtri = symbol(handle, "strtri_");
     char *(*config)(void);

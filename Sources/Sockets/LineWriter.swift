@@ -65,7 +65,7 @@ package final class LineWriter: Sendable {
 
     private func run() {
         var isEnding = false
-        // Storage that was written out takes the next lines: a fresh one would grow anew a hundred times a second.
+        // Storage that was written out takes the next lines: new storage would grow a hundred times a second.
         var bytes: [UInt8] = []
         while !isEnding {
             _ = work.wait()

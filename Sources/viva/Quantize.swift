@@ -51,11 +51,12 @@ struct Quantize: ParsableCommand {
     var doubleQuant: String?
 
     @Option(
+        parsing: .unconditional,
         help: "AWQ, INT4, INT8: columns that share a scale, 32, 64, 128 or -1 for a row (default 128; MLX 64; INT8 -1)."
     )
     var groupSize: Int?
 
-    @Option(help: "AWQ: none (default), or keep: search input scales too and store them.")
+    @Option(help: "AWQ with data: fold (default where the architecture is known), none, or keep: store them.")
     var scaling: String?
 
     @Option(

@@ -68,6 +68,18 @@ import Testing
         #expect(calibration["knowledge"] as? String == "activations" && calibration["tokens"] as? Int == 410)
     }
 
+    /// What the help tells people to type for a scale for each row is a value, not an option.
+    @Test func aGroupMayBeARow() throws {
+        let folder = try TemporaryFolder()
+        let made = try run(
+            Repository.viva.path,
+            [
+                "quantize", Repository.awqExample.path, "--method", "awq", "--group-size", "-1", "-o",
+                folder.url.appending(path: "out").path,
+            ])
+        #expect(made.status == 0, "\(made)")
+    }
+
     struct Unfit: Sendable, CustomTestStringConvertible {
         let code: String
         let query: String

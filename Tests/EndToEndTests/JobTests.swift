@@ -127,6 +127,69 @@ import Testing
         #expect(service.filesOnDisk().staging.isEmpty)
     }
 
+    /// A decoder layer of Llama, 1024 wide, and in another file 600 tokens of the inputs of its Linears.
+    private func decoder() throws -> (weights: URL, calibration: URL) {
+        let linears =
+            ["q", "k", "v", "o"].map { "self_attn.\($0)_proj" } + ["gate", "up", "down"].map { "mlp.\($0)_proj" }
+        func file(_ name: String, _ parts: [(name: String, rows: Int?)]) throws -> URL {
+            let block = Inputs.bytes(Inputs.gaussian(1024 * 8, seed: 3))
+            var (entries, data): ([String], Data) = ([], Data())
+            for part in parts {
+                let start = data.count
+                for row in stride(from: 0, to: part.rows ?? 1, by: 8) {
+                    data += part.rows == nil ? block.prefix(4096) : block.prefix(4096 * min(8, (part.rows ?? 1) - row))
+                }
+                let shape = part.rows.map { "[\($0),1024]" } ?? "[1024]"
+                let place = "\"shape\":\(shape),\"data_offsets\":[\(start),\(data.count)]"
+                entries.append("\"model.layers.0.\(part.name)\":{\"dtype\":\"F32\",\(place)}")
+            }
+            return try folder.file(name, Inputs.safetensors(header: "{\(entries.joined(separator: ","))}", data: data))
+        }
+        let norms = ["input_layernorm", "post_attention_layernorm"].map { (name: $0 + ".weight", rows: Int?.none) }
+        return (
+            try file("weights", norms + linears.map { (name: $0 + ".weight", rows: 1024) }),
+            try file("calibration", linears.map { (name: $0 + ".activations", rows: 600) })
+        )
+    }
+
+    /// Scales are searched and folded, and layers coded, by workers two of which are killed, within the memory that
+    /// was planned: the artifact is that of a worker that lives.
+    @Test func killedWorkersDoNotShowInCalibratedLayers() throws {
+        let service = try LiveService(data: data)
+        let files = try decoder()
+        let (input, calibration) = (try store(files.weights, service), try store(files.calibration, service))
+        let body = """
+            {"input": "\(input)", "calibration": "\(calibration)", "method": "awq", "options": {"model_type": "llama"}}
+            """
+        func made(killing kills: Int) throws -> (digest: String, attempts: Int) {
+            let id = try #require(try service.curl("/v1/jobs", ["-d", body]).json()["id"] as? String)
+            let planned = try #require(try job(id, service)["memory_bytes"] as? Int)
+            var (killed, peak): (Set<Worker>, Int) = ([], 0)
+            let ended = try wait { () -> [String: Any]? in
+                for worker in workers() {
+                    let status = (try? String(contentsOfFile: "/proc/\(worker.process)/status", encoding: .utf8)) ?? ""
+                    let line = status.split(separator: "\n").first { $0.hasPrefix("VmHWM") }
+                    peak = max(peak, line.flatMap { Int($0.filter(\.isNumber)) } ?? 0)
+                    guard killed.count < kills, !killed.contains(worker) else { continue }
+                    // Far enough to search, not to be done.
+                    Thread.sleep(forTimeInterval: 1.2 * Double(killed.count + 1))
+                    if kill(worker.process, SIGKILL) == 0 { killed.insert(worker) }
+                }
+                let job = try job(id, service)
+                return ["queued", "running"].contains(job["state"] as? String) ? nil : job
+            }
+            #expect(peak << 10 < planned, "\(peak) KiB of \(planned) bytes")
+            let artifact = try #require(ended["artifact"] as? String, "\(ended)")
+            let digest = try service.curl("/v1/artifacts/\(artifact)").json()["digest"] as? String
+            #expect(try service.curl("/v1/artifacts/\(artifact)", ["-X", "DELETE"]).status == 204)
+            return (try #require(digest), try #require(ended["attempts"] as? Int))
+        }
+        let undisturbed = try made(killing: 0)
+        let disturbed = try made(killing: 2)
+        #expect(undisturbed.attempts == 1 && disturbed.attempts > 1)
+        #expect(disturbed.digest == undisturbed.digest)
+    }
+
     @Test func aWorkerThatIsKilledEachTimeEndsItsJobAlone() throws {
         let service = try LiveService(data: data)
         let id = try order(try store(try file("a", weights: 20), service), "int4", service)

@@ -26,7 +26,7 @@ struct AWQTile {
         self.groupSize = groupSize
         groups = columns / groupSize
         octets = rows / 8
-        tileOctets = min(octets, AWQTiles.rows(columns: columns) / 8)
+        tileOctets = min(octets, AWQTiles.rows(columns: columns, elements: AWQTiles.codeElements) / 8)
         planes = TransposedPlane.parts(
             of: placement, rows: rows, columns: columns, groups: groups, scratch: scratch)
         codes = [UInt8](repeating: 0, count: tileOctets * 8 * columns)

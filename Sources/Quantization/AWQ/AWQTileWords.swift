@@ -7,28 +7,33 @@ enum AWQTileWords {
         precondition(codes.count >= octets * 8 * columns && words.count >= octets * columns)
         let (span, raw) = (codes.span, unsafe codes.span.bytes)
         var words = words.mutableSpan
-        for column in stride(from: 0, to: columns, by: 8) {
-            let count = min(8, columns - column)
+        // A line of the cache at a time: rows lie so far apart that no cache holds the lines of all of them.
+        for line in stride(from: 0, to: columns, by: 64) {
+            let end = min(line + 64, columns)
             for octet in 0..<octets {
-                let start = octet * 8 * columns + column
-                /// A channel's codes of up to eight columns.
-                @inline(__always)
-                func channel(_ channel: Int) -> UInt64 {
-                    let at = start + channel * columns
-                    guard count == 8 else {
-                        return (0..<count).reduce(0) { $0 | UInt64(span[at + $1]) << UInt64(8 * $1) }
+                for column in stride(from: line, to: end - (end - line) % 8, by: 8) {
+                    /// A channel's codes of eight columns.
+                    @inline(__always)
+                    func channel(_ channel: Int) -> UInt64 {
+                        let at = (octet &* 8 &+ channel) &* columns &+ column
+                        return unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: at, as: UInt64.self)
                     }
-                    return unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: at, as: UInt64.self)
+                    // The four bytes of each word, from the lowest: `AWQWord.shift(ofChannel:)`.
+                    let (b0, b1) = (channel(0) | channel(2) << 4, channel(4) | channel(6) << 4)
+                    let (b2, b3) = (channel(1) | channel(3) << 4, channel(5) | channel(7) << 4)
+                    for lane in 0..<8 {
+                        let shift = UInt64(truncatingIfNeeded: 8 &* lane)
+                        let low = b0 &>> shift & 255 | (b1 &>> shift & 255) &<< 8
+                        let high = b2 &>> shift & 255 | (b3 &>> shift & 255) &<< 8
+                        unsafe words[unchecked: (column &+ lane) &* octets &+ octet] =
+                            UInt32(truncatingIfNeeded: low | high &<< 16)
+                    }
                 }
-                // The four bytes of each word, from the lowest: `AWQWord.shift(ofChannel:)`.
-                let (b0, b1) = (channel(0) | channel(2) << 4, channel(4) | channel(6) << 4)
-                let (b2, b3) = (channel(1) | channel(3) << 4, channel(5) | channel(7) << 4)
-                for lane in 0..<count {
-                    let shift = UInt64(8 * lane)
-                    let low = b0 >> shift & 255 | (b1 >> shift & 255) << 8
-                    let high = b2 >> shift & 255 | (b3 >> shift & 255) << 8
-                    unsafe words[unchecked: (column + lane) * octets + octet] =
-                        UInt32(truncatingIfNeeded: low | high << 16)
+                for column in end - (end - line) % 8..<end {
+                    words[column * octets + octet] = (0..<8).reduce(0) { word, channel in
+                        let code = UInt32(span[(octet * 8 + channel) * columns + column])
+                        return word | code << AWQWord.shift(ofChannel: channel)
+                    }
                 }
             }
         }

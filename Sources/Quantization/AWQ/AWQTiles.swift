@@ -7,6 +7,8 @@
 enum AWQTiles {
     /// The most elements of one tile of weight rows.
     static let rowElements = 1 << 20
+    /// The most elements of one tile of rows that are coded as they arrive: its codes stay in a core's L2 cache.
+    static let codeElements = 1 << 19
     /// The most elements of one block of activation rows.
     static let tokenElements = 1 << 21
     /// The most columns of one band of groups in the clip search.
@@ -18,10 +20,12 @@ enum AWQTiles {
     /// The most tokens over which the output error is measured.
     static let outputTokens = 256
     /// The most bytes gathered at once when words are transposed.
-    static let gatheredBytes = 1 << 20
+    static let gatheredBytes = 512 << 10
 
-    /// Rows of a tile: a multiple of 8, at most 512.
-    static func rows(columns: Int) -> Int { min(512, max(8, rowElements / max(1, columns) / 8 * 8)) }
+    /// Rows of a tile of up to `elements`: a multiple of 8, at most 512.
+    static func rows(columns: Int, elements: Int = rowElements) -> Int {
+        min(512, max(8, elements / max(1, columns) / 8 * 8))
+    }
 
     /// Tokens of a block: a multiple of 4.
     static func tokens(columns: Int) -> Int { min(tokens, max(4, tokenElements / max(1, columns) / 4 * 4)) }

@@ -16,17 +16,30 @@ struct GroupScale: Sendable, Equatable {
     init(_ code: GroupedCode, _ range: GroupRange, type: RestoredType) {
         switch code {
         case .affine(let bits): self.init(affine: bits, least: range.least, greatest: range.greatest, type: type)
-        case .zeroPoint: self.init(halves: range)
+        case .zeroPoint:
+            let grid = Self.grid(RowOctet(repeating: range.least), RowOctet(repeating: range.greatest))
+            self.init(scale: grid.scale[0], zero: grid.zero[0])
         case .packed, .int8, .e4m3: self.init(symmetric: code, absmax: range.absmax, type: type)
         }
     }
 
-    /// AutoAWQ's grid for a group of weights, which are rounded to float16 before.
-    init(halves range: GroupRange) {
-        let grid = AWQGrid(
-            halfMinimum: HalfOctets.rounded(RowOctet(repeating: range.least)),
-            maximum: HalfOctets.rounded(RowOctet(repeating: range.greatest)))
-        self.init(scale: grid.scale[0], zero: grid.zero[0])
+    /// AutoAWQ's grids for eight groups of weights, which are rounded to float16 before.
+    @inline(__always)
+    private static func grid(_ least: RowOctet, _ greatest: RowOctet) -> AWQGrid {
+        AWQGrid(halfMinimum: HalfOctets.rounded(least), maximum: HalfOctets.rounded(greatest))
+    }
+
+    /// AutoAWQ's scales of the first `count` groups, eight at a time.
+    static func zeroPoints(_ ranges: [GroupRange], count: Int, into scales: inout [GroupScale]) {
+        for first in stride(from: 0, to: count, by: 8) {
+            let lanes = min(8, count - first)
+            var (least, greatest) = (RowOctet(), RowOctet())
+            for lane in 0..<lanes {
+                (least[lane], greatest[lane]) = (ranges[first + lane].least, ranges[first + lane].greatest)
+            }
+            let grid = grid(least, greatest)
+            for lane in 0..<lanes { scales[first + lane] = GroupScale(scale: grid.scale[lane], zero: grid.zero[lane]) }
+        }
     }
 
     /// A scale in float16 and the code of zero, 0...15.

@@ -2,7 +2,8 @@
 ///
 /// Sources: compressed-tensors 0.20.0, `calculate_qparams`, `quantize` and `pack_to_int32`; MLX 0.32.4,
 /// `mlx/backend/cpu/quantized.cpp`. compressed-tensors works in the weight's own type, so every operation is one in
-/// float32 followed by a rounding to that type; MLX works in float32 and rounds what it stores; AutoAWQ works in float16 (`AWQGrid`).
+/// float32 followed by a rounding to that type; MLX works in float32 and rounds what it stores; AutoAWQ works in
+/// float16 (`AWQGrid`).
 enum PortableGroups {
     /// Sixteen weights as stored codes, in the low bits of each lane, and as the reader restores them.
     protocol Coding {

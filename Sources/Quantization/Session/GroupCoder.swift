@@ -68,13 +68,15 @@ final class GroupCoder: UnitCoder, @unchecked Sendable {
         for group in 0..<groups {
             let range = ranges[group]
             if let refusal = refusal(of: range, x, group, first, kernels) {
-                // The first refusal of the tensor is told, however its bytes were cut.
-                if group > 0 { try encode(x, group, first, &made, kernels) }
+                // The first refusal of the tensor is told, however its bytes were cut; codes with a zero point have no
+                // other.
+                if group > 0, code != .zeroPoint { try encode(x, group, first, &made, kernels) }
                 throw refusal
             }
             maximumSignal = max(maximumSignal, Double(range.absmax))
-            made.scales[group] = GroupScale(code, range, type: restored)
+            if code != .zeroPoint { made.scales[group] = GroupScale(code, range, type: restored) }
         }
+        if code == .zeroPoint { GroupScale.zeroPoints(ranges, count: groups, into: &made.scales) }
     }
 
     /// Why no scale goes with the group, if none does: a weight is no number, or float16 does not hold a weight or the

@@ -226,7 +226,8 @@ struct GroupSearch {
                 grids[first + index] = CodeGrid()
                 continue
             }
-            let zero = min(max((-low * inverse).rounded(.toNearestOrEven), 0), 15)
+            // Rounded half to even by the sum, for without SSE4.1 the library does it. Nothing is far from 0...15.
+            let zero = min(max((-low * inverse + 0x1.8p23) - 0x1.8p23, 0), 15)
             grids[first + index] = CodeGrid(inverse: inverse, low: -zero, high: 15 - zero)
         }
     }
@@ -256,12 +257,13 @@ struct GroupSearch {
             let product = sums.product - sums.code * sums.weight * count
             let square = sums.codeSquared - sums.code * sums.code * count
             guard product > 0, square > 0 else { continue }
-            var weight = candidates[index].weight
+            let explained: Double
             if code == .zeroPoint {
-                let step = Double(grids[first].inverse) / Double(grids[first + index].inverse)
-                weight = step * step
+                let root = Double(grids[first + index].inverse)
+                explained = product * product / (square * (root * root))
+            } else {
+                explained = product * product / square * candidates[index].weight
             }
-            let explained = product * product / square * weight
             if explained > most { (most, best) = (explained, index) }
         }
         guard best >= 0 else { return nil }

@@ -16,7 +16,11 @@ struct JobOrder {
 
     /// Reads the body.
     init(_ request: inout Request) throws(Problem) {
-        let root = try Self.document(&request)
+        try self.init(try Self.document(&request), trace: request.trace.traceID)
+    }
+
+    /// Reads the document of a body.
+    init(_ root: JSONValue, trace: String) throws(Problem) {
         guard case .object(let members) = root else { throw Self.invalid("The body is no JSON object.") }
         if let member = members.first(where: { !Self.known.contains($0.name) }) {
             throw Self.invalid("There is no member '\(member.name)'; known: \(Self.known.joined(separator: ", ")).")
@@ -32,7 +36,7 @@ struct JobOrder {
         if calibration != nil { try Self.useData(&options) }
         self.request = JobRequest(
             options: options, name: name,
-            dtype: try Self.text("dtype", of: root), shape: try Self.shape(root["shape"]), trace: request.trace.traceID)
+            dtype: try Self.text("dtype", of: root), shape: try Self.shape(root["shape"]), trace: trace)
         try Self.refuse(self.request.options)
     }
 

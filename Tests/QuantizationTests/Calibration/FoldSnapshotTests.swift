@@ -55,7 +55,7 @@ private let interruption = QuantizationError.limit(name: "test", value: 1, limit
         var weights: [String] = []
         let expected = try uninterrupted.finish(inputDigest: SessionRun.digest) { weights.append($0.weight) }
         #expect(whole.gaps == 0 && weights.count > 8)
-        let stops = [0, weights.count / 3, weights.count - 2]
+        let stops = [weights.count / 3, weights.count - 2]
         for (index, stop) in stops.enumerated() {
             var generator = FuzzGenerator(state: UInt64(index))
             let (output, scratch) = (CrashingStorage(), CrashingStorage())
