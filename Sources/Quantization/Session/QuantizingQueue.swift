@@ -8,8 +8,9 @@ internal import Synchronization
 /// same order on a queue of its own: hashing costs more than quantizing, and neither should wait for the other. An
 /// input that fits into one buffer is worked on at once, by the caller: a hand-off would cost more than it gains.
 package final class QuantizingQueue: Sendable {
-    private let queue = DispatchQueue(label: "viva.quantize", qos: .userInitiated)
-    private let side = DispatchQueue(label: "viva.alongside", qos: .userInitiated)
+    // Behind whoever answers short requests: on Linux this quality of service is a nicer priority of the threads.
+    private let queue = DispatchQueue(label: "viva.quantize", qos: .utility)
+    private let side = DispatchQueue(label: "viva.alongside", qos: .utility)
     private let alongside: @Sendable (RawSpan) -> Void
     private let free: DispatchSemaphore
     private let pool: BufferPool
