@@ -2,6 +2,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "products.h"
 #include "restore.h"
 
 // The vector forms of the hot loops of `Quantization`. Each writes the bytes and the error sums of the plain Swift

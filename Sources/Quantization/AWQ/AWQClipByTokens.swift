@@ -4,12 +4,14 @@ struct AWQClipByTokens {
     let threads: Int?
     let tokens: [Int]
     let scales: [Float]?
+    let products: RowProducts
 
     /// The tokens, if one block holds all of them.
     private var resident: TokenBlock?
 
     /// Uses the given tokens of the activations, each divided by its column's scale.
-    init(columns: Int, tokens: [Int], dividedBy scales: [Float]?, threads: Int?) {
+    init(columns: Int, tokens: [Int], dividedBy scales: [Float]?, threads: Int?, products: RowProducts) {
+        self.products = products
         self.columns = columns
         self.threads = threads
         self.tokens = tokens
@@ -31,8 +33,8 @@ struct AWQClipByTokens {
         let step = AWQTiles.tokens(columns: columns)
         for first in stride(from: 0, to: tokens.count, by: step) {
             let block = try block(first..<min(tokens.count, first + step), &rows)
-            let parts = OrderedWork.map(block.panelCount, threads: threads) { panel in
-                Self.squares(changes, panel: panel, of: block)
+            let parts = OrderedWork.map(block.panelCount, threads: threads) { [products] panel in
+                Self.squares(changes, panel: panel, of: block, products)
             }
             for part in parts { for candidate in sums.indices { sums[candidate] += part[candidate] } }
         }
@@ -52,12 +54,18 @@ struct AWQClipByTokens {
     }
 
     /// For each candidate the sum over four tokens of the squared changes of the outputs of eight rows.
-    private static func squares(_ changes: [[RowOctet]], panel: Int, of block: TokenBlock) -> [SIMD8<Double>] {
+    private static func squares(
+        _ changes: [[RowOctet]], panel: Int, of block: TokenBlock, _ products: RowProducts
+    ) -> [SIMD8<Double>] {
         changes.map { change in
-            let sums = RowProducts.sums(
-                left: block.panels.span, at: panel * block.columns, right: change.span, at: 0, steps: block.columns)
+            var sums = [RowOctet](repeating: RowOctet(), count: 4)
+            var span = sums.mutableSpan
+            products.add(
+                left: block.panels.span, StridedVectors(start: panel * block.columns, count: 1, stride: 0),
+                right: change.span, StridedVectors(start: 0, count: 1, stride: 0), steps: block.columns, to: &span,
+                stride: 4)
             var total = SIMD8<Double>()
-            for output in [sums.s0, sums.s1, sums.s2, sums.s3] {
+            for output in sums {
                 let wide = SIMD8<Double>(output)
                 total += wide * wide
             }

@@ -55,10 +55,11 @@ enum AWQClipSearch {
     ///
     /// `moments` holds the band's groups as `AWQMoments` writes them; `firstColumn` is where the band starts.
     static func thresholds(
-        _ weights: [RowOctet], firstColumn: Int, groups: Int, groupSize: Int, moments: [SIMD4<Float>]
+        _ weights: [RowOctet], firstColumn: Int, groups: Int, groupSize: Int, moments: [SIMD4<Float>],
+        _ products: RowProducts
     ) -> [RowOctet] {
         var best = [RowOctet](repeating: RowOctet(), count: groups)
-        var changes = [RowOctet](repeating: RowOctet(), count: groupSize)
+        var changes = [RowOctet](repeating: RowOctet(), count: candidateCount * groupSize)
         let weights = weights.span
         let moments = moments.span
         for group in 0..<groups {
@@ -66,32 +67,43 @@ enum AWQClipSearch {
             let magnitude = greatestMagnitude(weights, from: start, count: groupSize)
             var choice = ClipChoice(magnitude: magnitude)
             for candidate in 0..<candidateCount {
-                let threshold = threshold(candidate, of: magnitude)
                 var span = changes.mutableSpan
-                writeChanges(of: weights, from: start, count: groupSize, clippedTo: threshold, to: &span, at: 0)
-                let error = quadraticForm(changes.span, moments, at: group * groupSize * groupSize)
-                choice.offer(threshold, error: error)
+                writeChanges(
+                    of: weights, from: start, count: groupSize, clippedTo: threshold(candidate, of: magnitude),
+                    to: &span, at: candidate * groupSize)
+            }
+            let errors = quadraticForms(
+                changes.span, size: groupSize, moments, at: group * groupSize * groupSize, products)
+            for candidate in 0..<candidateCount {
+                choice.offer(threshold(candidate, of: magnitude), error: errors[candidate])
             }
             best[group] = choice.threshold
         }
         return best
     }
 
-    /// dᵀ H d for eight rows, H being one group of `AWQMoments`: panels of four columns, each times the rows above.
-    @inline(__always)
-    private static func quadraticForm(
-        _ changes: Span<RowOctet>, _ moments: Span<SIMD4<Float>>, at start: Int
-    ) -> SIMD8<Double> {
-        let size = changes.count
-        var error = SIMD8<Double>()
+    /// dᵀ H d of each candidate for eight rows, H being one group of `AWQMoments`: panels of four columns, each times
+    /// the rows above.
+    private static func quadraticForms(
+        _ changes: Span<RowOctet>, size: Int, _ moments: Span<SIMD4<Float>>, at start: Int, _ products: RowProducts
+    ) -> [SIMD8<Double>] {
+        var errors = [SIMD8<Double>](repeating: SIMD8(), count: candidateCount)
+        var sums = [RowOctet](repeating: RowOctet(), count: candidateCount * 4)
         for column in stride(from: 0, to: size, by: 4) {
-            let panel = start / 4 + column / 4 * size
-            let sums = RowProducts.sums(left: moments, at: panel, right: changes, at: 0, steps: column + 4)
-            let first = sums.s0 * changes[column] + sums.s1 * changes[column + 1]
-            let second = sums.s2 * changes[column + 2] + sums.s3 * changes[column + 3]
-            error += SIMD8<Double>(first) + SIMD8<Double>(second)
+            for index in sums.indices { sums[index] = RowOctet() }
+            var span = sums.mutableSpan
+            products.add(
+                left: moments, StridedVectors(start: start / 4 + column / 4 * size, count: 1, stride: 0),
+                right: changes, StridedVectors(start: 0, count: candidateCount, stride: size), steps: column + 4,
+                to: &span, stride: 4)
+            for candidate in errors.indices {
+                let (at, from) = (candidate * 4, candidate * size + column)
+                let first = sums[at] * changes[from] + sums[at + 1] * changes[from + 1]
+                let second = sums[at + 2] * changes[from + 2] + sums[at + 3] * changes[from + 3]
+                errors[candidate] += SIMD8<Double>(first) + SIMD8<Double>(second)
+            }
         }
-        return error
+        return errors
     }
 }
 

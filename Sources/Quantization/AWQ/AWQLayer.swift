@@ -21,6 +21,8 @@ struct AWQLayer {
     var columnScales: [Float]?
     /// What the rows of the weight are divided by, the last ones where these are fewer.
     var rowDivisors: [Float]?
+    /// The instruction set of the hot loop; every one gives the same bytes.
+    var products = RowProducts()
 
     /// What errors call the activations: `<module>.activations` beside `<module>.weight`.
     private var activationsName: String { (name.before(suffix: "weight") ?? "") + "activations" }
@@ -107,7 +109,8 @@ extension AWQLayer {
     /// Where the second moments of the clip search go.
     var moments: AWQMoments {
         let size = AWQClipSearch.usesMoments(groupSize: groupSize) ? groupSize : 0
-        return AWQMoments(columns: weight.columns, groupSize: size, offset: scratchBase + planeBytes)
+        return AWQMoments(
+            columns: weight.columns, groupSize: size, products: products, offset: scratchBase + planeBytes)
     }
 
     /// qweight, qzeros and scales.

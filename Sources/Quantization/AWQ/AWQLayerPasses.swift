@@ -88,8 +88,9 @@ extension AWQLayer {
             let range = first..<min(count, first + step)
             let block = try TokenBlock(&tokens, tokens: Array(range), dividedBy: nil)
             try forEachTile(&rows, pause) { _, octets in
-                let parts = OrderedWork.map(octets.count, threads: options.threads) { index in
-                    AWQScaleSearch.losses(octets[index], groupSize: size, candidates: candidates, over: block)
+                let parts = OrderedWork.map(octets.count, threads: options.threads) { [products] index in
+                    AWQScaleSearch.losses(
+                        octets[index], groupSize: size, candidates: candidates, over: block, products)
                 }
                 for part in parts { for candidate in losses.indices { losses[candidate] += part[candidate] } }
             }
@@ -110,7 +111,8 @@ extension AWQLayer {
             outputTokens = try outputBlock(&tokens)
             inputs = tokens
         }
-        let packer = AWQPacker(groupSize: groupSize, inputScales: scales, outputTokens: outputTokens)
+        let packer = AWQPacker(
+            groupSize: groupSize, inputScales: scales, outputTokens: outputTokens, products: products)
         var (error, signal) = (0.0, 0.0)
         try forEachTile(&rows, pause) { (firstOctet: Int, octets: [[RowOctet]]) throws(QuantizationError) in
             let thresholds = try thresholds(octets, scales: scales, &search, &inputs, scratch: scratch)
@@ -185,7 +187,9 @@ extension AWQLayer {
         let tokens = AWQClipSearch.sampledTokens(of: rows.tensor.rows)
         guard AWQClipSearch.usesMoments(groupSize: groupSize) else {
             return .tokens(
-                AWQClipByTokens(columns: weight.columns, tokens: tokens, dividedBy: scales, threads: options.threads))
+                AWQClipByTokens(
+                    columns: weight.columns, tokens: tokens, dividedBy: scales, threads: options.threads,
+                    products: products))
         }
         let moments = moments
         try moments.write(&rows, tokens: tokens, dividedBy: scales, threads: options.threads, to: scratch)
@@ -222,10 +226,10 @@ extension AWQLayer {
         let size = groupSize
         for band in moments.bands {
             let values = try moments.read(band: band, from: scratch)
-            let parts = OrderedWork.map(octets.count, threads: options.threads) { index in
+            let parts = OrderedWork.map(octets.count, threads: options.threads) { [products] index in
                 AWQClipSearch.thresholds(
                     octets[index], firstColumn: band.lowerBound * size, groups: band.count, groupSize: size,
-                    moments: values)
+                    moments: values, products)
             }
             for index in found.indices { found[index] += parts[index] }
         }

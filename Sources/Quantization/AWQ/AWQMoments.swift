@@ -6,6 +6,7 @@
 struct AWQMoments {
     let columns: Int
     let groupSize: Int
+    let products: RowProducts
     /// Where the moments start in scratch storage.
     let offset: Int
 
@@ -33,9 +34,9 @@ struct AWQMoments {
             for first in stride(from: 0, to: tokens.count, by: AWQTiles.tokens) {
                 let part = tokens[first..<min(tokens.count, first + AWQTiles.tokens)]
                 let inputs = try inputs(&rows, tokens: part, columns: columns, dividedBy: scales)
-                let (size, count, previous) = (groupSize, part.count, sums)
+                let (size, count, previous, products) = (groupSize, part.count, sums, products)
                 sums = OrderedWork.map(band.count, threads: threads) { group in
-                    Self.adding(inputs, tokens: count, group: group, groupSize: size, to: previous[group])
+                    Self.adding(inputs, tokens: count, group: group, groupSize: size, to: previous[group], products)
                 }
             }
             let mean = 1 / Float(tokens.count)
@@ -81,7 +82,8 @@ struct AWQMoments {
 
     /// The sums of one group with those of more tokens added.
     private static func adding(
-        _ inputs: [RowOctet], tokens: Int, group: Int, groupSize: Int, to previous: [SIMD4<Float>]
+        _ inputs: [RowOctet], tokens: Int, group: Int, groupSize: Int, to previous: [SIMD4<Float>],
+        _ products: RowProducts
     ) -> [SIMD4<Float>] {
         var sums = previous
         let inputs = inputs.span
@@ -92,11 +94,16 @@ struct AWQMoments {
             for t in 0..<tokens {
                 left[t] = row % 8 == 0 ? inputs[source + t].lowHalf : inputs[source + t].highHalf
             }
-            for octet in row / 8..<groupSize / 8 {
-                let right = (firstOctet + octet) * tokens
-                let products = RowProducts.sums(left: left.span, at: 0, right: inputs, at: right, steps: tokens)
-                let lines = [products.s0, products.s1, products.s2, products.s3]
-                for (i, line) in lines.enumerated() {
+            let octets = row / 8..<groupSize / 8
+            var lines = [RowOctet](repeating: RowOctet(), count: octets.count * 4)
+            var span = lines.mutableSpan
+            products.add(
+                left: left.span, StridedVectors(start: 0, count: 1, stride: 0), right: inputs,
+                StridedVectors(start: (firstOctet + octets.lowerBound) * tokens, count: octets.count, stride: tokens),
+                steps: tokens, to: &span, stride: 4)
+            for octet in octets {
+                for i in 0..<4 {
+                    let line = lines[(octet - octets.lowerBound) * 4 + i]
                     let weighted = upper(line, row: row + i, firstColumn: octet * 8)
                     sums[octet * 2 * groupSize + row + i] += weighted.lowHalf
                     sums[(octet * 2 + 1) * groupSize + row + i] += weighted.highHalf

@@ -5,7 +5,7 @@ enum AWQOutputs {
     /// `fill(variant, columns, span, at)` writes the columns of one variant from `at`; slices of columns are asked for
     /// in ascending order. Products are summed in Float along the columns, squares in Double.
     static func squares(
-        variants: Int, over block: TokenBlock,
+        variants: Int, over block: TokenBlock, _ products: RowProducts,
         fill: (Int, Range<Int>, inout MutableSpan<RowOctet>, Int) -> Void
     ) -> [SIMD8<Double>] {
         let slice = AWQTiles.sliceColumns
@@ -19,18 +19,11 @@ enum AWQOutputs {
                 var span = rows.mutableSpan
                 fill(variant, columns, &span, variant * slice)
             }
-            for panel in 0..<block.panelCount {
-                for variant in 0..<variants {
-                    let sums = RowProducts.sums(
-                        left: panels, at: panel * block.columns + start, right: rows.span, at: variant * slice,
-                        steps: columns.count)
-                    let at = variant * tokens + panel * 4
-                    outputs[at] += sums.s0
-                    outputs[at + 1] += sums.s1
-                    outputs[at + 2] += sums.s2
-                    outputs[at + 3] += sums.s3
-                }
-            }
+            var span = outputs.mutableSpan
+            products.add(
+                left: panels, StridedVectors(start: start, count: block.panelCount, stride: block.columns),
+                right: rows.span, StridedVectors(start: 0, count: variants, stride: slice), steps: columns.count,
+                to: &span, stride: tokens)
         }
         return (0..<variants).map { variant in
             var sum = SIMD8<Double>()

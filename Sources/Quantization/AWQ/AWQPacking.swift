@@ -36,6 +36,7 @@ struct AWQPacker: Sendable {
     let inputScales: [Float]?
     /// Tokens over which the output error is measured.
     let outputTokens: TokenBlock?
+    let products: RowProducts
 
     /// Packs `original` · input scales, clipped to the thresholds of its groups.
     func pack(_ original: [RowOctet], thresholds: [RowOctet]?) -> PackedOctet {
@@ -110,7 +111,7 @@ struct AWQPacker: Sendable {
 
     private func measureOutputs(_ original: [RowOctet], _ restored: [RowOctet], into packed: inout PackedOctet) {
         guard let outputTokens else { return }
-        let squares = AWQOutputs.squares(variants: 2, over: outputTokens) { variant, columns, rows, at in
+        let squares = AWQOutputs.squares(variants: 2, over: outputTokens, products) { variant, columns, rows, at in
             for column in columns {
                 let weight = original[column]
                 rows[at + column - columns.lowerBound] = variant == 0 ? weight - restored[column] : weight

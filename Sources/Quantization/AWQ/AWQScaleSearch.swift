@@ -57,10 +57,11 @@ enum AWQScaleSearch {
 
     /// The sums over tokens and eight rows of the squared change of the output, for each of `candidates`.
     static func losses(
-        _ weights: [RowOctet], groupSize: Int, candidates: [[Float]], over block: TokenBlock
+        _ weights: [RowOctet], groupSize: Int, candidates: [[Float]], over block: TokenBlock, _ products: RowProducts
     ) -> [Double] {
         let grids = candidates.map { Self.grids(weights, groupSize: groupSize, scales: $0) }
-        let squares = AWQOutputs.squares(variants: candidates.count, over: block) { variant, columns, rows, at in
+        let squares = AWQOutputs.squares(variants: candidates.count, over: block, products) {
+            variant, columns, rows, at in
             let scales = candidates[variant]
             var k = columns.lowerBound
             while k < columns.upperBound {

@@ -104,7 +104,7 @@ func float32Bytes(_ values: [Float]) -> [UInt8] {
 struct AWQRun {
     let storage: AWQMemory
     let output = AWQMemory()
-    let layer: AWQLayer
+    var layer: AWQLayer
 
     /// A layer of a weight [rows, columns] of `type`, and tokens [_, columns] in F32.
     init(

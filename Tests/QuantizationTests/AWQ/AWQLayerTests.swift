@@ -130,7 +130,7 @@ struct AWQLayerTests {
         for band in moments.bands {
             let found = AWQClipSearch.thresholds(
                 octet, firstColumn: band.lowerBound * 128, groups: band.count, groupSize: 128,
-                moments: try moments.read(band: band, from: run.storage))
+                moments: try moments.read(band: band, from: run.storage), RowProducts())
             for (index, group) in band.enumerated() {
                 for row in [0, 7] {
                     let part = (0..<128).map { weight[row * columns + group * 128 + $0] }
@@ -176,10 +176,11 @@ struct AWQLayerTests {
         let octet = AWQTiles.octet(of: weight, firstRow: 0, columns: columns)
         let expected = AWQClipSearch.thresholds(
             octet, firstColumn: 0, groups: 1, groupSize: columns,
-            moments: try moments.read(band: 0..<1, from: run.storage))
+            moments: try moments.read(band: 0..<1, from: run.storage), RowProducts())
         var inputs = StagedRows(try #require(run.layer.activations), storage: run.storage, name: "activations")
         var search = AWQClipByTokens(
-            columns: columns, tokens: AWQClipSearch.sampledTokens(of: 30), dividedBy: nil, threads: 2)
+            columns: columns, tokens: AWQClipSearch.sampledTokens(of: 30), dividedBy: nil, threads: 2,
+            products: RowProducts())
         for _ in 0..<2 { #expect(try search.threshold(octet, &inputs) == expected[0]) }
     }
 

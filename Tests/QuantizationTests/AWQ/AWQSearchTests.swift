@@ -105,7 +105,8 @@ struct AWQSearchTests {
             for row in stride(from: 0, to: rows, by: 8) {
                 let octet = AWQTiles.octet(of: values, firstRow: row, columns: columns)
                 let found = AWQClipSearch.thresholds(
-                    octet, firstColumn: band.lowerBound * size, groups: band.count, groupSize: size, moments: read)
+                    octet, firstColumn: band.lowerBound * size, groups: band.count, groupSize: size, moments: read,
+                    RowProducts())
                 for lane in 0..<8 {
                     for (index, group) in band.enumerated() {
                         #expect(found[index][lane] == thresholds[(row + lane) * groups + group])
