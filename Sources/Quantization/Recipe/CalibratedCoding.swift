@@ -91,11 +91,12 @@ package struct CalibratedCoding: Sendable, Hashable {
 
 extension Method {
     /// Whether the method can use calibration data in a format.
-    package func takesCalibration(in format: ArtifactFormat) -> Bool {
+    package func takesCalibration(in format: ArtifactFormat, scheme: Scheme = .w8a16) -> Bool {
         switch self {
         case .awq, .nf4: true
         case .int4: format != .mlx
-        case .int8, .fp8: false
+        case .int8: format == .compressedTensors && scheme == .w8a16
+        case .fp8: false
         }
     }
 
@@ -110,18 +111,27 @@ extension Recipe {
     /// Whether every weight must have activations: the reference's searches know nothing else.
     var needsActivations: Bool { usesData && mode == .reference }
 
-    /// Takes the option `calibration` of a method that can use data.
-    static func calibration(
-        _ method: Method, _ format: ArtifactFormat, _ mode: Mode, _ reader: inout OptionReader
-    ) throws(QuantizationError) -> Calibration {
-        guard method.takesCalibration(in: format) else { return .none }
-        let calibration = try reader.choice("calibration", Calibration.self) ?? method.defaultCalibration
+    /// Takes the option `mode`, and `calibration` of a method that can use data: int8 has a best mode where it is given
+    /// any.
+    static func mode(
+        _ method: Method, _ format: ArtifactFormat, _ scheme: Scheme, _ reader: inout OptionReader
+    ) throws(QuantizationError) -> (Mode, Calibration) {
+        let takesData = method.takesCalibration(in: format, scheme: scheme)
+        let calibration =
+            takesData ? try reader.choice("calibration", Calibration.self) ?? method.defaultCalibration : .none
+        let usual = calibration == .data ? Mode.best : method.defaultMode
+        let mode = try reader.choice("mode", Mode.self) ?? usual
+        guard method.modes.contains(mode) || mode == usual else {
+            throw .recipe(
+                code: "recipe.mode_unavailable",
+                detail: "Method \(method.rawValue) has no mode=\(mode.rawValue); leave it out or say mode=reference.")
+        }
         if calibration == .data, mode == .reference, method != .awq {
             throw .recipe(
                 code: "recipe.mode_unavailable",
                 detail: "calibration=data goes with mode=best: \(method.rawValue)'s library uses no data.")
         }
-        return calibration
+        return (mode, calibration)
     }
 
     /// The option `bits` of AWQ, whose layout fixes it.
@@ -129,7 +139,8 @@ extension Recipe {
         guard method == .awq, try reader.member("bits", of: [4, 8]) == 8 else { return }
         throw .recipe(
             code: "recipe.bits_unavailable",
-            detail: "Kernels read AWQ's layout with 4 bits alone; method=int8&format=compressed-tensors has 8.")
+            detail: "Kernels read AWQ's layout with 4 bits alone; method=int8&format=compressed-tensors has 8, and takes "
+                + "calibration=data too.")
     }
 
     /// The options of calibrated coding, each as name and JSON value: none for a method that usually has no data and

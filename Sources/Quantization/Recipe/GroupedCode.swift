@@ -75,15 +75,15 @@ extension Recipe {
     static func checkSymmetry(
         _ method: Method, _ format: ArtifactFormat, _ reader: inout OptionReader
     ) throws(QuantizationError) {
-        guard method == .int4 || method == .int8, let wanted = try reader.flag("symmetric") else { return }
+        guard [.int4, .int8, .awq].contains(method), let wanted = try reader.flag("symmetric") else { return }
         let isSymmetric = format == .bitsandbytes || format == .compressedTensors
         guard wanted != isSymmetric else { return }
         let fitting = method.formats.filter { ($0 == .bitsandbytes || $0 == .compressedTensors) == wanted }
+        let places = fitting.map { "format=\($0.rawValue)" }.joined(separator: " or ")
         throw .recipe(
             code: "recipe.symmetry_mismatch",
-            detail: "Format \(format.rawValue) is \(isSymmetric ? "symmetric" : "asymmetric"); "
-                + "symmetric=\(wanted) goes with format=" + fitting.map(\.rawValue).joined(separator: " or format=")
-                + ".")
+            detail: "Format \(format.rawValue) is \(isSymmetric ? "symmetric" : "asymmetric"); symmetric=\(wanted) goes with "
+                + (fitting.isEmpty ? "method=int4&format=compressed-tensors, which takes data as well." : "\(places)."))
     }
 }
 

@@ -107,23 +107,17 @@ package struct Recipe: Sendable, Hashable {
                 detail: "Method \(method.rawValue) is not written as \(format.rawValue).")
         }
         self.format = format
-        mode = try reader.choice("mode", Mode.self) ?? method.defaultMode
-        guard method.modes.contains(mode) else {
-            throw .recipe(
-                code: "recipe.mode_unavailable",
-                detail: "Method \(method.rawValue) has no mode=\(mode.rawValue); leave it out or say mode=reference.")
-        }
         blockSize = method == .nf4 ? try reader.member("block_size", of: Self.blockSizes) ?? 64 : 64
         doubleQuant = method == .nf4 ? try reader.flag("double_quant") ?? true : false
         // vLLM's kernels for 8-bit activations are the fast ones.
         let usualScheme = target == .vllm && method.takesScheme(in: format) ? Scheme.w8a8 : .w8a16
         scheme = method.takesScheme(in: format) ? try reader.choice("scheme", Scheme.self) ?? usualScheme : .w8a16
+        (mode, calibration) = try Self.mode(method, format, scheme, &reader)
         groupSize = try Self.groupSize(method, format, scheme, &reader)
         try Self.checkSymmetry(method, format, &reader)
         try Self.checkBits(method, &reader)
-        calibration = try Self.calibration(method, format, mode, &reader)
         coding =
-            method.takesCalibration(in: format)
+            method.takesCalibration(in: format, scheme: scheme)
             ? try CalibratedCoding(method, mode, calibration, architecture, &reader) : .unused
         include = reader.globs("include")
         exclude = reader.globs("exclude")

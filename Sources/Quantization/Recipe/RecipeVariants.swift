@@ -78,7 +78,7 @@ extension Recipe {
     private var spelled: [RecipeOption] {
         var spelled = [RecipeOption("method", method.rawValue)]
         if format != method.formats[0] { spelled.append(RecipeOption("format", format.rawValue)) }
-        if mode != method.defaultMode { spelled.append(RecipeOption("mode", mode.rawValue)) }
+        if mode != (usesData ? .best : method.defaultMode) { spelled.append(RecipeOption("mode", mode.rawValue)) }
         if let scheme = changedScheme { spelled.append(scheme) }
         let standard: [String: String] = [
             "block_size": "64", "double_quant": "true", "scaling": "none", "clip": "true", "duo_scaling": "true",

@@ -111,6 +111,7 @@ let calibratedRecipes: [[(String, String)]] = [
     [("method", "awq"), ("group_size", "32"), ("scaling", "none")],
     [("method", "awq"), ("group_size", "32"), ("scaling", "none"), ("rounding", "nearest")],
     [("method", "int4"), ("group_size", "32"), ("calibration", "data")],
+    [("method", "int8"), ("format", "compressed-tensors"), ("group_size", "32"), ("calibration", "data")],
     [("method", "int4"), ("group_size", "-1"), ("calibration", "data"), ("rounding", "nearest")],
     [("method", "nf4"), ("block_size", "32"), ("calibration", "data")],
     [("method", "nf4"), ("block_size", "32"), ("calibration", "data"), ("double_quant", "false")],

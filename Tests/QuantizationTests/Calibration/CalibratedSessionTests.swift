@@ -80,6 +80,7 @@ struct CalibratedCase {
         [("method", "nf4"), ("calibration", "data"), ("double_quant", "false"), ("damping", "0.05")],
         [("method", "int4"), ("calibration", "data")],
         [("method", "int4"), ("calibration", "data"), ("format", "awq"), ("group_size", "32")],
+        [("method", "int8"), ("calibration", "data"), ("format", "compressed-tensors")],
     ]
 
     /// The reported error of the output is that of the weights which a reader restores; it is less than rounded to

@@ -33,6 +33,22 @@ import Testing
         #expect(code([("method", "int4"), ("format", "mlx"), Self.data]) == "recipe.unknown_option")
     }
 
+    /// Eight bits: compressed-tensors' W8A16, which has no best mode without data.
+    @Test func packedBytesUseDataToo() throws {
+        let packed = [("method", "int8"), ("format", "compressed-tensors")]
+        let recipe = try recipe(packed + [Self.data, ("group_size", "128"), ("rounding", "gptq")])
+        #expect(recipe.usesData && recipe.mode == .best)
+        #expect(try self.recipe(packed).mode == .reference)
+        #expect(recipe.query.contains("calibration=data") && !recipe.query.contains("mode="))
+        #expect(code(packed + [Self.data, ("mode", "best")]) == nil)
+        #expect(code(packed + [Self.data, ("mode", "reference")]) == "recipe.mode_unavailable")
+        #expect(code(packed + [("mode", "best")]) == "recipe.mode_unavailable")
+        #expect(code(packed + [Self.data, ("scheme", "W8A8")]) == "recipe.unknown_option")
+        #expect(code(packed + [("rounding", "gptq")]) == "recipe.option_mismatch")
+        #expect(code([Self.awq, ("symmetric", "false")]) == nil)
+        #expect(code([Self.awq, ("symmetric", "true")]) == "recipe.symmetry_mismatch")
+    }
+
     /// Equal recipes have equal text, whatever was spelled out; recipes without data are called as they always were.
     @Test func theTextSpellsOutWhatDecides() throws {
         #expect(
