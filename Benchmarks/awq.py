@@ -11,9 +11,9 @@ float32 with one thread of torch: float16, its default, is slower on a CPU. Its 
 Ours is what a request of one shot costs the process that serves, hashing, report and publication included. All times
 are CPU time: the wall clock depends on who else is at work.
 
-From some shapes of N outputs and K inputs the cost of `best` is fitted as a*N*K + b*N*K² + c*K³ (grids; products,
-searches and rounding; the factor of the Gram) and added up for Llama 3 8B: on paper, not measured. All but the factor is spread
-over cores; the factor of a layer is one thread's.
+From some shapes of N outputs and K inputs the cost of `best` is fitted as a*N*K + b*N*K² + c*min(N, 512)*K² + d*K³ (grids;
+products and rounding; the search for scales, which looks at 512 rows; the factor of the Gram) and added up for Llama 3
+8B: on paper, not measured. All of it is cut into tiles that are spread over the cores.
 """
 
 import argparse
@@ -46,6 +46,8 @@ SHAPES = ((4096, 4096), (1024, 4096), (4096, 2048), (1024, 2048), (256, 2048), (
 # Llama 3 8B: (outputs, inputs) -> how many a layer has, of 32 layers.
 LARGE = {(4096, 4096): 2, (1024, 4096): 2, (14336, 4096): 2, (4096, 14336): 1}
 LAYERS, CORES = 32, 16
+# Rows of a layer that the search for scales looks at.
+SEARCHED = 512
 # What is asked of the service -> (the table's words, form of the data).
 OURS = {
     f"{AWQ}&mode=reference&scaling=keep": ("reference: the same scale and clip search", "activations"),
@@ -136,8 +138,8 @@ def measure() -> str:
 
 
 def parts(rows: int, columns: int) -> list:
-    """What grows with the weight, with products of matrices, and with the factor of the Gram."""
-    return [rows * columns, rows * columns**2, columns**3]
+    """What grows with the weight, with products of matrices, with the rows that are searched, with the factor."""
+    return [rows * columns, rows * columns**2, min(rows, SEARCHED) * columns**2, columns**3]
 
 
 def estimate(weight: torch.Tensor, inputs: torch.Tensor) -> str:
@@ -156,16 +158,15 @@ def estimate(weight: torch.Tensor, inputs: torch.Tensor) -> str:
     sizes = matrix.amax(0)
     factors = torch.linalg.lstsq(matrix / sizes, torch.ones(len(SHAPES), 1, dtype=torch.float64)).solution[:, 0]
     factors = factors.clamp(min=0) / sizes
-    spread = serial = 0.0
-    for shape, count in LARGE.items():
-        grids, products, factor = (factors * torch.tensor(parts(*shape), dtype=torch.float64)).tolist()
-        spread, serial = spread + LAYERS * count * (grids + products), serial + LAYERS * count * factor
+    seconds = LAYERS * sum(
+        count * factors * torch.tensor(parts(*shape), dtype=torch.float64) for shape, count in LARGE.items()
+    )
     shapes = ", ".join(f"{rows}x{columns} {cost:.1f} s" for (rows, columns), cost in zip(SHAPES, costs))
-    hours, wall = (spread + serial) / 3600, (spread / CORES + serial) / 60
+    hours, factored, wall = seconds.sum() / 3600, seconds[-1] / 60, seconds.sum() / CORES / 60
     return (
         f"`best` with scales and a Gram, CPU time: {shapes}.\n\n"
-        f"On paper, Llama 3 8B ({LAYERS} layers, 224 Linears) takes {hours:.1f} hours of CPU time, of which\n"
-        f"{serial / 60:.0f} minutes factor Grams, one thread a layer: {wall:.0f} minutes on {CORES} cores.\n"
+        f"On paper, Llama 3 8B ({LAYERS} layers, 224 Linears) takes {hours:.1f} hours of CPU time, {factored:.0f} minutes of it\n"
+        f"for the factors of Grams: {wall:.0f} minutes on {CORES} cores, were they all busy.\n"
     )
 
 

@@ -40,6 +40,9 @@ static void load(void) {
     found = 1;
     *(void **)&library.sgemm = symbol(handle, "cblas_sgemm");
     *(void **)&library.ssymm = symbol(handle, "cblas_ssymm");
+    *(void **)&library.ssyrk = symbol(handle, "cblas_ssyrk");
+    *(void **)&library.strmm = symbol(handle, "cblas_strmm");
+    *(void **)&library.strsm = symbol(handle, "cblas_strsm");
     *(void **)&library.spotrf = symbol(handle, "spotrf_");
     *(void **)&library.strtri = symbol(handle, "strtri_");
     char *(*config)(void);

@@ -1,6 +1,3 @@
-import Dispatch
-import Synchronization
-
 extension OpenBLAS {
     /// Columns of the tiles in which a Gram matrix grows; the result depends on it, not on the number of threads.
     package static let gramTile = 512
@@ -15,22 +12,17 @@ extension OpenBLAS {
             // Invariant: each pair is a rectangle of its own of the matrix, written by one thread, and all have ended
             // when the closure does.
             nonisolated(unsafe) let elements = unsafe elements
-            let next = Atomic<Int>(0)
-            DispatchQueue.concurrentPerform(iterations: min(max(1, threads), Self.maximumThreads, pairs.count)) { _ in
-                while true {
-                    let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-                    guard index < pairs.count else { return }
-                    let (top, left) = (pairs[index].0 * Self.gramTile, pairs[index].1 * Self.gramTile)
-                    let start = top * columns + left
-                    let (height, width) = (min(Self.gramTile, columns - top), min(Self.gramTile, columns - left))
-                    let part = unsafe UnsafeMutableBufferPointer(
-                        rebasing: elements[start..<start + (height - 1) * columns + width])
-                    var span = unsafe part.mutableSpan
-                    multiply(
-                        rows: height, columns: width, depth: rows, x.span,
-                        Panel(at: top, stride: columns, isTransposed: true), x.span, Panel(at: left, stride: columns),
-                        adding: true, into: &span, Panel(at: 0, stride: columns))
-                }
+            Self.forEach(pairs.count, threads: threads) { index in
+                let (top, left) = (pairs[index].0 * Self.gramTile, pairs[index].1 * Self.gramTile)
+                let start = top * columns + left
+                let (height, width) = (min(Self.gramTile, columns - top), min(Self.gramTile, columns - left))
+                let part = unsafe UnsafeMutableBufferPointer(
+                    rebasing: elements[start..<start + (height - 1) * columns + width])
+                var span = unsafe part.mutableSpan
+                multiply(
+                    rows: height, columns: width, depth: rows, x.span,
+                    Panel(at: top, stride: columns, isTransposed: true), x.span, Panel(at: left, stride: columns),
+                    adding: true, into: &span, Panel(at: 0, stride: columns))
             }
         }
     }

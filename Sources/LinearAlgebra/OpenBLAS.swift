@@ -15,7 +15,7 @@ import COpenBLAS
 @safe
 package struct OpenBLAS: Sendable {
     // Invariant: the table lives as long as the process, and nobody writes it after `co_load` has returned.
-    private nonisolated(unsafe) let library: UnsafePointer<co_library>
+    nonisolated(unsafe) let library: UnsafePointer<co_library>
 
     /// Address space that each thread inside a product takes from RLIMIT_DATA; of that about 5 MiB become resident.
     ///
@@ -107,34 +107,6 @@ package struct OpenBLAS: Sendable {
         unsafe UnsafeMutableRawPointer(run.baseAddress)?.assumingMemoryBound(to: Float.self)
     }
 
-    /// Replaces the lower triangle of a symmetric matrix, its diagonal included, by the Cholesky factor L with
-    /// matrix = L · Lᵀ. What lies right of the diagonal is neither read nor written.
-    package func factor(_ matrix: inout Matrix) throws(LinearAlgebraError) {
-        let order = matrix.rows
-        guard order > 0 else { return }
-        precondition(matrix.columns == order)
-        var (n, information) = (Int32(order), Int32(0))
-        // LAPACK counts by columns: our lower triangle is its upper one.
-        unsafe matrix.elements.withUnsafeMutableBufferPointer { elements in
-            guard let elements = elements.baseAddress else { return }
-            unsafe library.pointee.spotrf("U", &n, elements, &n, &information)
-        }
-        guard information == 0 else { throw .notPositive(order: Int(information)) }
-    }
-
-    /// Replaces a lower triangle by its inverse; what lies right of the diagonal is neither read nor written.
-    package func invert(lower matrix: inout Matrix) throws(LinearAlgebraError) {
-        let order = matrix.rows
-        guard order > 0 else { return }
-        precondition(matrix.columns == order)
-        var (n, information) = (Int32(order), Int32(0))
-        unsafe matrix.elements.withUnsafeMutableBufferPointer { elements in
-            guard let elements = elements.baseAddress else { return }
-            unsafe library.pointee.strtri("U", "N", &n, elements, &n, &information)
-        }
-        guard information == 0 else { throw .notPositive(order: Int(information)) }
-    }
-
     private static func check(_ panel: Panel, _ rows: Int, _ columns: Int, in count: Int) {
         let holds = panel.end(rows: rows, columns: columns).map { $0 <= count } ?? false
         precondition(holds, "a panel holds its matrix")
@@ -142,12 +114,16 @@ package struct OpenBLAS: Sendable {
     }
 
     // Values of cblas.h.
-    private static let rowMajor: Int32 = 101
-    private static let left: Int32 = 141
-    private static let upper: Int32 = 121
+    static let rowMajor: Int32 = 101
+    static let asStored: Int32 = 111
+    static let transposed: Int32 = 112
+    static let upper: Int32 = 121
+    static let lower: Int32 = 122
+    static let anyDiagonal: Int32 = 131
+    static let left: Int32 = 141
+    static let right: Int32 = 142
 }
 
 extension Panel {
-    /// CblasTrans or CblasNoTrans.
-    fileprivate var transposition: Int32 { isTransposed ? 112 : 111 }
+    fileprivate var transposition: Int32 { isTransposed ? OpenBLAS.transposed : OpenBLAS.asStored }
 }

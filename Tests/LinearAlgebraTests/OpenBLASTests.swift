@@ -82,36 +82,4 @@ struct OpenBLASTests {
             }
         }
     }
-
-    @Test("factors and inverts the lower triangle and leaves the upper one", arguments: [1, 2, 33, 150])
-    func factor(order: Int) throws {
-        let matrix = Self.positive(order)
-        var lower = matrix
-        try blas.factor(&lower)
-        for i in 0..<order {
-            for j in 0...i {
-                let sum = (0...j).reduce(0.0) { $0 + Double(lower[i, $1]) * Double(lower[j, $1]) }
-                #expect(abs(sum - Double(matrix[i, j])) < 1e-4 * Double(matrix[i, i] + 1))
-            }
-            for j in i + 1..<max(i + 1, order) { #expect(lower[i, j] == matrix[i, j]) }
-        }
-        var inverse = lower
-        try blas.invert(lower: &inverse)
-        for i in 0..<order {
-            for j in 0...i {
-                let sum = (j...i).reduce(0.0) { $0 + Double(lower[i, $1]) * Double(inverse[$1, j]) }
-                #expect(abs(sum - (i == j ? 1 : 0)) < 1e-3)
-            }
-            for j in i + 1..<max(i + 1, order) { #expect(inverse[i, j] == matrix[i, j]) }
-        }
-    }
-
-    @Test("a matrix that is not positive definite is refused")
-    func notPositive() {
-        var matrix = Matrix(rows: 3, columns: 3)
-        for i in 0..<3 { matrix[i, i] = i == 2 ? -1 : 1 }
-        #expect(throws: LinearAlgebraError.notPositive(order: 3)) { try blas.factor(&matrix) }
-        var zeros = Matrix(rows: 2, columns: 2)
-        #expect(throws: LinearAlgebraError.notPositive(order: 1)) { try blas.factor(&zeros) }
-    }
 }

@@ -41,6 +41,7 @@ enum Rules {
         "Sources/Compression/Gzip.swift",
         "Sources/Compression/GzipInflater.swift",
         "Sources/Compression/ZlibStream.swift",
+        "Sources/LinearAlgebra/FactorTiles.swift",
         "Sources/LinearAlgebra/GramTiles.swift",
         "Sources/LinearAlgebra/OpenBLAS.swift",
         "Sources/OpenSSL/OpenSSLError.swift",
@@ -148,11 +149,11 @@ enum Rules {
     static let maximumFileLines = 400
     static let maximumColumns = 120
     /// Budgets of lines of code: blank lines and lines that are only comments do not count.
-    static let maximumSourceLines = 37_500
+    static let maximumSourceLines = 38_000
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 5_200
     static let engineModules = ["Quantization", "Tensors", "CKernels", "LinearAlgebra", "COpenBLAS"]
-    static let maximumEngineLines = 17_750
+    static let maximumEngineLines = 17_900
     static let maximumTrackedBytes = 9 * 1_048_576
 
     /// Never tracked: SwiftPM resolves afresh, and what is built is not source.

@@ -7,6 +7,12 @@ typedef struct {
                   const float *b, int ldb, float beta, float *c, int ldc);
     void (*ssymm)(int order, int side, int uplo, int m, int n, float alpha, const float *a, int lda, const float *b,
                   int ldb, float beta, float *c, int ldc);
+    void (*ssyrk)(int order, int uplo, int trans, int n, int k, float alpha, const float *a, int lda, float beta, float *c,
+                  int ldc);
+    void (*strmm)(int order, int side, int uplo, int trans_a, int diag, int m, int n, float alpha, const float *a, int lda,
+                  float *b, int ldb);
+    void (*strsm)(int order, int side, int uplo, int trans_a, int diag, int m, int n, float alpha, const float *a, int lda,
+                  float *b, int ldb);
     void (*spotrf)(const char *uplo, const int *n, float *a, const int *lda, int *info);
     void (*strtri)(const char *uplo, const char *diag, const int *n, float *a, const int *lda, int *info);
     // "OpenBLAS 0.3.21 …" and the processor whose kernels were chosen.

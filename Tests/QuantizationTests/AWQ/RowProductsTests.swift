@@ -51,16 +51,17 @@ struct RowProductsTests {
 
     @Test("vectors of no elements, or none at all, change nothing")
     func nothing() {
-        let (four, eight) = ([SIMD4<Float>](repeating: 1, count: 4), [RowOctet](repeating: 1, count: 4))
+        let four = [SIMD4<Float>](repeating: SIMD4(repeating: 1), count: 4)
+        let eight = [RowOctet](repeating: RowOctet(repeating: 1), count: 4)
         for (fours, eights, steps) in [(0, 1, 4), (1, 0, 4), (1, 1, 0)] {
             for kernels in Self.levels {
-                var sums = [RowOctet](repeating: 2, count: 4)
+                var sums = [RowOctet](repeating: RowOctet(repeating: 2), count: 4)
                 var span = sums.mutableSpan
                 RowProducts(kernels).add(
                     left: four.span, StridedVectors(start: 0, count: fours, stride: 4),
                     right: eight.span, StridedVectors(start: 0, count: eights, stride: 4), steps: steps, to: &span,
                     stride: 4)
-                #expect(sums == [RowOctet](repeating: 2, count: 4))
+                #expect(sums == [RowOctet](repeating: RowOctet(repeating: 2), count: 4))
             }
         }
     }

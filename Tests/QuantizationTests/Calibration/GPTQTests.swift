@@ -53,7 +53,7 @@ struct GPTQTests {
         let mean = (0..<columns).reduce(0.0) { $0 + gram[$1 * (columns + 1)] } / Double(columns)
         var matrix = Matrix(rows: columns, columns: columns)
         for index in gram.indices { matrix.elements[index] = Float(gram[index] / mean) }
-        let factor = try GPTQFactor(matrix, damping: 0.1, blas: blas, name: "l")
+        let factor = try GPTQFactor(matrix, damping: 0.1, blas: blas, threads: 2, name: "l") {}
         #expect(factor.damping == 0.1)
         let coder = LaneCoder(.affine, weight: .f32)
         let tile = WeightTile(fixture.weights, rows: 0..<rows, columns: columns)
@@ -95,7 +95,7 @@ struct GPTQTests {
     func singular() throws {
         var matrix = Matrix(rows: 8, columns: 8)
         for index in matrix.elements.indices { matrix.elements[index] = 1 }
-        let factor = try GPTQFactor(matrix, damping: 0, blas: OpenBLAS(), name: "l")
+        let factor = try GPTQFactor(matrix, damping: 0, blas: OpenBLAS(), threads: 1, name: "l") {}
         #expect(factor.damping > 0 && factor.damping <= 0.04)
         #expect(!factor.reciprocals.contains { !$0.isFinite })
     }

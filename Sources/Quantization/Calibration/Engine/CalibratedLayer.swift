@@ -178,6 +178,7 @@ extension CalibratedLayer {
         let pieces = 2 * columns * GridMetric.widest * 4
         let tokens = (SearchInputs.maximumTokens + AWQTiles.tokens(columns: columns)) * columns * 4
         // The band's rows as read, and for each tile: weights, what is left of them, codes, and four kinds of changes.
+        // The row of tiles that inverting a factor holds is gone before the first band comes, and smaller.
         let tile = WeightTile.rows * columns * 4
         let bands = threads * (9 * tile + 4 << 20)
         return gram + pieces + tokens + bands + rows * groups * 9 + threads * OpenBLAS.residentBytesPerThread

@@ -21,9 +21,10 @@ struct GPTQFactor: Sendable {
     private static func next(_ damping: Double) -> Double { max(0.01, damping * 4) }
 
     /// Factors `moments`, a symmetric matrix with a mean of 1 on its diagonal, other elements times 1 − `shrinkage`;
-    /// `name` is what errors call it.
+    /// `name` is what errors call it. `progress` is called between steps and may end the work.
     init(
-        _ moments: consuming Matrix, shrinkage: Double = 0, damping wanted: Double, blas: OpenBLAS, name: String
+        _ moments: consuming Matrix, shrinkage: Double = 0, damping wanted: Double, blas: OpenBLAS, threads: Int,
+        name: String, progress: () throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
         let columns = moments.rows
         let squares = (0..<columns).map { moments[$0, $0] }
@@ -34,25 +35,36 @@ struct GPTQFactor: Sendable {
         while true {
             for (place, column) in order.enumerated() { matrix[place, place] = squares[column] + Float(damping) }
             matrix.scaleLower(by: Float(1 - shrinkage))
-            do {
-                try blas.factor(&matrix)
-                try blas.invert(lower: &matrix)
-                break
-            } catch {
-                damping = Self.next(damping)
-                guard damping <= 1 else {
-                    throw .calibration(
-                        code: "calibration.not_positive",
-                        detail: "The products of the inputs of '\(name)' are no second moments: \(error).")
-                }
-                matrix.mirrorUpper()
+            guard let problem = try Self.invert(&matrix, blas, threads: threads, progress) else { break }
+            damping = Self.next(damping)
+            guard damping <= 1 else {
+                throw .calibration(
+                    code: "calibration.not_positive",
+                    detail: "The products of the inputs of '\(name)' are no second moments: \(problem).")
             }
+            matrix.mirrorUpper()
         }
         reciprocals = (0..<columns).map { 1 / matrix[$0, $0] }
         for (place, column) in order.enumerated() { matrix[place, place] = squares[column] }
         self.damping = damping
         self.shrinkage = shrinkage
         gram = OrderedGram(matrix: matrix, order: order)
+    }
+
+    /// Replaces the lower triangle by the inverse of its factor, or says why there is none.
+    private static func invert(
+        _ matrix: inout Matrix, _ blas: OpenBLAS, threads: Int, _ progress: () throws(QuantizationError) -> Void
+    ) throws(QuantizationError) -> LinearAlgebraError? {
+        let steps = OpenBLAS.factorSteps(order: matrix.rows)
+        for step in 0..<steps {
+            try progress()
+            do { try blas.factor(&matrix, step: step, threads: threads) } catch { return error }
+        }
+        for step in 0..<steps {
+            try progress()
+            do { try blas.invert(lower: &matrix, step: step, threads: threads) } catch { return error }
+        }
+        return nil
     }
 }
 

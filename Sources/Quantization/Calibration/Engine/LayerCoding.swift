@@ -73,7 +73,8 @@ struct LayerCoding: Sendable {
         }
         let damping = options.damping ?? ((moments.tokens ?? .max) < 1024 ? 0.3 : 0.1)
         let factor = try GPTQFactor(
-            matrix, shrinkage: shrinkage, damping: damping, blas: blas, name: layer.name)
+            matrix, shrinkage: shrinkage, damping: damping, blas: blas, threads: options.threads, name: layer.name,
+            progress: progress)
         gptq = GPTQRounding(factor: factor, coder: form.coder, blas: blas)
         gram = hasTokens ? nil : factor.gram
         self.metric = GridMetric(factor, groupSize: form.groupSize)
