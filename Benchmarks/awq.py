@@ -164,7 +164,7 @@ def estimate(weight: torch.Tensor, inputs: torch.Tensor) -> str:
     shapes = ", ".join(f"{rows}x{columns} {cost:.1f} s" for (rows, columns), cost in zip(SHAPES, costs))
     hours, factored, wall = seconds.sum() / 3600, seconds[-1] / 60, seconds.sum() / CORES / 60
     return (
-        f"`best` with scales and a Gram, CPU time: {shapes}.\n\n"
+        f"`best` with scales and a Gram, CPU time:\n{shapes}.\n\n"
         f"On paper, Llama 3 8B ({LAYERS} layers, 224 Linears) takes {hours:.1f} hours of CPU time, {factored:.0f} minutes of it\n"
         f"for the factors of Grams: {wall:.0f} minutes on {CORES} cores, were they all busy.\n"
     )
