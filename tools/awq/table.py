@@ -40,6 +40,7 @@ PROMISES = {FULL: (2.0, 0.0), FULL_KEPT: (2.0, 0.0), BLOCKS: (0.3, -math.inf), N
 AWQ = "method=awq&calibration=data&group_size=128"
 INT4 = "method=int4&format=awq&group_size=128&calibration=none"
 TENSORS = "method=int4&format=compressed-tensors&group_size=128"
+BYTES = "method=int8&format=compressed-tensors&group_size=128"
 BLOCKWISE = "method=nf4&block_size=64&double_quant=true"
 # Name -> (what the table says, form of the data or None, query).
 RECIPES = {
@@ -58,6 +59,8 @@ RECIPES = {
     "w4a16-free": ("W4A16, best, no data", None, f"{TENSORS}&calibration=none"),
     "w4a16-blocks": ("W4A16, best", "blocks", f"{TENSORS}&calibration=data"),
     "w4a16-gram": ("W4A16, best", "gram", f"{TENSORS}&calibration=data"),
+    "w8a16-reference": ("W8A16, compressed-tensors' grid", None, f"{BYTES}&calibration=none"),
+    "w8a16-gram": ("W8A16, best", "gram", f"{BYTES}&calibration=data"),
     "nf4-reference": ("NF4, bitsandbytes", None, f"{BLOCKWISE}&mode=reference&calibration=none"),
     "nf4-free": ("NF4, best, no data", None, f"{BLOCKWISE}&calibration=none"),
     "nf4-channels": ("NF4, best", "channels", f"{BLOCKWISE}&calibration=data"),

@@ -139,7 +139,8 @@ extension Recipe {
         guard method == .awq, try reader.member("bits", of: [4, 8]) == 8 else { return }
         throw .recipe(
             code: "recipe.bits_unavailable",
-            detail: "Kernels read AWQ's layout with 4 bits alone; method=int8&format=compressed-tensors has 8, and takes "
+            detail:
+                "Kernels read AWQ's layout with 4 bits alone; method=int8&format=compressed-tensors has 8, and takes "
                 + "calibration=data too.")
     }
 

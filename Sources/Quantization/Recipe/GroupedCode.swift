@@ -79,11 +79,14 @@ extension Recipe {
         let isSymmetric = format == .bitsandbytes || format == .compressedTensors
         guard wanted != isSymmetric else { return }
         let fitting = method.formats.filter { ($0 == .bitsandbytes || $0 == .compressedTensors) == wanted }
-        let places = fitting.map { "format=\($0.rawValue)" }.joined(separator: " or ")
+        let places =
+            fitting.isEmpty
+            ? "method=int4&format=compressed-tensors, which takes data as well"
+            : fitting.map { "format=\($0.rawValue)" }.joined(separator: " or ")
         throw .recipe(
             code: "recipe.symmetry_mismatch",
-            detail: "Format \(format.rawValue) is \(isSymmetric ? "symmetric" : "asymmetric"); symmetric=\(wanted) goes with "
-                + (fitting.isEmpty ? "method=int4&format=compressed-tensors, which takes data as well." : "\(places)."))
+            detail: "Format \(format.rawValue) is \(isSymmetric ? "symmetric" : "asymmetric"); "
+                + "symmetric=\(wanted) goes with \(places).")
     }
 }
 
