@@ -109,6 +109,29 @@ import Testing
         #expect(try life.send("GET /v1/artifacts/\(id)/report", ["Accept: text/html"]).status == 200)
     }
 
+    /// A page is made of many times its report in memory: where others hold that, it waits.
+    @Test func aPageOfALongReportCountsItsMemory() throws {
+        let life = try TestLife(folder.path)
+        let many = (0..<4_000).map {
+            TensorEntry(name: "t\($0)", type: .f32, shape: [0], elementCount: 0, bytes: 256..<256)
+        }
+        let weight = TensorEntry(name: "a.weight", type: .f32, shape: [1, 64], elementCount: 64, bytes: 0..<256)
+        let json = SafetensorsHeader.serialize(entries: [weight] + many, metadata: [])
+        let made = try life.send(
+            "POST /v1/quantize?method=int8", [],
+            SafetensorsHeader.file(prefixing: json, paddedTo: json.count) + SampleInput.raw(1))
+        let path = "/v1/artifacts/\(try #require(made.json["id"] as? String))/report"
+        let budget = life.facilities.memory
+        var held: MemoryShare? = MemoryShare(budget)
+        try held?.add(budget.bytes - (1 << 20))
+        let refused = try life.send("GET \(path)", ["Accept: text/html"])
+        #expect(refused.status == 503 && refused.code == "server.memory" && refused.fields["retry-after"] != nil)
+        #expect(try life.send("GET \(path)").status == 200)
+        held = nil
+        #expect(try life.send("GET \(path)", ["Accept: text/html"]).status == 200)
+        #expect(budget.takenBytes == 0)
+    }
+
     /// `curl -T` sends PUT.
     @Test func anInputMayBePut() throws {
         let life = try TestLife(folder.path)

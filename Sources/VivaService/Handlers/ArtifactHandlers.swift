@@ -108,6 +108,8 @@ struct ArtifactHandlers: Sendable {
         let bytes: [UInt8]
         let length: Int
         let relatives: [ArtifactRecord]
+        let memory = MemoryShare(facilities.memory)
+        defer { withExtendedLifetime(memory) {} }
         do throws(StoreError) {
             let file = try store.open(record.id, .report)
             length = file.length
@@ -122,6 +124,8 @@ struct ArtifactHandlers: Sendable {
             throw Problem(error)
         }
         do {
+            let read = relatives.reduce(bytes.count + record.manifest.utf8.count) { $0 + $1.manifest.utf8.count }
+            try memory.add(read * ReportDocument.memoryForByte)
             let card = try ArtifactCard(manifest: record.manifest)
             return try ReportPage(
                 card: card, report: ReportDocument(bytes, length: length),
@@ -132,6 +136,8 @@ struct ArtifactHandlers: Sendable {
             ).page.response()
         } catch let problem as Problem {
             throw problem
+        } catch let error as QuantizationError {
+            throw Problem(error)
         } catch {
             throw Problem(unreadable: error)
         }
