@@ -9,7 +9,7 @@ struct Serve: ParsableCommand {
             Every option is also read from the environment: --data from VIVA_DATA,
             --tls-cert from VIVA_TLS_CERT.
               viva serve --listen 127.0.0.1:8080 --data ./viva-data
-              viva serve --listen https://0.0.0.0:8443 --listen http://127.0.0.1:8080 \
+              viva serve --listen https://0.0.0.0:8443 --listen http://127.0.0.1:8080 \\
                 --tls-cert chain.pem --tls-key key.pem
             SIGHUP reads certificate and key again.
             """)

@@ -75,8 +75,7 @@ struct JobPlanner {
     /// 128 random bits in hexadecimal.
     static func freshIdentifier() throws(Problem) -> String {
         do throws(OpenSSLError) {
-            let bytes = try RandomBytes.fresh(16)
-            return bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+            return hexadecimal(try RandomBytes.fresh(16))
         } catch {
             throw Problem(error)
         }
