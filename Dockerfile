@@ -29,7 +29,7 @@ RUN apt-get update \
 COPY --from=build /out/app /app
 COPY --from=build --chown=10001:10001 /out/data /data
 LABEL org.opencontainers.image.title="viva-tensor" \
-      org.opencontainers.image.description="Model weights in over HTTP; INT8, NF4 and AWQ artifacts out" \
+      org.opencontainers.image.description="Model weights in over HTTP; INT8, NF4, INT4, FP8 and AWQ artifacts out" \
       org.opencontainers.image.licenses="MIT"
 # A backtrace keeps a crashed server from being started anew for seconds: say enable=yes to look for the cause of one.
 ENV SWIFT_BACKTRACE=enable=no,sanitize=yes,threads=all,images=all,interactive=no,swift-backtrace=/app/swift-backtrace-static
@@ -40,6 +40,6 @@ EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s --retries=3 CMD ["/app/viva", "healthcheck"]
 ENTRYPOINT ["/app/viva"]
-# A container's address is its own, not loopback; there are no keys yet, so who may reach the port is for the host to
-# decide: publish it on 127.0.0.1 (docker run -p 127.0.0.1:8080:8080), or put a proxy that authenticates before it.
+# A container's address is its own, not loopback, where keys would be required. Here the host decides who may reach the
+# port: publish it on 127.0.0.1 (docker run -p 127.0.0.1:8080:8080). deploy/README.md says how to serve others, by keys.
 CMD ["serve", "--listen", "0.0.0.0:8080", "--data", "/data", "--auth", "none"]

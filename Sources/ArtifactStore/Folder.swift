@@ -1,4 +1,5 @@
 import Glibc
+import OpenSSL
 
 /// An open folder; its entries are named relative to it, so moving the folder or changing directory changes nothing.
 struct Folder: ~Copyable, Sendable {
@@ -197,9 +198,5 @@ struct Folder: ~Copyable, Sendable {
 
 /// A name that no one else uses: 128 random bits in hexadecimal, always 32 characters.
 func freshName() -> String {
-    let digits = [UInt8]("0123456789abcdef".utf8)
-    var generator = SystemRandomNumberGenerator()
-    let bits = [generator.next() as UInt64, generator.next() as UInt64]
-    let name = (0..<32).map { digits[Int(truncatingIfNeeded: bits[$0 / 16] >> (4 * UInt64($0 % 16)) & 15)] }
-    return String(decoding: name, as: UTF8.self)
+    hexadecimal((0..<16).map { _ in UInt8.random(in: .min ... .max) })
 }

@@ -67,7 +67,7 @@ extension Catalogue {
     package func inputs(
         owner: String, after cursor: String?, limit: Int
     ) throws(CatalogueError) -> (items: [InputRecord], next: String?) {
-        try page(after: cursor, limit: limit) { (position, limit, connection) throws(CatalogueError) in
+        try page(after: cursor, limit: limit) { (position, limit, _, connection) throws(CatalogueError) in
             try connection.all(
                 InputSQL.page,
                 [.text(owner), .integer(position.createdAt), .text(position.id), .integer(Int64(limit))]

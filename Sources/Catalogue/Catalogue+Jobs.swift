@@ -100,10 +100,11 @@ extension Catalogue {
     package func jobs(
         owner: String, state: JobState?, after cursor: String?, limit: Int
     ) throws(CatalogueError) -> (items: [JobRecord], next: String?) {
-        try page(after: cursor, limit: limit) { (position, limit, connection) throws(CatalogueError) in
+        try page(after: cursor, limit: limit, bytes: \.recipe.utf8.count) {
+            (position, limit, isLast, connection) throws(CatalogueError) in
             let values: [SQLValue] = [.text(owner), .integer(position.createdAt), .integer(Int64(limit))]
-            guard let state else { return try connection.jobs(JobSQL.page, values) }
-            return try connection.jobs(JobSQL.pageByState, values + [.text(state.rawValue)])
+            guard let state else { return try connection.jobs(JobSQL.page, values, upTo: isLast) }
+            return try connection.jobs(JobSQL.pageByState, values + [.text(state.rawValue)], upTo: isLast)
         } cursor: {
             PageCursor(createdAt: $0.sequence, id: $0.id)
         }
@@ -225,7 +226,9 @@ extension Connection {
         try first(sql, values) { (row) throws(CatalogueError) in try JobRecord(row) }
     }
 
-    fileprivate mutating func jobs(_ sql: StaticString, _ values: [SQLValue]) throws(CatalogueError) -> [JobRecord] {
-        try all(sql, values) { (row) throws(CatalogueError) in try JobRecord(row) }
+    fileprivate mutating func jobs(
+        _ sql: StaticString, _ values: [SQLValue], upTo isLast: (JobRecord) -> Bool
+    ) throws(CatalogueError) -> [JobRecord] {
+        try all(sql, values, upTo: isLast) { (row) throws(CatalogueError) in try JobRecord(row) }
     }
 }

@@ -8,6 +8,9 @@ import Synchronization
 package final class Catalogue: Sendable {
     /// The most rows that one page of a list can have.
     package static let maximumPageSize = 1_000
+    /// Bytes of manifests or recipes after which a page ends, however few its rows are: one that names each of very
+    /// many tensors has millions.
+    package static let maximumPageBytes = 8 << 20
 
     private let writer: Mutex<Connection>
     private let reader: Mutex<Connection>
@@ -84,13 +87,14 @@ package final class Catalogue: Sendable {
         try keyReader.withLock { (connection) throws(CatalogueError) in try body(&connection) }
     }
 
-    /// One page of a list: `rows` reads at most so many behind a position, `cursor` says where a row stands.
+    /// One page of a list: `rows` reads at most so many behind a position, and none behind the one that it is told to
+    /// be the last; `cursor` says where a row stands, `bytes` what it weighs.
     ///
     /// `limit` is brought into 1...`maximumPageSize`. A row added or removed between two pages moves no other row.
     /// Throws `invalidCursor` for a cursor that no page gave out.
     func page<Item: Sendable>(
-        after cursor: String?, limit: Int,
-        rows: (PageCursor, Int, inout Connection) throws(CatalogueError) -> [Item],
+        after cursor: String?, limit: Int, bytes: @escaping (Item) -> Int = { _ in 0 },
+        rows: (PageCursor, Int, (Item) -> Bool, inout Connection) throws(CatalogueError) -> [Item],
         cursor position: (Item) -> PageCursor
     ) throws(CatalogueError) -> (items: [Item], next: String?) {
         var start = PageCursor.start
@@ -99,8 +103,12 @@ package final class Catalogue: Sendable {
             start = given
         }
         let limit = min(max(limit, 1), Self.maximumPageSize)
-        let found = try reading { (connection) throws(CatalogueError) in try rows(start, limit + 1, &connection) }
-        guard found.count > limit, let last = found.dropLast().last else { return (found, nil) }
+        let meter = PageMeter()
+        let found = try reading { (connection) throws(CatalogueError) in
+            try rows(start, limit + 1, { meter.isFull(with: bytes($0)) }, &connection)
+        }
+        // What was read last only says that there is more.
+        guard found.count > limit || meter.isOver, let last = found.dropLast().last else { return (found, nil) }
         return (found.dropLast(), position(last).text)
     }
 
@@ -126,24 +134,30 @@ package final class Catalogue: Sendable {
     package func artifacts(
         owner: String, after cursor: String?, limit: Int, method: String?, name: String?
     ) throws(CatalogueError) -> (items: [ArtifactRecord], next: String?) {
-        try page(after: cursor, limit: limit) { (position, limit, connection) throws(CatalogueError) in
+        try page(after: cursor, limit: limit, bytes: \.manifest.utf8.count) {
+            (position, limit, isLast, connection) throws(CatalogueError) in
             let (sql, values) = ArtifactSQL.page(
                 owner: owner, method: method, name: name, before: position, limit: limit)
-            return try connection.all(sql, values) { (row) throws(CatalogueError) in try ArtifactRecord(row) }
+            return try connection.all(sql, values, upTo: isLast) { (row) throws(CatalogueError) in
+                try ArtifactRecord(row)
+            }
         } cursor: {
             PageCursor(createdAt: $0.createdAt, id: $0.id)
         }
     }
 
-    /// The newest artifacts that an owner has of one input (`sha256:<hex>`), at most `maximumPageSize`.
+    /// The newest artifacts that an owner has of one input (`sha256:<hex>`), at most `maximumPageSize` and few beyond
+    /// `maximumPageBytes`.
     package func artifacts(
         owner: String, ofInput digest: String, limit: Int
     ) throws(CatalogueError) -> [ArtifactRecord] {
         let limit = min(max(limit, 1), Self.maximumPageSize)
+        let meter = PageMeter()
         return try reading { (connection) throws(CatalogueError) in
-            try connection.all(ArtifactSQL.ofInput, [.text(owner), .text(digest), .integer(Int64(limit))]) {
-                (row) throws(CatalogueError) in try ArtifactRecord(row)
-            }
+            try connection.all(
+                ArtifactSQL.ofInput, [.text(owner), .text(digest), .integer(Int64(limit))],
+                upTo: { meter.isFull(with: $0.manifest.utf8.count) }
+            ) { (row) throws(CatalogueError) in try ArtifactRecord(row) }
         }
     }
 

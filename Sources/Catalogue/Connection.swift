@@ -69,6 +69,17 @@ struct Connection: ~Copyable, @unchecked Sendable {
         _ sql: StaticString, _ values: [SQLValue] = [],
         row body: (borrowing Row) throws(CatalogueError) -> Void = { _ in }
     ) throws(CatalogueError) -> Int {
+        try rows(of: sql, values) { (row) throws(CatalogueError) in
+            try body(row)
+            return true
+        }
+    }
+
+    /// The same, for as long as `body` wants another row.
+    @discardableResult
+    private mutating func rows(
+        of sql: StaticString, _ values: [SQLValue], _ body: (borrowing Row) throws(CatalogueError) -> Bool
+    ) throws(CatalogueError) -> Int {
         let statement = try unsafe statement(sql)
         defer {
             unsafe sqlite3_reset(statement)
@@ -81,7 +92,9 @@ struct Connection: ~Copyable, @unchecked Sendable {
         while true {
             let code = unsafe sqlite3_step(statement)
             switch code {
-            case SQLITE_ROW: try unsafe body(Row(statement: statement))
+            case SQLITE_ROW:
+                if try unsafe body(Row(statement: statement)) { continue }
+                fallthrough
             case SQLITE_DONE: return Int(unsafe sqlite3_total_changes64(database) - before)
             default: throw unsafe Self.error("step", code, database)
             }
@@ -104,12 +117,17 @@ struct Connection: ~Copyable, @unchecked Sendable {
         }
     }
 
-    /// What `read` makes of every row of a statement.
+    /// What `read` makes of every row of a statement, or of those up to the one that `isLast` of.
     mutating func all<Item>(
-        _ sql: StaticString, _ values: [SQLValue] = [], _ read: (borrowing Row) throws(CatalogueError) -> Item
+        _ sql: StaticString, _ values: [SQLValue] = [], upTo isLast: (Item) -> Bool = { _ in false },
+        _ read: (borrowing Row) throws(CatalogueError) -> Item
     ) throws(CatalogueError) -> [Item] {
         var items: [Item] = []
-        try run(sql, values) { (row) throws(CatalogueError) in items.append(try read(row)) }
+        try rows(of: sql, values) { (row) throws(CatalogueError) in
+            let item = try read(row)
+            items.append(item)
+            return !isLast(item)
+        }
         return items
     }
 

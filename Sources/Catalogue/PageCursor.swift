@@ -1,3 +1,17 @@
+/// Counts the bytes of a page while its rows are read.
+final class PageMeter {
+    private var bytes = 0
+    /// Whether the last row was one too many.
+    private(set) var isOver = false
+
+    /// Whether no row may follow one of `count` bytes: those before it have filled the page.
+    func isFull(with count: Int) -> Bool {
+        isOver = bytes > Catalogue.maximumPageBytes
+        bytes += count
+        return isOver
+    }
+}
+
 /// Where a page of a list ended: the creation time and identifier of its last row, newest first.
 struct PageCursor: Equatable {
     let createdAt: Int64

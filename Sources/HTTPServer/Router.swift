@@ -56,8 +56,12 @@ package struct Router: Sendable {
 
 /// The routes, arranged for look-up.
 struct RouteTable: Sendable {
-    /// Methods that a server is expected to know; others are 501 rather than 405 (RFC 9110 section 9.1).
-    static let knownMethods: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .delete, .options, .patch, .trace]
+    /// Methods that a server is expected to know, of RFC 9110, RFC 5789 and
+    /// draft-ietf-httpbis-safe-method-w-body; others are 501 rather than 405 (RFC 9110 section 9.1).
+    static let knownMethods: Set<HTTPRequest.Method> =
+        Set(
+            [.get, .head, .post, .put, .delete, .options, .patch, .trace]
+                + [HTTPRequest.Method("QUERY")].compactMap { $0 })
 
     enum Match {
         case route(Route, parameters: [String: String])

@@ -25,15 +25,7 @@ package struct Digest: Hashable, Sendable {
     }
 
     /// The 64 hexadecimal digits, with small letters.
-    package var hex: String {
-        var text = ""
-        text.reserveCapacity(64)
-        for octet in bytes {
-            text.unicodeScalars.append(Self.digit(octet >> 4))
-            text.unicodeScalars.append(Self.digit(octet & 15))
-        }
-        return text
-    }
+    package var hex: String { hexadecimal(bytes) }
 
     /// The 44 characters of padded base64, as the byte sequences of RFC 8941 hold them.
     package var base64: String {
@@ -55,10 +47,6 @@ package struct Digest: Hashable, Sendable {
         octets.indices.map { octets[$0] }
     }
 
-    private static func digit(_ value: UInt8) -> Unicode.Scalar {
-        Unicode.Scalar(value < 10 ? 0x30 + value : 0x57 + value)
-    }
-
     private static func value(ofDigit digit: UInt8) -> UInt8? {
         switch digit {
         case 0x30...0x39: digit - 0x30
@@ -66,4 +54,15 @@ package struct Digest: Hashable, Sendable {
         default: nil
         }
     }
+}
+
+/// Two hexadecimal digits with small letters for each byte.
+package func hexadecimal(_ bytes: some Sequence<UInt8>) -> String {
+    var text: [UInt8] = []
+    func append(_ digit: UInt8) { text.append(digit < 10 ? 0x30 + digit : 0x57 + digit) }
+    for byte in bytes {
+        append(byte >> 4)
+        append(byte & 15)
+    }
+    return String(decoding: text, as: UTF8.self)
 }

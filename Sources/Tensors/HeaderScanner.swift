@@ -111,7 +111,7 @@ struct HeaderScanner {
     /// A syntax error at the next byte, which is named.
     func unexpected(_ expectation: String, in bytes: RawSpan) -> TensorFormatError {
         guard let byte = peek(in: bytes) else {
-            return error("header_syntax", "\(expectation), found the end of the header")
+            return error("header_syntax", "\(expectation), found the end")
         }
         let found = byte > 0x20 && byte < 0x7F ? "'\(Character(Unicode.Scalar(byte)))'" : "byte \(byte)"
         return error("header_syntax", "\(expectation), found \(found)")

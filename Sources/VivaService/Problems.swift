@@ -21,11 +21,12 @@ extension Problem {
         case .truncated(let expected, let received):
             self = .truncated(
                 expected, received, title: "The input ends too early",
-                detail: "The header announces \(expected) bytes, \(received) arrived.")
+                detail: received == 0 && expected <= 8
+                    ? "The body is empty." : "It has \(expected) bytes at least, \(received) arrived.")
         case .trailingBytes(let expected):
             self.init(
                 .badRequest, code: "input.trailing_bytes", title: "The input goes on after its last tensor",
-                detail: "The header announces \(expected) bytes, more arrived.",
+                detail: "It has \(expected) bytes, more arrived.",
                 members: [("expected_bytes", .integer(expected))])
         case .nonFinite(let tensor, let index):
             self.init(

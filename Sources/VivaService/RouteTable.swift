@@ -35,6 +35,7 @@ struct RouteTable: Sendable {
             Route(.post, "/v1/quantize", .worker, handler: quantizing),
             Route(.put, "/v1/quantize", .worker, handler: quantizing),
             Route(.post, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.create(&request) },
+            Route(.put, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.create(&request) },
             Route(.get, "/v1/inputs", .worker) { (request) throws(Problem) in try inputs.list(&request) },
             Route(.put, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.put(&request) },
             Route(.get, "/v1/inputs/{id}", .worker) { (request) throws(Problem) in try inputs.describe(&request) },

@@ -15,7 +15,7 @@ struct Compare: ParsableCommand {
     @Argument(help: "A safetensors or npy file, raw bytes with --dtype and --shape, or - for standard input.")
     var input: String
 
-    @Option(help: "Only these methods, for instance nf4,int8.")
+    @Option(name: Names.methods, help: "Only these methods, for instance nf4,int8.")
     var methods: String?
 
     @Option(help: "Only this format: bitsandbytes, compressed-tensors, awq or mlx.")

@@ -8,7 +8,7 @@ struct Plan: ParsableCommand {
         discussion: """
             Of a file or a folder only the headers are read, and the bytes are exact.
               viva plan 13B --gpu rtx-4090
-              viva plan model.safetensors --method nf4
+              viva plan model.safetensors --methods nf4
               viva plan MODEL_DIR --context 8192 --option group_size=64
             """)
 
@@ -19,8 +19,8 @@ struct Plan: ParsableCommand {
     @Option(help: "Only this card, for instance rtx-4090.")
     var gpu: String?
 
-    @Option(help: "Only these methods, for instance nf4,int8.")
-    var method: String?
+    @Option(name: Names.methods, help: "Only these methods, for instance nf4,int8.")
+    var methods: String?
 
     @Option(help: "Only this format: bitsandbytes, compressed-tensors, awq or mlx.")
     var format: String?
@@ -45,12 +45,18 @@ struct Plan: ParsableCommand {
 
     func run() throws {
         let given: [(String, String?)] = [
-            ("gpu", gpu), ("methods", method), ("format", format), ("context", context.map(String.init)),
+            ("gpu", gpu), ("methods", methods), ("format", format), ("context", context.map(String.init)),
             ("batch", batch.map(String.init)), ("kv_dtype", kvDtype),
         ]
         let options = given.compactMap { name, value in value.map { (name, $0) } } + (try NamedOption.parse(option))
         print(try PlanCommand(target: target, options: options, configuration: config, isJSON: json).run())
     }
+}
+
+/// Names of flags that several commands have.
+enum Names {
+    /// A list; of one method people say `--method`, as they do to quantize.
+    static let methods: NameSpecification = [.customLong("methods"), .customLong("method")]
 }
 
 /// Options of the contract that have no flag of their own.

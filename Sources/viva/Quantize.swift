@@ -11,7 +11,7 @@ struct Quantize: ParsableCommand {
             the target library loads.
               viva quantize ./Llama-3.2-1B --method nf4 -o ./Llama-3.2-1B-nf4
               viva quantize ./Llama-3.2-1B --method int4 --target vllm -o ./Llama-w4a16
-              viva quantize ./Llama-3.2-1B --method awq --calibration imatrix.gguf -o ./Llama-awq
+              viva quantize ./Llama-3.2-1B --method awq --calibration imatrix.gguf -o ./awq
               viva quantize model.safetensors --method nf4 -o model.nf4.safetensors
               viva quantize w.bin --dtype float32 --shape 512,512 --method int8 -o w.int8
             """)

@@ -9,7 +9,7 @@ struct Serve: ParsableCommand {
             Every option is also read from the environment: --data from VIVA_DATA,
             --tls-cert from VIVA_TLS_CERT.
               viva serve --listen 127.0.0.1:8080 --data ./viva-data
-              viva serve --listen https://0.0.0.0:8443 --listen http://127.0.0.1:8080 \
+              viva serve --listen https://0.0.0.0:8443 --listen http://127.0.0.1:8080 \\
                 --tls-cert chain.pem --tls-key key.pem
             SIGHUP reads certificate and key again.
             """)
@@ -127,6 +127,10 @@ struct Serve: ParsableCommand {
         }
         _ = try asked(metricsScope, or: "METRICS_SCOPE")
         _ = try asked(healthScope, or: "HEALTH_SCOPE")
+        try Environment.checkNumbers([
+            "JOB_WORKERS", "JOB_MEMORY", "DRAIN_SECONDS", "MAX_CONNECTIONS", "FREE_BYTES_FLOOR", "MAX_BYTES_PER_OWNER",
+            "MAX_CONCURRENT_PER_OWNER",
+        ])
         for (flag, text) in [("--upload-ttl", uploadTtl), ("--input-ttl", inputTtl)] {
             guard ServiceConfiguration.parseDuration(text) != nil else {
                 throw ValidationError("\(flag) '\(text)' is not a time like 90s, 30m, 24h or 7d")
@@ -174,4 +178,11 @@ struct Serve: ParsableCommand {
 enum Environment {
     static func text(_ name: String) -> String? { ProcessEnvironment.value("VIVA_\(name)") }
     static func number(_ name: String) -> Int? { text(name).flatMap { Int($0) } }
+
+    /// Refuses variables that are set and are no numbers: a default in their place would go unseen.
+    static func checkNumbers(_ names: [String]) throws {
+        for name in names where text(name) != nil && number(name) == nil {
+            throw ValidationError("VIVA_\(name)='\(text(name) ?? "")' is not a number")
+        }
+    }
 }

@@ -39,8 +39,9 @@ struct FileCheck: ParsableCommand {
         commandName: "fsck",
         abstract: "Compare every artifact and input with its digest, also beside a running server.",
         discussion: """
-            What is damaged is moved to quarantine/ and its row removed; rows without files are
-            removed; files without rows are told. Exit status 1 when anything was found.
+            What is damaged is moved to quarantine/ and its row removed; rows without
+            files are removed; files without rows are told. Exit status 1 when anything
+            was found.
               viva fsck --data ./viva-data
             """)
 

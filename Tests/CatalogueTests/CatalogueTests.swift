@@ -154,6 +154,24 @@ import Testing
         #expect(page.next != nil)
     }
 
+    /// Some manifests have millions of bytes: a page ends with the one that fills it, and the next one goes on behind.
+    @Test func aPageOfLargeManifestsIsShort() throws {
+        let large = String(repeating: "m", count: Catalogue.maximumPageBytes / 2)
+        for number in Int64(1)...9 {
+            #expect(try catalogue.insert(record("t\(number)", manifest: large, createdAt: number)))
+        }
+        var (seen, sizes, cursor): ([String], [Int], String?) = ([], [], nil)
+        repeat {
+            let page = try catalogue.artifacts(owner: "ann", after: cursor, limit: 100, method: nil, name: nil)
+            seen += page.items.map(\.id)
+            sizes.append(page.items.count)
+            cursor = page.next
+        } while cursor != nil
+        #expect(seen == (1...9).reversed().map { "t\($0)" })
+        #expect(sizes.allSatisfy { (1...3).contains($0) }, "\(sizes)")
+        #expect(try catalogue.artifacts(owner: "ann", ofInput: "sha256:00", limit: 100).count <= 4)
+    }
+
     @Test(arguments: ["", "0", "zz", "3a61", "313a", "2b313a61", "30313a61", "ffff", "' OR 1=1", "31"])
     func aForeignCursorIsRefused(cursor: String) {
         #expect(throws: CatalogueError.invalidCursor(cursor)) {

@@ -187,6 +187,7 @@ import Testing
             ("/v1/artifacts?limit=0", [], 400), ("/v1/artifacts?cursor=nonsense", [], 400),
             ("/v1/artifacts?unknown=1", [], 400), ("/v1/artifacts/none?unknown=1", [], 400), ("/v1/plan", [], 400),
             ("/v1/plan?parameters=x", [], 400),
+            ("/v1/methods", ["-X", "QUERY"], 405),
             ("/v1/plan?parameters=7B&gpu=none", [], 400), ("/v1/quantize?method=nf4", ["-X", "BREW"], 501),
         ] as [(String, [String], Int)] {
             let answer = try service.curl(path, arguments)

@@ -79,6 +79,10 @@ import Testing
         let open = try run(viva, ["serve", "--listen", "0.0.0.0:0"])
         #expect(open.status != 0)
         #expect(open.errorText.contains("--auth none"))
+        // A variable that is no number is no silent default.
+        let typed = try run("/usr/bin/env", ["VIVA_JOB_WORKERS=many", viva, "serve", "--listen", "127.0.0.1:0"])
+        #expect(typed.status != 0)
+        #expect(typed.errorText.contains("VIVA_JOB_WORKERS"))
         let folder = try TemporaryFolder()
         let output = folder.url.appending(path: "out.safetensors")
         let bad = try folder.file("bad", Data("nonsense that is no tensor file".utf8))

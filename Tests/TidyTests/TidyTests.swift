@@ -57,7 +57,11 @@ import Testing
         #expect(Checks.undocumented(modules: Rules.imports.keys.sorted(), page: page) == [])
     }
 
-    @Test(arguments: ["README.md", "CONTRIBUTING.md", "docs/PERFORMANCE.md", "docs/OPERATIONS.md", "deploy/README.md"])
+    @Test(arguments: [
+        "README.md", "CONTRIBUTING.md", "Examples/README.md", "deploy/README.md", "docs/ARCHITECTURE.md",
+        "docs/CALIBRATION.md", "docs/CONFORMANCE.md", "docs/DURABILITY.md", "docs/FUZZING.md", "docs/OPERATIONS.md",
+        "docs/PERFORMANCE.md", "docs/QUALITY.md",
+    ])
     func commandsOnPagesExist(_ path: String) throws {
         let page = try Tree.text(of: path)
         #expect(try Checks.unknownTargets(on: page, called: path, makefile: Tree.text(of: "Makefile")) == [])

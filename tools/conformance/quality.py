@@ -39,8 +39,8 @@ OPEN, CLOSE = "<!-- quality -->", "<!-- /quality -->"
 SIDE, SEED = 2048, 20251123
 # Where the service promises the library's own bytes, its figure and ours may differ by rounding alone.
 SAME_DB = 0.005
-# Options that change nothing here: they need activations, or say how hard `best` searches.
-LEFT_OUT = ("calibration", "scaling", "effort")
+# Options that change nothing here: they say how data is used, or have one value.
+LEFT_OUT = ("calibration", "scaling", "bits", "clip", "duo_scaling", "rounding")
 TITLES = ["method", "format", "options", "bits", "limit", "library", "reference", "best", "gain", "to the limit"]
 
 

@@ -200,7 +200,8 @@ extension Method {
     package var codeBits: Int { self == .int8 || self == .fp8 ? 8 : 4 }
 
     /// Whether the artifact is made while the input arrives, in the default format and without calibration data; if
-    /// not, and for every method in the format AWQ, the input is staged on disk first.
+    /// not, the input is staged on disk first. In the format AWQ codes are made as it arrives, and put in place at its
+    /// end.
     package var streams: Bool { self != .awq }
 
     /// The names of all methods, for people.

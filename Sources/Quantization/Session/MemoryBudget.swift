@@ -41,7 +41,7 @@ package final class MemoryBudget: Sendable {
     package var takenBytes: Int { taken.withLock { $0 } }
 }
 
-/// What one session holds of a budget; given back when the session and its result are gone.
+/// What one session, or another reader of what clients made, holds of a budget; given back when it is gone.
 package final class MemoryShare: Sendable {
     private let budget: MemoryBudget
     private let held = Mutex(0)
@@ -55,8 +55,10 @@ package final class MemoryShare: Sendable {
         budget.giveBack(held.withLock { $0 })
     }
 
-    /// Takes `count` more bytes, unless a session may use as many without asking.
-    func add(_ count: Int) throws(QuantizationError) {
+    /// Takes `count` more bytes, unless as many may be used without asking.
+    ///
+    /// Throws `busy` when others hold them, `limit` when there will never be as many.
+    package func add(_ count: Int) throws(QuantizationError) {
         guard count > MemoryBudget.freeBytes else { return }
         try budget.take(count, holding: held.withLock { $0 })
         held.withLock { $0 += count }

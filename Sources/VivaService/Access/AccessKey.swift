@@ -16,8 +16,8 @@ struct AccessKey: Sendable {
 
     /// A new key that nobody else has.
     init() throws(OpenSSLError) {
-        id = Self.hexadecimal(try RandomBytes.fresh(Self.idBytes))
-        secret = Self.hexadecimal(try RandomBytes.fresh(Self.secretBytes))
+        id = hexadecimal(try RandomBytes.fresh(Self.idBytes))
+        secret = hexadecimal(try RandomBytes.fresh(Self.secretBytes))
     }
 
     /// Reads a key; nil for text that is none.
@@ -36,10 +36,6 @@ struct AccessKey: Sendable {
 
     /// SHA-256 of the secret's digits: what the service keeps.
     func hash() throws(OpenSSLError) -> Digest { try SHA256.digest(of: Array(secret.utf8)) }
-
-    private static func hexadecimal(_ bytes: [UInt8]) -> String {
-        bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
-    }
 
     private static func isHexadecimal(_ text: some StringProtocol, digits: Int) -> Bool {
         text.utf8.count == digits

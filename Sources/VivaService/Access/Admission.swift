@@ -2,12 +2,18 @@ import HTTPServer
 import HTTPTypes
 import HTTPWire
 
-/// Who may write without a key: only requests that a browser on a foreign page could not have made.
+/// Who gets in without a key: only requests that a browser on a foreign page could not have made.
 ///
-/// A page from elsewhere can make a browser send requests to loopback, by its own name for 127.0.0.1 (DNS rebinding)
-/// or straight across origins. Both show in `Host` and `Origin`.
+/// A page from elsewhere can make a browser send requests to loopback: by its own name for 127.0.0.1 (DNS rebinding),
+/// and then it reads the answers too; or straight across origins, where it cannot. Both show in `Host` and `Origin`.
 struct Admission: Sendable {
     func callAsFunction(_ request: borrowing Request) throws(Problem) {
+        // No browser reaches a local socket, and who forwards requests to one keeps their Host.
+        if request.isLocal, !request.peer.hasPrefix("unix:"), let authority = request.head.authority,
+            !Self.isLoopback(authority)
+        {
+            throw refusal("host.not_loopback", "Without a key '\(authority)' is not served here; use localhost.")
+        }
         switch request.head.method {
         case .get, .head, .options: return
         default: break
@@ -16,12 +22,6 @@ struct Admission: Sendable {
             guard let authority = request.head.authority, origin.hasSuffix("://\(authority)") else {
                 throw refusal("origin.foreign", "Writes from the origin '\(origin)' are refused.")
             }
-        }
-        // No browser reaches a local socket, and who forwards requests to one keeps their Host.
-        if request.isLocal, !request.peer.hasPrefix("unix:"), let authority = request.head.authority,
-            !Self.isLoopback(authority)
-        {
-            throw refusal("host.not_loopback", "Writes to the host '\(authority)' are refused; use localhost.")
         }
     }
 

@@ -49,6 +49,7 @@ struct AuditTrail: Sendable {
         let verb =
             switch method {
             case .post: "create"
+            case .put where !template.hasSuffix("{id}"): "create"
             case .patch: "seal"
             default: method.rawValue.lowercased()
             }

@@ -19,6 +19,11 @@ struct ArtifactHandlers: Sendable {
         let owner = try facilities.access.principal(request).owner
         let query = try Query(request.head, known: ["limit", "cursor", "method", "name"])
         let limit = try query.integer("limit", in: 1...Catalogue.maximumPageSize) ?? Self.defaultPage
+        if let method = query.text("method"), Method(rawValue: method) == nil {
+            let known = Method.allCases.map(\.rawValue).joined(separator: ", ")
+            throw Query.invalid("method='\(method)' is not one of: \(known).")
+        }
+        _ = try query.artifactName()
         do throws(CatalogueError) {
             let page = try catalogue.artifacts(
                 owner: owner, after: query.text("cursor"), limit: limit, method: query.text("method"),
@@ -40,6 +45,15 @@ struct ArtifactHandlers: Sendable {
     func remove(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
         let (id, owner) = (record.id, record.owner)
+        // Who says which bytes are to go removes no others (RFC 9110 section 13.1.1).
+        let outcome = evaluateConditions(
+            request.head.fields, method: .delete, etag: Self.entityTag(record),
+            lastModified: Int(record.createdAt / 1000))
+        guard outcome == .proceed else {
+            throw Problem(
+                .preconditionFailed, code: "precondition.failed",
+                detail: "The entity tag of the content is \(Self.entityTag(record)); nothing was removed.")
+        }
         try store.inTurn([id]) { () throws(Problem) in
             let isRemoved: Bool
             do throws(CatalogueError) {
@@ -72,18 +86,30 @@ struct ArtifactHandlers: Sendable {
         return response
     }
 
+    /// The longest report that is read into memory, once for each of its readers, and may be compressed; a longer one
+    /// is sent as it lies on the disk.
+    static let heldReportBytes = 1 << 20
+
     private func storedReport(_ record: ArtifactRecord) throws(Problem) -> Response {
+        let descriptor: Int32
         do throws(StoreError) {
-            return .json(try store.open(record.id, .report).bytes())
+            let file = try store.open(record.id, .report)
+            guard file.length > Self.heldReportBytes else { return .json(try file.bytes()) }
+            descriptor = file.takeDescriptor()
         } catch {
             throw Self.unopened(record, error, catalogue)
         }
+        var response = Response.json([])
+        response.body = .file(try Self.body(descriptor))
+        return response
     }
 
     private func reportPage(_ record: ArtifactRecord) throws(Problem) -> Response {
         let bytes: [UInt8]
         let length: Int
         let relatives: [ArtifactRecord]
+        let memory = MemoryShare(facilities.memory)
+        defer { withExtendedLifetime(memory) {} }
         do throws(StoreError) {
             let file = try store.open(record.id, .report)
             length = file.length
@@ -98,6 +124,8 @@ struct ArtifactHandlers: Sendable {
             throw Problem(error)
         }
         do {
+            let read = relatives.reduce(bytes.count + record.manifest.utf8.count) { $0 + $1.manifest.utf8.count }
+            try memory.add(read * ReportDocument.memoryForByte)
             let card = try ArtifactCard(manifest: record.manifest)
             return try ReportPage(
                 card: card, report: ReportDocument(bytes, length: length),
@@ -108,6 +136,8 @@ struct ArtifactHandlers: Sendable {
             ).page.response()
         } catch let problem as Problem {
             throw problem
+        } catch let error as QuantizationError {
+            throw Problem(error)
         } catch {
             throw Problem(unreadable: error)
         }
@@ -146,18 +176,21 @@ struct ArtifactHandlers: Sendable {
         } catch {
             throw unopened(record, error, facilities.catalogue)
         }
-        let file: FileBody
-        do {
-            file = try FileBody(owning: descriptor)
-        } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "The artifact's file cannot be sent.")
-        }
+        let file = try body(descriptor)
         guard file.length == record.bytes else {
             throw Problem(
                 .internalServerError, code: "artifact.damaged", title: "The artifact is damaged",
                 detail: "Its file has \(file.length) bytes, \(record.bytes) are recorded: run viva fsck.")
         }
         return file
+    }
+
+    private static func body(_ descriptor: Int32) throws(Problem) -> FileBody {
+        do {
+            return try FileBody(owning: descriptor)
+        } catch {
+            throw Problem(.internalServerError, code: "storage.failed", detail: "The artifact's file cannot be sent.")
+        }
     }
 
     /// The answer when a file of `record` does not open: 404 when the artifact was removed since the row was read.

@@ -16,7 +16,7 @@ struct InputHandlers: Sendable {
         InputPublisher(store: facilities.store, catalogue: facilities.catalogue)
     }
 
-    /// `POST /v1/inputs`.
+    /// `POST /v1/inputs`, and PUT, which `curl -T` sends.
     func create(_ request: inout Request) throws(Problem) -> Response {
         let principal = try facilities.access.principal(request)
         return try receive(&request, InputQuestion(request.head), principal, expected: nil)

@@ -12,13 +12,20 @@ struct OperationsHandlers: Sendable {
     let server: ServerState
 
     func live(_ request: inout Request) throws(Problem) -> Response {
-        Self.alive
+        _ = try Query(request.head, known: Self.healthOptions)
+        return Self.alive
     }
+
+    /// What probes of Kubernetes say; all of it is always told.
+    private static let healthOptions: Set<String> = ["verbose"]
 
     /// Asked for more than anything else, and always the same.
     private static let alive = health([HealthReport.Check(name: "process", ok: true, detail: "answering")])
 
-    func ready(_ request: inout Request) throws(Problem) -> Response { Self.health(readiness) }
+    func ready(_ request: inout Request) throws(Problem) -> Response {
+        _ = try Query(request.head, known: Self.healthOptions)
+        return Self.health(readiness)
+    }
 
     private static func health(_ checks: [HealthReport.Check]) -> Response {
         let report = HealthReport(checks: checks)
@@ -87,24 +94,33 @@ struct OperationsHandlers: Sendable {
     }
 
     func metricsText(_ request: inout Request) throws(Problem) -> Response {
-        let offered = ["text/plain", "application/openmetrics-text"]
-        let wanted = preferredMediaType(accept: request.head.fields[.accept], offered: offered)
-        let isOpen = wanted == "application/openmetrics-text"
+        _ = try Query(request.head, known: [])
+        // Scrapers name versions, and how names are escaped: ours need no escapes, whatever they say.
+        let open = MetricsRegistry.openMetricsContentType + "; escaping=allow-utf-8"
+        let offered = [MetricsRegistry.prometheusContentType, open]
+        let isOpen = preferredMediaType(accept: request.head.fields[.accept], offered: offered) == open
+        let registry = facilities.metrics.registry
         return Response(
             status: .ok,
             fields: [
-                .contentType: isOpen ? MetricsRegistry.openMetricsContentType : MetricsRegistry.prometheusContentType
-            ],
-            body: .bytes(
-                isOpen ? facilities.metrics.registry.openMetricsText() : facilities.metrics.registry.prometheusText()))
+                .contentType: isOpen ? MetricsRegistry.openMetricsContentType : MetricsRegistry.prometheusContentType,
+                .vary: "Accept",
+            ], body: .bytes(isOpen ? registry.openMetricsText() : registry.prometheusText()))
     }
 
-    func metricsJSON(_ request: inout Request) throws(Problem) -> Response { .json(facilities.metrics.registry.json()) }
+    func metricsJSON(_ request: inout Request) throws(Problem) -> Response {
+        _ = try Query(request.head, known: [])
+        return .json(facilities.metrics.registry.json())
+    }
 
     static func contract(_ request: inout Request) throws(Problem) -> Response {
-        Response(
+        _ = try Query(request.head, known: [])
+        return Response(
             status: .ok, fields: [.contentType: "application/yaml"], body: .bytes(PackageResources.openapi_yaml))
     }
 
-    static func page(_ request: inout Request) throws(Problem) -> Response { try IndexPage.page.response() }
+    static func page(_ request: inout Request) throws(Problem) -> Response {
+        _ = try Query(request.head, known: [])
+        return try IndexPage.page.response()
+    }
 }

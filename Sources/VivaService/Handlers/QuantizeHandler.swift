@@ -134,7 +134,7 @@ struct QuantizeHandler: Sendable {
     ) throws(Problem) -> Response {
         let status: HTTPResponse.Status = made.contains(where: \.isNew) ? .created : .ok
         guard made.count == 1 else {
-            let items = made.map { JSON.raw($0.record.manifest) }
+            let items = made.map { JSON.raw(String($0.record.manifest.dropLast())) }
             return .json(
                 JSON.object([("items", .array(items))]).bytes(), status: status, fields: [.serverTiming: timing])
         }

@@ -43,10 +43,7 @@ struct QuantizeRequest {
             throw Problem(error)
         }
         declaration = try Self.declaration(dtype: own.text("dtype"), shape: own.text("shape"))
-        name = own.text("name")
-        if let name, name.isEmpty || name.utf8.count > Self.maximumNameBytes {
-            throw Query.invalid("name has 1 to \(Self.maximumNameBytes) bytes.")
-        }
+        name = try own.artifactName()
         switch own.text("download") {
         case nil:
             let offered = ["application/json", Self.safetensors, "application/octet-stream"]

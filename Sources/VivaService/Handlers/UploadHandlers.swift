@@ -13,6 +13,7 @@ struct UploadHandlers: Sendable {
 
     /// `OPTIONS /v1/uploads`: what the server can do; the one request that needs no `Tus-Resumable`.
     func options(_ request: inout Request) throws(Problem) -> Response {
+        _ = try Query(request.head, known: [])
         var fields: HTTPFields = [.allow: "OPTIONS, POST"]
         fields[.tusResumable] = UploadFields.version
         fields[.tusVersion] = UploadFields.version

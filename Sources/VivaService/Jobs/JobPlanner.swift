@@ -75,8 +75,7 @@ struct JobPlanner {
     /// 128 random bits in hexadecimal.
     static func freshIdentifier() throws(Problem) -> String {
         do throws(OpenSSLError) {
-            let bytes = try RandomBytes.fresh(16)
-            return bytes.map { String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+            return hexadecimal(try RandomBytes.fresh(16))
         } catch {
             throw Problem(error)
         }
@@ -91,10 +90,12 @@ struct JobPlanner {
         throw .inputNotFound(name)
     }
 
-    private func open(_ name: String) throws(Problem) -> OpenedSource {
+    private func open(_ name: String, _ owner: String) throws(Problem) -> OpenedSource {
         do throws(StoreError) {
             return OpenedSource(try facilities.store.openInput(String(name.dropFirst(InputName.prefix.count))))
         } catch {
+            // Removed since its row was read; with a row it is lost.
+            if case .notFound = error { _ = try input(name, owner) }
             throw Problem(error)
         }
     }
@@ -103,8 +104,8 @@ struct JobPlanner {
     private func needs(
         _ record: InputRecord, _ calibration: String?, _ recipe: Recipe, _ declaration: InputDeclaration
     ) throws(Problem) -> (memory: Int, disk: Int) {
-        let source = try open(record.digest)
-        let beside = try calibration.map { (name) throws(Problem) in try open(name) }
+        let source = try open(record.digest, record.owner)
+        let beside = try calibration.map { (name) throws(Problem) in try open(name, record.owner) }
         do throws(QuantizationError) {
             let input = try InputDescription.of(
                 source, declaration: declaration, codec: ZlibArchiveCodec(), limits: facilities.limits,

@@ -48,6 +48,7 @@ struct ArtifactDescription {
                 .object([
                     ("self", .string(path)), ("content", .string("\(path)/content")),
                     ("report", .string("\(path)/report")), ("config", .string("\(path)/config.json")),
+                    ("dequantized", .string("\(path)/dequantized")),
                 ])
             ),
             ("created_at", .string(rfc3339(milliseconds: createdAt))), ("engine_version", .string(Engine.version)),

@@ -15,6 +15,19 @@ enum JSON: Sendable {
     /// Text that is JSON already.
     case raw(String)
 
+    /// What was read, with the numbers as they were written.
+    init(_ value: JSONValue) {
+        self =
+            switch value {
+            case .null: .null
+            case .bool(let flag): .bool(flag)
+            case .number(let digits): .raw(digits)
+            case .string(let text): .string(text)
+            case .array(let items): .array(items.map { JSON($0) })
+            case .object(let members): .object(members.map { ($0.name, JSON($0.value)) })
+            }
+    }
+
     /// A number, or null for nil.
     static func optional(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
     /// A string, or null for nil.

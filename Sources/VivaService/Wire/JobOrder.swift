@@ -123,6 +123,11 @@ struct JobOrder {
         var options: [RecipeOption] = []
         for member in members {
             guard member.name != "method" else { throw invalid("'method' stands beside 'options', not in it.") }
+            // What is JSON within a query is itself here.
+            if member.name == "overrides", case .array = member.value {
+                options.append(RecipeOption(member.name, JSON(member.value).text()))
+                continue
+            }
             let values: [JSONValue] = if case .array(let items) = member.value { items } else { [member.value] }
             for value in values {
                 switch value {

@@ -16,7 +16,8 @@ struct Query {
 
     init(_ items: [Item], known: Set<String>) throws(Problem) {
         if let item = items.first(where: { !known.contains($0.name) }) {
-            throw Self.invalid("There is no option '\(item.name)'; known: \(known.sorted().joined(separator: ", ")).")
+            let names = known.isEmpty ? "none" : known.sorted().joined(separator: ", ")
+            throw Self.invalid("There is no option '\(item.name)' here; known: \(names).")
         }
         try self.init(items)
     }
@@ -58,6 +59,15 @@ struct Query {
     }
 
     func text(_ name: String) -> String? { values[name] }
+
+    /// `name`: what an artifact is called.
+    func artifactName() throws(Problem) -> String? {
+        guard let name = values["name"] else { return nil }
+        guard (1...QuantizeRequest.maximumNameBytes).contains(name.utf8.count) else {
+            throw Self.invalid("name has 1 to \(QuantizeRequest.maximumNameBytes) bytes.")
+        }
+        return name
+    }
 
     func integer(_ name: String, in range: ClosedRange<Int>) throws(Problem) -> Int? {
         guard let text = values[name] else { return nil }
