@@ -146,7 +146,7 @@ import Testing
         let life = try TestLife(folder.path)
         let answer = try life.send("POST /v1/quantize?method=nf4")
         #expect(answer.code == "input.truncated")
-        #expect(answer.json["detail"] as? String == "The body is empty.")
+        #expect(answer.json["detail"] as? String == "The input is empty.")
     }
 
     /// Overrides are JSON within a query, and themselves in the JSON of a job: the same recipe, hence the same job.
