@@ -1,3 +1,4 @@
+import Compression
 import Foundation
 import HTTPServer
 import HTTPTypes
@@ -130,6 +131,17 @@ import Testing
         held = nil
         #expect(try life.send("GET \(path)", ["Accept: text/html"]).status == 200)
         #expect(budget.takenBytes == 0)
+    }
+
+    /// The order of a job is bounded as it is read, not only as it is sent.
+    @Test func anOrderIsBoundedWhenItIsInflated() throws {
+        let life = try TestLife(folder.path)
+        let long = Array("{\"input\": \"\(String(repeating: "x", count: JobHandlers.maximumBodyBytes))\"}".utf8)
+        #expect(try life.send("POST /v1/jobs", [], long).code == "body.too_large")
+        let coded = try gzip(unsafe long.span.bytes)
+        #expect(coded.count < JobHandlers.maximumBodyBytes)
+        let answer = try life.send("POST /v1/jobs", ["Content-Encoding: gzip"], coded)
+        #expect(answer.status == 413 && ["limit.body_bytes", "body.inflate_ratio"].contains(answer.code))
     }
 
     /// `curl -T` sends PUT.
