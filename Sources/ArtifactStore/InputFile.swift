@@ -38,6 +38,13 @@ package struct InputFile: ~Copyable {
         (try? Folder(opening: path)) != nil
     }
 
+    /// Whether two paths lead to one file; false where one of them leads to none.
+    package static func isSame(_ path: String, _ other: String) -> Bool {
+        var (one, two) = (stat(), stat())
+        guard unsafe stat(path, &one) == 0, unsafe stat(other, &two) == 0 else { return false }
+        return one.st_dev == two.st_dev && one.st_ino == two.st_ino
+    }
+
     private static func length(of raw: Int32, path: String) throws(StoreError) -> Int? {
         var status = stat()
         _ = try retrying("fstat", path: path) { unsafe fstat(raw, &status) }

@@ -22,7 +22,7 @@ extension Problem {
             self = .truncated(
                 expected, received, title: "The input ends too early",
                 detail: received == 0 && expected <= 8
-                    ? "The body is empty." : "It has \(expected) bytes at least, \(received) arrived.")
+                    ? "The input is empty." : "It has \(expected) bytes at least, \(received) arrived.")
         case .trailingBytes(let expected):
             self.init(
                 .badRequest, code: "input.trailing_bytes", title: "The input goes on after its last tensor",

@@ -1,6 +1,8 @@
+import ArtifactStore
 package import HTTPServer
 package import Jobs
 package import Quantization
+import OpenSSL
 import Sockets
 
 /// Everything that a person decides about a running service.
@@ -119,6 +121,20 @@ package enum ServiceError: Error, CustomStringConvertible {
         case .unusedTLS: "--tls-cert is for an https:// address, and there is none"
         case .interrupted: "interrupted; nothing was written"
         case .failed(let text): text
+        }
+    }
+}
+
+extension ServiceError {
+    /// What a person reads of a socket's failure at an address.
+    init(_ error: SocketError, at place: SocketPlace) {
+        switch error {
+        case .system(let call, let code):
+            self = .failed("\(StoreError.system(operation: call, path: "\(place)", code: code))")
+        case .lookup(let host, _): self = .failed("'\(host)' has no address")
+        case .timedOut: self = .failed("\(place) does not answer in time")
+        case .interrupted, .disconnected: self = .failed("\(place) ended the connection")
+        case .tls(let error): self = .failed("\(place): \(error.operation) failed")
         }
     }
 }

@@ -49,7 +49,9 @@ import Testing
         return process
     }
 
-    @Test(arguments: ["method=nf4", "method=nf4&mode=reference", "method=int4&group_size=64"])
+    @Test(arguments: [
+        "method=nf4", "method=nf4&mode=reference", "method=int4&group_size=64", "method=int4&format=awq",
+    ])
     func killedOnTheWay(_ query: String) throws {
         let folder = try TemporaryFolder()
         let data = folder.url.appending(path: "data")
@@ -102,7 +104,7 @@ import Testing
 
     @Test func whatDoesNotStreamIsRefusedBeforeItsBytes() throws {
         let service = try LiveService()
-        for query in ["method=awq&calibration=none", "method=int4&format=awq", "budget_bytes=100000"] {
+        for query in ["method=awq", "method=int4&format=awq&calibration=data", "budget_bytes=100000"] {
             let answer = try service.curl(
                 "/v1/uploads?\(query)", ["-X", "POST", "-H", "Upload-Length: 100"] + Self.tus)
             #expect(answer.status == 422)

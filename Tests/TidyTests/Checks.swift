@@ -146,6 +146,33 @@ enum Checks {
         return named.filter { !targets.contains($0) }.map { "\(name): there is no `make \($0)`" }
     }
 
+    /// Names of functions and types of a file.
+    static func declaredNames(in file: SourceFile) -> [String] {
+        codeLines(of: file).flatMap { line in
+            let words = line.split { !$0.isLetter && !$0.isNumber && $0 != "_" }
+            return zip(words, words.dropFirst()).filter { ["func", "struct", "class", "enum"].contains($0.0) }
+                .map { String($0.1) }
+        }
+    }
+
+    /// The part of a page from a line that begins with `heading` to the next heading of its kind; nil without one.
+    static func section(_ heading: String, of page: String) -> String? {
+        guard let start = page.firstRange(of: "\n" + heading)?.upperBound else { return nil }
+        let rest = page[start...]
+        return String(rest[..<(rest.firstRange(of: "\n## ")?.lowerBound ?? rest.endIndex)])
+    }
+
+    /// Names between backticks in a column of a page's tables that no test has; commands have blanks.
+    static func missingTests(in page: String, column: Int, names: Set<String>) -> [String] {
+        page.split(separator: "\n").filter { $0.hasPrefix("|") }.flatMap { row in
+            let cells = row.split(separator: "|", omittingEmptySubsequences: false)
+            guard cells.count > column + 1 else { return [String]() }
+            return cells[column].split(separator: "`", omittingEmptySubsequences: false).enumerated()
+                .filter { $0.offset % 2 == 1 && !$0.element.contains(" ") && !names.contains(String($0.element)) }
+                .map { "there is no test \($0.element)" }
+        }
+    }
+
     /// Scripts that a Makefile runs and that are not there.
     static func missingScripts(in makefile: String, exists: (String) -> Bool) -> [String] {
         makefile.split { $0.isWhitespace || $0 == "@" }.map(String.init)

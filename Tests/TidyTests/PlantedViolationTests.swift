@@ -35,6 +35,17 @@ import Testing
         #expect(forbidden("#include \"CKernels.h\"\n#include <math.h>\n", at: "Sources/CKernels/a.c") == [])
     }
 
+    @Test func promisesWithoutATestAreSeen() throws {
+        let page =
+            "# A\n\n## Promises, and more\n| it holds | `ATests`, `isHeld`; `make it` |\n\n## Next\n| x | `no` |\n"
+        let section = try #require(Checks.section("## Promises", of: page))
+        let names = Set(
+            Checks.declaredNames(in: file("@Suite struct ATests { // func isHeld()\n", at: "Tests/A.swift")))
+        #expect(Checks.missingTests(in: section, column: 2, names: names) == ["there is no test isHeld"])
+        #expect(Checks.missingTests(in: section, column: 2, names: names.union(["isHeld"])) == [])
+        #expect(Checks.section("## Nowhere", of: page) == nil)
+    }
+
     @Test func longFilesAndLinesAreSeen() {
         let tall = String(repeating: "x\n", count: Rules.maximumFileLines)
         #expect(Checks.size(of: file(tall)) == [])

@@ -77,6 +77,15 @@ import Testing
             } == [])
     }
 
+    /// What the README promises, and the limits of the server, are held by tests that are there.
+    @Test func theTestsOfPromisesExist() throws {
+        let names = Set(try Tree.tests.get().flatMap { Checks.declaredNames(in: $0) })
+        for (page, heading, column) in [("README.md", "## Promises", 2), ("docs/OPERATIONS.md", "## Limits", 6)] {
+            let section = try #require(Checks.section(heading, of: Tree.text(of: page)))
+            #expect(Checks.missingTests(in: section, column: column, names: names) == [])
+        }
+    }
+
     @Test func theServedContractIsTheOneInTheRoot() throws {
         let served = try Tree.text(of: "Sources/VivaService/Resources/openapi.yaml")
         #expect(try served == Tree.text(of: "openapi.yaml"))

@@ -1,3 +1,4 @@
+import Compression
 import Foundation
 import HTTPServer
 import HTTPTypes
@@ -132,6 +133,17 @@ import Testing
         #expect(budget.takenBytes == 0)
     }
 
+    /// The order of a job is bounded as it is read, not only as it is sent.
+    @Test func anOrderIsBoundedWhenItIsInflated() throws {
+        let life = try TestLife(folder.path)
+        let long = Array("{\"input\": \"\(String(repeating: "x", count: JobHandlers.maximumBodyBytes))\"}".utf8)
+        #expect(try life.send("POST /v1/jobs", [], long).code == "body.too_large")
+        let coded = try gzip(unsafe long.span.bytes)
+        #expect(coded.count < JobHandlers.maximumBodyBytes)
+        let answer = try life.send("POST /v1/jobs", ["Content-Encoding: gzip"], coded)
+        #expect(answer.status == 413 && ["limit.body_bytes", "body.inflate_ratio"].contains(answer.code))
+    }
+
     /// `curl -T` sends PUT.
     @Test func anInputMayBePut() throws {
         let life = try TestLife(folder.path)
@@ -146,7 +158,7 @@ import Testing
         let life = try TestLife(folder.path)
         let answer = try life.send("POST /v1/quantize?method=nf4")
         #expect(answer.code == "input.truncated")
-        #expect(answer.json["detail"] as? String == "The body is empty.")
+        #expect(answer.json["detail"] as? String == "The input is empty.")
     }
 
     /// Overrides are JSON within a query, and themselves in the JSON of a job: the same recipe, hence the same job.

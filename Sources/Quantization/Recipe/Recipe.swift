@@ -200,8 +200,7 @@ extension Method {
     package var codeBits: Int { self == .int8 || self == .fp8 ? 8 : 4 }
 
     /// Whether the artifact is made while the input arrives, in the default format and without calibration data; if
-    /// not, the input is staged on disk first. In the format AWQ codes are made as it arrives, and put in place at its
-    /// end.
+    /// not, the input is staged on disk first.
     package var streams: Bool { self != .awq }
 
     /// The names of all methods, for people.

@@ -47,6 +47,8 @@ package struct CommandLineQuantizer {
 
     private func runFile(_ input: String, _ output: String, _ reportPath: String?) throws(ServiceError) -> String {
         guard calibration == nil || !hasBudget else { throw .failed("a budget compares recipes without data") }
+        guard output != reportPath else { throw .failed("--report and --output are the same file") }
+        try Self.keep([input, calibration], from: [output, reportPath])
         do {
             if let budget = try Budget.read({ name in options.first { $0.name == name }?.text }) {
                 return try run(within: budget, input, output, reportPath)
@@ -141,6 +143,15 @@ package struct CommandLineQuantizer {
     private static func folder(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    /// Refuses to write over a file that is read: the weights would be gone.
+    static func keep(_ sources: [String?], from results: [String?]) throws(ServiceError) {
+        for source in sources.compactMap({ $0 }) {
+            for result in results.compactMap({ $0 }) where InputFile.isSame(source, result) {
+                throw .failed("\(result) is read by this command and would be lost: write to another place")
+            }
+        }
     }
 
     /// What a person reads of a failure.

@@ -16,6 +16,8 @@ package enum Healthcheck {
                 throw ServiceError.failed("no HTTP answer from \(place)")
             }
             return status
+        } catch let error as SocketError {
+            throw ServiceError(error, at: place)
         } catch let error as ServiceError {
             throw error
         } catch {

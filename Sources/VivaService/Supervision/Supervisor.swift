@@ -43,8 +43,12 @@ package final class Supervisor: Sendable {
     private final class Bound: Sendable {
         let listener: Listener
 
-        init(_ place: SocketPlace) throws(SocketError) {
-            listener = try Listener(at: place)
+        init(_ place: SocketPlace) throws(ServiceError) {
+            do throws(SocketError) {
+                listener = try Listener(at: place)
+            } catch {
+                throw ServiceError(error, at: place)
+            }
         }
     }
 
@@ -77,6 +81,8 @@ package final class Supervisor: Sendable {
             endsWithTerminal = !configuration.hasTLS && log.isTerminal
             state = Mutex(State(listeners: try configuration.listeners.map { try Bound($0.place) }))
             drainDeadline = configuration.serverLimits.drainDeadline
+        } catch let error as ServiceError {
+            throw error
         } catch {
             throw .failed("\(error)")
         }

@@ -195,8 +195,8 @@ extension QuantizeRequest {
     func requireStreaming() throws(Problem) {
         if budget != nil { throw Problem.notStreaming("A budget is spent when all weights have been measured.") }
         guard recipes.count == 1 else { throw Problem.notStreaming("An upload becomes one artifact.") }
-        guard recipes[0].format != .awq else {
-            throw Problem.notStreaming("Weights in AWQ's layout are worked on when all of them have come.")
+        guard recipes[0].format != .awq || !recipes[0].usesData else {
+            throw Problem.notStreaming("AWQ by calibration data begins when all of it has come.")
         }
     }
 }
