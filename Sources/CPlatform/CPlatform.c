@@ -273,11 +273,15 @@ int viva_accept(int listener) {
     if (descriptor < 0) {
         return -errno;
     }
-    int on = 1, most = VIVA_MOST_UNSENT_BYTES;
+    int on = 1;
     // A local socket does not know the options: it never delays, and its buffer does not grow.
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
+    viva_limit_unsent(descriptor, VIVA_MOST_UNSENT_BYTES);
     return descriptor;
+}
+
+void viva_limit_unsent(int descriptor, int most) {
+    setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
 }
 
 int viva_socket_name(int descriptor, int peer, char *host, size_t capacity) {
@@ -369,4 +373,9 @@ void viva_name_thread(const char *name) {
     char shortened[16];
     snprintf(shortened, sizeof shortened, "%s", name);
     pthread_setname_np(pthread_self(), shortened);
+}
+
+void viva_stand_behind(int steps) {
+    // Standing back is always allowed.
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + steps);
 }

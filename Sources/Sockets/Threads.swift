@@ -43,6 +43,11 @@ package enum Thread {
         // Fails only for a thread that was joined or detached already, which nobody else can do to this one.
         _ = pthread_detach(identity)
     }
+
+    /// Lets threads that answer at once go before the calling one, for as long as it lives.
+    package static func standBehind() {
+        viva_stand_behind(3)
+    }
 }
 
 /// Counts what is there to be taken; threads wait for it, and each signal wakes one of them (sem_overview(7)).

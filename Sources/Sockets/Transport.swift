@@ -46,6 +46,9 @@ package struct Transport: ~Copyable, @unchecked Sendable {
     /// Whether the session failed: it must not be written to again.
     private var isBroken = false
 
+    /// Whether the kernel takes much for a client that may not take it at once.
+    private var isTrusted = false
+
     /// Ends the waits of this transport from another thread.
     private let interruption: Interruption
 
@@ -128,6 +131,14 @@ package struct Transport: ~Copyable, @unchecked Sendable {
             unsafe viva_send(number, bytes.baseAddress, bytes.count, more ? 1 : 0)
         }
         return try plain(count, "send", .write)
+    }
+
+    /// Lets 2 MiB wait in the kernel for a client that takes what it is sent, or only `VIVA_MOST_UNSENT_BYTES` again: of
+    /// those the client is done with one half before a thread on another core wakes and brings the next.
+    package mutating func trust(_ isTrusted: Bool) {
+        guard isTrusted != self.isTrusted else { return }
+        self.isTrusted = isTrusted
+        viva_limit_unsent(descriptor.number, isTrusted ? 2 << 20 : VIVA_MOST_UNSENT_BYTES)
     }
 
     /// Ends the writing half: close_notify under TLS, then FIN. The peer may still be sending.
