@@ -50,7 +50,7 @@ extension Engine {
     /// Bytes that are made or encrypted at once.
     private static let producedPieceBytes = 256 << 10
     private static let encryptedPieceBytes = 64 << 10
-    /// Who has taken so much at a stretch reads: more than the buffers of both ends hold of an answer that nobody reads.
+    /// Who has taken so much at a stretch reads: buffers of both ends hold less of an answer that nobody reads.
     private static let trustedBytes = 8 << 20
 
     private enum Step {

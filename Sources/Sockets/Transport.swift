@@ -133,8 +133,9 @@ package struct Transport: ~Copyable, @unchecked Sendable {
         return try plain(count, "send", .write)
     }
 
-    /// Lets 2 MiB wait in the kernel for a client that takes what it is sent, or only `VIVA_MOST_UNSENT_BYTES` again: of
-    /// those the client is done with one half before a thread on another core wakes and brings the next.
+    /// Lets 2 MiB wait in the kernel for a client that takes what it is sent, or only `VIVA_MOST_UNSENT_BYTES` again.
+    ///
+    /// A fast client is through with half of the few before a thread on another core wakes up and brings more.
     package mutating func trust(_ isTrusted: Bool) {
         guard isTrusted != self.isTrusted else { return }
         self.isTrusted = isTrusted
