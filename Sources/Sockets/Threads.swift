@@ -85,9 +85,10 @@ package enum Thread {
 /// Settings of the whole process that a server needs.
 package enum Process {
     /// Ignores SIGPIPE, for sendfile and TLS writes know no flag against it, and raises the soft limit of open
-    /// descriptors to the hard one. Answers that limit.
+    /// descriptors to the hard one, which it answers; large buffers go back to the system when they are done with.
     package static func prepare() throws(SocketError) -> Int {
         viva_ignore_broken_pipe()
+        viva_give_memory_back()
         let limit = viva_raise_descriptor_limit()
         guard limit >= 0 else { throw .system(call: "setrlimit", errno: Int32(clamping: -limit)) }
         return Int(limit)
