@@ -274,15 +274,11 @@ int viva_accept(int listener) {
     if (descriptor < 0) {
         return -errno;
     }
-    int on = 1;
+    int on = 1, most = VIVA_MOST_UNSENT_BYTES;
     // A local socket does not know the options: it never delays, and its buffer does not grow.
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    viva_limit_unsent(descriptor, VIVA_MOST_UNSENT_BYTES);
-    return descriptor;
-}
-
-void viva_limit_unsent(int descriptor, int most) {
     setsockopt(descriptor, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &most, sizeof most);
+    return descriptor;
 }
 
 int viva_socket_name(int descriptor, int peer, char *host, size_t capacity) {

@@ -16,8 +16,6 @@ struct Delivery: Sendable {
     fileprivate(set) var made = InputBuffer()
     /// Bytes of the body that were sent.
     fileprivate(set) var sent = 0
-    /// Of these, those that were sent before the answer waited in the loop.
-    fileprivate var sentBefore = 0
     /// How long the client was waited for.
     fileprivate(set) var waited = Duration.zero
 
@@ -50,8 +48,6 @@ extension Engine {
     /// Bytes that are made or encrypted at once.
     private static let producedPieceBytes = 256 << 10
     private static let encryptedPieceBytes = 64 << 10
-    /// Who has taken so much at a stretch reads: buffers of both ends hold less of an answer that nobody reads.
-    private static let trustedBytes = 8 << 20
 
     private enum Step {
         case done
@@ -71,7 +67,6 @@ extension Engine {
                 let before = delivery.sent
                 let step = try advance(&delivery, &connection)
                 if delivery.sent > before { connection.lastProgress = .now }
-                connection.transport.trust(delivery.sent - delivery.sentBefore >= Self.trustedBytes)
                 switch step {
                 case .done: return end(delivery, &connection)
                 case .broken(let failure):
@@ -82,8 +77,6 @@ extension Engine {
                 case .wait(let interest):
                     if try wait(for: interest, &delivery, connection) { continue }
                     delivery.made = delivery.made.trimmed()
-                    delivery.sentBefore = delivery.sent
-                    connection.transport.trust(false)
                     connection.stage = .sending(delivery)
                     connection.interest = interest
                     connection.since = .now
@@ -96,7 +89,6 @@ extension Engine {
     }
 
     private func end(_ delivery: Delivery, _ connection: inout Connection) -> Next {
-        connection.transport.trust(false)
         connection.stage = delivery.stage
         connection.interest = .read
         rest(&connection)

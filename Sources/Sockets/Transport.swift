@@ -46,9 +46,6 @@ package struct Transport: ~Copyable, @unchecked Sendable {
     /// Whether the session failed: it must not be written to again.
     private var isBroken = false
 
-    /// Whether the kernel takes much for a client that may not take it at once.
-    private var isTrusted = false
-
     /// Ends the waits of this transport from another thread.
     private let interruption: Interruption
 
@@ -131,15 +128,6 @@ package struct Transport: ~Copyable, @unchecked Sendable {
             unsafe viva_send(number, bytes.baseAddress, bytes.count, more ? 1 : 0)
         }
         return try plain(count, "send", .write)
-    }
-
-    /// Lets 2 MiB wait in the kernel for a client that takes what it is sent, or only `VIVA_MOST_UNSENT_BYTES` again.
-    ///
-    /// A fast client is through with half of the few before a thread on another core wakes up and brings more.
-    package mutating func trust(_ isTrusted: Bool) {
-        guard isTrusted != self.isTrusted else { return }
-        self.isTrusted = isTrusted
-        viva_limit_unsent(descriptor.number, isTrusted ? 2 << 20 : VIVA_MOST_UNSENT_BYTES)
     }
 
     /// Ends the writing half: close_notify under TLS, then FIN. The peer may still be sending.
@@ -229,9 +217,12 @@ extension Transport {
     }
 
     /// Writes a prefix of `range` of a file on a plain socket without waiting (sendfile(2)).
+    ///
+    /// One call moves no more than may wait unsent: calls without that bound took 1.4 times the CPU time a byte
+    /// (docs/decisions/0022).
     package func sendFile(_ file: borrowing FileSource, range: Range<Int>) throws(SocketError) -> Progress {
-        let count = viva_send_file(
-            descriptor.number, file.descriptor.number, Int64(range.lowerBound), min(range.count, 1 << 30))
+        let most = min(range.count, Int(VIVA_MOST_UNSENT_BYTES))
+        let count = viva_send_file(descriptor.number, file.descriptor.number, Int64(range.lowerBound), most)
         // The file is shorter than it was: the promised length can not be kept.
         guard count != 0 else { throw .disconnected }
         return try plain(count, "sendfile", .write)

@@ -47,8 +47,6 @@ int viva_adopt_listener(int descriptor);
 #define VIVA_MOST_UNSENT_BYTES (256 << 10)
 // Accepts one connection, non-blocking and close-on-exec, with TCP_NODELAY and that limit.
 int viva_accept(int listener);
-// Sets another limit.
-void viva_limit_unsent(int descriptor, int most);
 // Writes the numeric host of this end (peer = 0) or the other end (peer = 1), `unix:` and the path for a local socket;
 // answers the port.
 int viva_socket_name(int descriptor, int peer, char *host, size_t capacity);
