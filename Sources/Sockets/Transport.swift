@@ -218,7 +218,7 @@ extension Transport {
 
     /// Writes a prefix of `range` of a file on a plain socket without waiting (sendfile(2)).
     ///
-    /// One call moves no more than may wait unsent: calls without that bound took 1.4 times the CPU time a byte
+    /// One call moves no more than may wait unsent: calls without that bound took 1.5 times the CPU time a byte
     /// (docs/decisions/0022).
     package func sendFile(_ file: borrowing FileSource, range: Range<Int>) throws(SocketError) -> Progress {
         let most = min(range.count, Int(VIVA_MOST_UNSENT_BYTES))
