@@ -59,7 +59,7 @@ test: setup lint build
 bench: build
 	scripts/with-server.sh python3 Benchmarks/bench.py
 
-bench-server: build
+bench-server: setup
 	scripts/bench-server.sh
 
 bench-kernels: setup

@@ -2,7 +2,8 @@
 # Measures the service beside nginx and Hummingbird in one run; writes the table into docs/PERFORMANCE.md.
 #
 # nginx, wrk and h2load come from Debian. Hummingbird is built in Benchmarks/HummingbirdPeer, a package of its own, the
-# first time in five minutes; where it cannot be built the table has no column of it. VIVA names another executable.
+# first time in five minutes; where it cannot be built the table has no column of it. The service is linked as in the
+# image, in a folder of its own; VIVA names another executable.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -28,5 +29,11 @@ if swift build -c release --package-path "$peer" >&2; then
 else
     echo "bench-server: Hummingbird could not be built here; the table has no column of it" >&2
 fi
-python3 "$root/Benchmarks/server/bench_server.py" --viva "${VIVA:-$root/.build/release/viva}" "${hummingbird[@]}" \
+if [ -z "${VIVA:-}" ]; then
+    image=(swift build -c release --product viva --static-swift-stdlib --package-path "$root"
+        --scratch-path "$root/.build/image")
+    "${image[@]}" >&2
+    VIVA=$("${image[@]}" --show-bin-path)/viva
+fi
+python3 "$root/Benchmarks/server/bench_server.py" --viva "$VIVA" "${hummingbird[@]}" \
     --write "$root/docs/PERFORMANCE.md" "$@"

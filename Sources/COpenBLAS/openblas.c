@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -10,12 +11,11 @@ static co_library library;
 static int found;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-// OpenBLAS starts a thread for each processor while it is being loaded, each with a stack that counts against
-// RLIMIT_DATA, unless the environment forbids it; and a factor of its block sizes would change sums in a way that its
-// core's name does not tell. The environment may be written only while there is one thread: here, before main. Which
-// core's kernels run (OPENBLAS_CORETYPE) stays the operator's to choose: its name tells that.
+// A factor of its block sizes would change sums in a way that its core's name does not tell. Here, before main, while
+// there is one thread; and only taken away: a variable more would move the environment, and where Swift's runtime is
+// linked statically it finds the arguments of the program by it. Which core's kernels run (OPENBLAS_CORETYPE) stays the
+// operator's to choose: its name tells that.
 __attribute__((constructor)) static void settle_environment(void) {
-    setenv("OPENBLAS_NUM_THREADS", "1", 1);
     unsetenv("OPENBLAS_BLOCK_FACTOR");
     unsetenv("GOTO_BLOCK_FACTOR");
 }
@@ -28,12 +28,34 @@ static void *symbol(void *handle, const char *name) {
     return address;
 }
 
-static void load(void) {
-#ifdef __APPLE__
-    void *handle = dlopen("libopenblas.dylib", RTLD_NOW | RTLD_LOCAL);
-#else
+// OpenBLAS starts a thread for each processor that its loader may run on, each with a stack that counts against
+// RLIMIT_DATA: let that be one.
+static void *open_library(void) {
+#ifdef __linux__
+    cpu_set_t before, one;
+    int is_bound = 0;
+    if (sched_getaffinity(0, sizeof before, &before) == 0) {
+        for (int cpu = 0; cpu < CPU_SETSIZE && !is_bound; cpu++) {
+            if (CPU_ISSET(cpu, &before)) {
+                CPU_ZERO(&one);
+                CPU_SET(cpu, &one);
+                is_bound = sched_setaffinity(0, sizeof one, &one) == 0;
+            }
+        }
+    }
     void *handle = dlopen("libopenblas.so.0", RTLD_NOW | RTLD_LOCAL);
+    // What was allowed before is allowed now.
+    if (is_bound) {
+        sched_setaffinity(0, sizeof before, &before);
+    }
+    return handle;
+#else
+    return dlopen("libopenblas.dylib", RTLD_NOW | RTLD_LOCAL);
 #endif
+}
+
+static void load(void) {
+    void *handle = open_library();
     if (handle == NULL) {
         return;
     }

@@ -2,6 +2,7 @@
 #include "CPlatform.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -361,6 +362,12 @@ int64_t viva_raise_descriptor_limit(void) {
     return limit.rlim_cur > INT64_MAX ? INT64_MAX : (int64_t)limit.rlim_cur;
 }
 
+void viva_give_memory_back(void) {
+    // What malloc does at the start; it would raise both with the first large block that is freed.
+    mallopt(M_MMAP_THRESHOLD, 128 << 10);
+    mallopt(M_TRIM_THRESHOLD, 128 << 10);
+}
+
 void viva_ignore_broken_pipe(void) {
     signal(SIGPIPE, SIG_IGN);
 }
@@ -369,4 +376,9 @@ void viva_name_thread(const char *name) {
     char shortened[16];
     snprintf(shortened, sizeof shortened, "%s", name);
     pthread_setname_np(pthread_self(), shortened);
+}
+
+void viva_stand_behind(int steps) {
+    // Standing back is always allowed.
+    setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + steps);
 }

@@ -253,8 +253,7 @@ final class EventLoop {
 
     private func release(_ index: Int, _ origin: Origin) {
         table.release(index)
-        service.connections.subtract(1, ordering: .relaxed)
-        if !origin.isLocal { service.addresses.leave(origin.peer) }
+        service.connections.leave(origin)
         service.observer.connectionClosed()
         if drainEnd == nil { arrivals.open(in: poller) }
     }
@@ -289,15 +288,14 @@ final class EventLoop {
     private func accept(from listener: SharedListener) {
         // A bound, so that a burst of arrivals does not starve those who are here.
         for _ in 0..<64 {
-            guard service.connections.load(ordering: .relaxed) < limits.maxConnections else {
-                return pause(.connections)
-            }
             do throws(SocketError) {
                 switch try listener.accept() {
                 case .none: return
                 case .exhausted:
+                    // Clients wait in the backlog until a connection ends, or for the next look at the deadlines.
                     service.logger.warning("no descriptor is left: accepting pauses")
-                    return pause(.descriptors)
+                    service.observer.limitReached(.descriptors)
+                    return arrivals.pause(in: poller, service.logger)
                 case .connection(let descriptor): try admit(descriptor, listener)
                 }
             } catch {
@@ -307,26 +305,26 @@ final class EventLoop {
         }
     }
 
-    /// Clients wait in the backlog until a connection ends, or for the next look at the deadlines.
-    private func pause(_ limit: LimitName) {
-        service.observer.limitReached(limit)
-        arrivals.pause(in: poller, service.logger)
-    }
-
     private func admit(_ descriptor: consuming Descriptor, _ listener: SharedListener) throws(SocketError) {
         let transport = try Transport(descriptor, tls: listener.identity?.current, interruption: service.interruption)
         // A client that has gone already has no name; reading will tell.
         let peer = (try? transport.peer().description) ?? "unknown"
-        let origin = Origin(peer: peer, isSecure: transport.isSecure, isLocal: listener.address.isLoopback)
+        let isLocal = listener.address.isLoopback
+        let excess = service.connections.enter(peer, isLocal: isLocal)
+        let origin = Origin(peer: peer, isSecure: transport.isSecure, isLocal: isLocal, excess: excess)
         var connection = Connection(transport: transport, origin: origin, slot: table.occupy(now), now: now)
-        service.connections.add(1, ordering: .relaxed)
         service.observer.connectionOpened()
-        let most = origin.isLocal ? 0 : limits.maxConnectionsPerAddress
-        let count = origin.isLocal ? 0 : service.addresses.enter(peer)
-        guard most > 0, count > most else { return park(connection, .read) }
-        // Who would have to shake hands first is told nothing, nor who goes on after having been told.
-        guard !origin.isSecure, count <= 2 * most else { return end(connection, .connectionsPerAddress) }
-        settle(connection, engine.refuse(.tooManyConnections(most), &connection))
+        guard let excess else { return park(connection, .read) }
+        // Who would have to shake hands first is told nothing.
+        guard !origin.isSecure else { return end(connection, excess.limit) }
+        let next = engine.refuse(.tooManyConnections(excess.limit, limits), &connection)
+        if !excess.mayLinger {
+            // A request that has come already would turn the end into a reset, which overtakes the answer. If reading
+            // fails, so does sending.
+            _ = try? discarded.discard(from: &connection.transport)
+            connection.stage = .closing(linger: false)
+        }
+        settle(connection, next)
     }
 
     /// Acts on every deadline that has passed.

@@ -50,6 +50,8 @@ struct Origin: Sendable {
     let isSecure: Bool
     /// Whether it came to an address that only this machine reaches.
     let isLocal: Bool
+    /// Why the connection is one too many; nil of those that are served.
+    let excess: ConnectionCounts.Excess?
 }
 
 /// What is known of a request from its head to the summary; no head when it was refused.

@@ -4,9 +4,10 @@ package import Sockets
 
 /// What connections and requests may cost; each limit ends one way of holding the server up.
 package struct ServerLimits: Sendable {
-    /// The most connections; further ones wait in the listener's backlog.
+    /// The most connections; further ones get 503, under TLS nothing.
     package var maxConnections = 16_384
-    /// The most connections of one host, loopback and local sockets apart; further ones get 503. 0: no bound.
+    /// The most connections of one IPv4 address or IPv6 network of 64 bits, loopback and local sockets apart; further
+    /// ones get 503. 0: no bound.
     package var maxConnectionsPerAddress = 4_096
     /// From the first byte of a request (or the opening of the connection) to the end of its head; then 408.
     package var headDeadline: Duration = .seconds(30)

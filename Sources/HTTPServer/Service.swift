@@ -13,13 +13,13 @@ final class Service: Sendable {
     let interruption = Interruption()
     /// 0 serves, 1 drains, 2 stops at once.
     let drainLevel = Atomic(0)
-    let connections = Atomic(0)
-    let addresses = AddressCounts()
+    let connections: ConnectionCounts
     let flights = FlightTable()
     let crowding = Crowding()
 
     init(limits: ServerLimits, router: Router, logger: Logger, observer: any ServerObserver) throws(ServerError) {
         self.limits = limits
+        connections = ConnectionCounts(limits)
         table = try RouteTable(router.routes)
         admit = router.admit
         self.logger = logger

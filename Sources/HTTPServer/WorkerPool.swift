@@ -165,6 +165,8 @@ final class WorkerPool: Sendable {
     }
 
     private func run() {
+        // Bodies that flow would make short requests wait for a core: docs/decisions/0022.
+        Thread.standBehind()
         let engine = Engine(service)
         while true {
             let (taken, isStopped) = state.withLock { state in
@@ -324,14 +326,5 @@ extension Problem {
             detail: "The server gives one request no more time; a job (POST /v1/jobs) has no deadline.",
             fields: [.retryAfter: "60"]
         ).reaching(.requestDeadline)
-    }
-
-    /// One host has as many connections as it may.
-    static func tooManyConnections(_ limit: Int) -> Problem {
-        Problem(
-            .serviceUnavailable, code: "connections.per_address",
-            detail: "Your address has \(limit) connections open; use those, or close some.",
-            members: [("limit", .integer(limit))], fields: [.retryAfter: "5"]
-        ).reaching(.connectionsPerAddress)
     }
 }

@@ -43,6 +43,11 @@ package enum Thread {
         // Fails only for a thread that was joined or detached already, which nobody else can do to this one.
         _ = pthread_detach(identity)
     }
+
+    /// Lets threads that answer at once go before the calling one, for as long as it lives.
+    package static func standBehind() {
+        viva_stand_behind(3)
+    }
 }
 
 /// Counts what is there to be taken; threads wait for it, and each signal wakes one of them (sem_overview(7)).
@@ -80,9 +85,10 @@ package enum Thread {
 /// Settings of the whole process that a server needs.
 package enum Process {
     /// Ignores SIGPIPE, for sendfile and TLS writes know no flag against it, and raises the soft limit of open
-    /// descriptors to the hard one. Answers that limit.
+    /// descriptors to the hard one, which it answers; large buffers go back to the system when they are done with.
     package static func prepare() throws(SocketError) -> Int {
         viva_ignore_broken_pipe()
+        viva_give_memory_back()
         let limit = viva_raise_descriptor_limit()
         guard limit >= 0 else { throw .system(call: "setrlimit", errno: Int32(clamping: -limit)) }
         return Int(limit)

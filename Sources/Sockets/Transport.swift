@@ -87,13 +87,32 @@ package struct Transport: ~Copyable, @unchecked Sendable {
     /// Reads what is there, at most `buffer.byteCount` bytes, without waiting.
     package mutating func receive(into buffer: inout MutableRawSpan) throws(SocketError) -> Progress {
         guard buffer.byteCount > 0 else { return .bytes(0) }
-        if let session { return try judge(session.read(into: &buffer)) }
+        if let session { return try receive(recordsOf: session, into: &buffer) }
         let number = descriptor.number
         let count = unsafe buffer.withUnsafeMutableBytes { bytes in
             unsafe viva_receive(number, bytes.baseAddress, bytes.count)
         }
         if count == 0 { return .ended }
         return try plain(count, "recv", .read)
+    }
+
+    /// OpenSSL returns a record at a time, 16 KiB at most: reads on, for what is handed on costs the same whatever its
+    /// size. An end after the first record is met again by the next call.
+    private mutating func receive(
+        recordsOf session: TLSSession, into buffer: inout MutableRawSpan
+    ) throws(SocketError) -> Progress {
+        var count = 0
+        while count < buffer.byteCount {
+            var room = buffer._mutatingExtracting(count..<buffer.byteCount)
+            let outcome = session.read(into: &room)
+            switch outcome {
+            case .bytes(let more) where more > 0: count += more
+            // A session that failed tells so once: what came before it cannot be answered.
+            case .failed: return try judge(outcome)
+            case .bytes, .wantRead, .wantWrite, .closed: return count > 0 ? .bytes(count) : try judge(outcome)
+            }
+        }
+        return .bytes(count)
     }
 
     /// Writes a prefix of `bytes` without waiting; `more` says that other bytes follow at once (MSG_MORE).
@@ -198,9 +217,12 @@ extension Transport {
     }
 
     /// Writes a prefix of `range` of a file on a plain socket without waiting (sendfile(2)).
+    ///
+    /// One call moves no more than may wait unsent: calls without that bound took 1.5 times the CPU time a byte
+    /// (docs/decisions/0022).
     package func sendFile(_ file: borrowing FileSource, range: Range<Int>) throws(SocketError) -> Progress {
-        let count = viva_send_file(
-            descriptor.number, file.descriptor.number, Int64(range.lowerBound), min(range.count, 1 << 30))
+        let most = min(range.count, Int(VIVA_MOST_UNSENT_BYTES))
+        let count = viva_send_file(descriptor.number, file.descriptor.number, Int64(range.lowerBound), most)
         // The file is shorter than it was: the promised length can not be kept.
         guard count != 0 else { throw .disconnected }
         return try plain(count, "sendfile", .write)

@@ -1,5 +1,5 @@
 import Foundation
-import HTTPServer
+@testable import HTTPServer
 import Sockets
 import Synchronization
 import Testing
@@ -104,24 +104,48 @@ import Testing
         }
     }
 
-    @Test func holdsFurtherConnectionsInTheBacklog() throws {
+    @Test func refusesFurtherConnectionsAtOnce() throws {
         var limits = ServerLimits()
         limits.maxConnections = 2
         try TestServer.with(limits) { test in
-            var first: Client? = try Client(test.port)
-            let second = try Client(test.port)
-            for client in [first, second] {
-                try client?.send(ExchangeTests.get)
-                #expect(try client?.answer().status == 200)
+            var clients = try (0..<2).map { _ in try Client(test.port) }
+            for client in clients {
+                try client.send(ExchangeTests.get)
+                #expect(try client.answer().status == 200)
             }
-            let third = try Client(test.port)
-            try third.send(ExchangeTests.get)
-            usleep(50_000)
-            #expect(test.recorder.counts.withLock { $0.opened } == 2)
-            #expect(test.recorder.hits(.connections) == 1)
-            first = nil
-            #expect(try third.answer().status == 200)
+            // More than may linger, all open at once: each is told, whatever it sends.
+            let late = try (0..<ConnectionCounts.mostLingering + 8).map { _ in try Client(test.port) }
+            for client in late {
+                let refusal = try client.answer()
+                #expect(refusal.status == 503)
+                #expect(refusal.code == "connections.limit")
+                #expect(refusal.fields["retry-after"] == "1")
+                #expect(refusal.fields["connection"] == "close")
+            }
+            #expect(test.recorder.hits(.connections) == late.count)
+            // Who is here is served, and the place of one who leaves is free, though the refused have not all left.
+            try clients[0].send(ExchangeTests.get)
+            #expect(try clients[0].answer().status == 200)
+            clients.removeLast()
+            #expect(
+                eventually {
+                    guard let next = try? Client(test.port), (try? next.send(ExchangeTests.get)) != nil else {
+                        return false
+                    }
+                    return (try? next.answer().status) == 200
+                })
         }
+    }
+
+    @Test(arguments: [
+        ("192.0.2.1:80", "192.0.2.1"), ("[::ffff:192.0.2.1]:80", "192.0.2.1"),
+        ("[2001:db8:1:2:3:4:5:6]:80", "2001:db8:1:2"), ("[2001:db8:1:2::6]:443", "2001:db8:1:2"),
+        ("[2001:db8:0:1::5]:1", "2001:db8:0:1"), ("[2001:db8::1:0:0:1]:1", "2001:db8:0:0"),
+        ("[2001:db8::1]:1", "2001:db8:0:0"), ("[fe80::1%eth0]:1", "fe80:0:0:0"), ("[::1]:1", "0:0:0:0"),
+        ("[1::]:1", "1:0:0:0"), ("[::]:1", "0:0:0:0"), ("[::2:3:4:5:6:7:8]:1", "0:2:3:4"), ("unknown", "unknown"),
+    ])
+    func countsAnAddressByItsNetwork(_ peer: String, _ client: String) {
+        #expect(ConnectionCounts.client(peer) == client)
     }
 
     @Test func answers503WhenAllThreadsAreBusy() throws {

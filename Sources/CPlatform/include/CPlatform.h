@@ -70,6 +70,11 @@ int viva_reserve(int file, int64_t count);
 
 // Raises the soft limit of open descriptors to the hard one; answers the limit.
 int64_t viva_raise_descriptor_limit(void);
+// Keeps blocks from 128 KiB on apart from the heap, for the life of the process: they go back to the system when they
+// are freed, where the heap of each thread would keep them (mallopt(3)).
+void viva_give_memory_back(void);
 void viva_ignore_broken_pipe(void);
 // Names the calling thread; 15 bytes count.
 void viva_name_thread(const char *name);
+// Adds to the calling thread's nice value (setpriority(2); of a thread on Linux).
+void viva_stand_behind(int steps);
