@@ -69,6 +69,9 @@ package struct Problem: Error, Sendable {
         return self
     }
 
+    /// Whether the server itself is at fault, not the request and not its load.
+    var isFailure: Bool { status == .internalServerError }
+
     /// The JSON of the answer.
     package func render(traceID: String) -> [UInt8] {
         var text = JSONObject()

@@ -42,5 +42,13 @@ final class Service: Sendable {
     func refuse(_ exchange: inout Exchange, with problem: Problem) {
         exchange.errorCode = problem.code
         if let limit = problem.limit { observer.limitReached(limit) }
+        guard problem.isFailure else { return }
+        // The client has been told, but it is the operator who can mend it.
+        logger.error(
+            "a request failed",
+            metadata: [
+                "request_id": "\(exchange.id)", "trace_id": "\(exchange.trace.traceID)", "code": "\(problem.code)",
+                "detail": "\(problem.detail)",
+            ])
     }
 }

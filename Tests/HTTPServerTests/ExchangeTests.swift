@@ -54,6 +54,27 @@ import Testing
         }
     }
 
+    /// A failure of the server's own reaches who runs it, with what finds it again; a refusal does not.
+    @Test func aFailureIsInTheLog() throws {
+        try TestServer.with { test in
+            let client = try Client(test.port)
+            try client.send("GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+            #expect(try client.answer().status == 404)
+            try FileManager.default.removeItem(at: test.fileURL)
+            try client.send("GET /file HTTP/1.1\r\nHost: x\r\n\r\n")
+            let answer = try client.answer()
+            #expect(answer.status == 500)
+            let lines = test.errors.all.withLock { $0 }
+            #expect(lines.map(\.message) == ["a request failed"])
+            let said = try #require(lines.first).metadata
+            #expect(said["code"] == "test.file")
+            #expect(said["detail"] == "No file.")
+            #expect(said["request_id"]?.description == answer.fields["x-request-id"])
+            let trace = try #require(said["trace_id"]?.description)
+            #expect(answer.text.contains(trace))
+        }
+    }
+
     @Test func readsRequestsThatArriveByteByByte() throws {
         try TestServer.with { test in
             let client = try Client(test.port)

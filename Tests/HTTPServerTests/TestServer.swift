@@ -32,6 +32,31 @@ final class Recorder: ServerObserver {
     var summaries: [RequestSummary] { counts.withLock { $0.summaries } }
 }
 
+/// Keeps the lines of the log that tell of errors.
+struct KeptLog: LogHandler {
+    /// The message of each, and what it says beside it.
+    final class Lines: Sendable {
+        let all = Mutex<[(message: String, metadata: Logger.Metadata)]>([])
+    }
+
+    let lines: Lines
+    var metadata: Logger.Metadata = [:]
+    var logLevel = Logger.Level.error
+
+    init(_ lines: Lines) {
+        self.lines = lines
+    }
+
+    subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    func log(event: LogEvent) {
+        lines.all.withLock { $0.append(("\(event.message)", event.metadata ?? [:])) }
+    }
+}
+
 /// Lets a handler wait until the test says go.
 final class Gate: Sendable {
     private let arrivals: Sockets.Semaphore
@@ -55,6 +80,7 @@ final class Gate: Sendable {
 final class TestServer: Sendable {
     let server: Server
     let recorder = Recorder()
+    let errors = KeptLog.Lines()
     let gate: Gate
     let station = Station()
     let fileURL: URL
@@ -80,8 +106,8 @@ final class TestServer: Sendable {
                     Endpoint(.network(host: host, port: 0), isSecure: tls != nil, inherited: inherited)
                 ] + more, tls: tls, limits: limits),
             router: testRouter(gate: gate, station: station, file: fileURL.path),
-            logger: Logger(label: "test") { _ in
-                SwiftLogNoOpLogHandler()
+            logger: Logger(label: "test") { [errors] _ in
+                KeptLog(errors)
             }, observer: recorder)
     }
 
