@@ -83,21 +83,20 @@ final class TestLife {
     init(
         _ folder: String, authentication: Authentication = .none, intake: IntakeLimits = IntakeLimits(),
         limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0, jobLimits: JobLimits = JobLimits(),
-        worker: ChildPlan? = nil
+        worker: ChildPlan? = nil, logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     ) throws {
         facilities = try Facilities.test(
             folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor)
         uploads = Uploads(facilities: facilities)
         jobs = JobService(
-            facilities, limits: jobLimits, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            program: worker ?? .worker)
+            facilities, limits: jobLimits, logger: logger, program: worker ?? .worker)
         if worker != nil { try jobs.start() }
         let table = RouteTable(facilities: facilities, uploads: uploads, jobs: jobs, server: ServerState())
         let access = facilities.access
         server = try Server(
             configuration: ServerConfiguration(endpoints: [Endpoint(.network(host: "127.0.0.1", port: 0))]),
             router: Router(table.routes) { (request) throws(Problem) in try access.admit(request) },
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, observer: facilities.metrics)
+            logger: logger, observer: facilities.metrics)
         port = server.address.port
         let end = try EndOfServer()
         self.end = end

@@ -71,7 +71,7 @@ struct OperationsHandlers: Sendable {
         } catch let error as CatalogueError {
             throw Problem(error)
         } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            throw Problem(unexpected: error)
         }
     }
 
