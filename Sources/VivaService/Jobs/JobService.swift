@@ -19,7 +19,7 @@ final class JobService: Sendable {
     /// What they may take of the machine.
     let limits: JobLimits
     private let catalogue: Catalogue
-    private let runner: JobRunner
+    let runner: JobRunner
     private let worker: ProcessWorker
     /// The idempotency keys of requests that are worked on now.
     private let keysInWork = Mutex<Set<String>>([])
@@ -107,6 +107,7 @@ final class JobService: Sendable {
         if job.state == .queued, let cancelled = job.after(.cancelled, at: Clock.milliseconds()),
             try asking({ () throws(CatalogueError) in try catalogue.moveJob(cancelled, from: .queued) })
         {
+            runner.forget(id)
             worker.discard(cancelled)
             board.note(cancelled)
             return .ended(cancelled)
