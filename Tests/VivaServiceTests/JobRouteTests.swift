@@ -204,6 +204,20 @@ extension TestLife {
         #expect(try life.send("GET /livez").status == 200)
     }
 
+    /// A key that comes with a job in flight is one more row.
+    @Test func aKeyIsNotRememberedOnAFullDisk() throws {
+        let order: [String: Any]
+        do {
+            let life = try TestLife(folder.path)
+            order = ["input": try life.store(SampleInput.safetensors()), "method": "nf4"]
+            #expect(try life.order(order).status == 202)
+        }
+        let full = try TestLife(folder.path, freeBytesFloor: 1 << 60)
+        let refused = try full.order(order, ["Idempotency-Key: \"one\""])
+        #expect(refused.status == 507 && refused.json["code"] as? String == "storage.full")
+        #expect(try full.order(order).status == 202)
+    }
+
     @Test func nothingIsKeptOfAPostponedJobThatIsCancelled() throws {
         var limits = JobLimits()
         limits.retryDelays = [3_600_000]
