@@ -1,5 +1,4 @@
 import ArtifactStore
-import Catalogue
 import Foundation
 import HTTPServer
 import Jobs
@@ -10,6 +9,7 @@ import Quantization
 import Synchronization
 import Testing
 
+@testable import Catalogue
 @testable import VivaService
 
 /// What went wrong inside is told to whoever runs the server, and to nobody else.
@@ -61,6 +61,29 @@ import Testing
         for piece in evidence { #expect(problem.evidence?.contains(piece) == true) }
         // On the command line there is no log to look into.
         #expect(ProblemText.detail(any: problem) == "\(try #require(problem.evidence)) (\(code))")
+    }
+
+    @Test func neitherProbesNorAnswersTellOfSQL() throws {
+        let (folder, log) = (DataFolder(), Log())
+        let life = try TestLife(folder.path, logger: log.logger)
+        do {
+            let other = try Connection(path: "\(folder.path)/catalogue.sqlite")
+            try other.execute("DROP TABLE totals; DROP TABLE jobs")
+        }
+        let ready = try life.send("GET /readyz")
+        let checks = try #require(ready.json["checks"] as? [[String: Any]])
+        #expect(ready.status == 503 && checks.last?["name"] as? String == "catalogue")
+        #expect(checks.last?["detail"] as? String == "does not answer, the log says why")
+        let check = try #require(try log.lines("a check failed").first)
+        #expect(check["check"] as? String == "catalogue")
+        #expect((check["detail"] as? String)?.contains("no such table: totals") == true)
+
+        let failed = try life.send("GET /v1/jobs")
+        #expect(failed.status == 500 && failed.json["code"] as? String == "catalogue.failed")
+        #expect(failed.json["detail"] as? String == "The server failed: its log says why, under this trace_id.")
+        let line = try #require(try log.lines("a request failed").first)
+        #expect((line["detail"] as? String)?.contains("no such table: jobs") == true)
+        #expect(line["trace_id"] as? String == failed.json["trace_id"] as? String)
     }
 
     @Test func theRowOfAJobTellsNoMoreThanAnAnswer() throws {

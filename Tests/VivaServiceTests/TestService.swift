@@ -16,7 +16,8 @@ extension Facilities {
     static func test(
         _ folder: String, authentication: Authentication = .none, metricsScope: Scopes? = nil,
         ownerLimits: OwnerLimits = OwnerLimits(), intake: IntakeLimits = IntakeLimits(),
-        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0
+        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0,
+        logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     ) throws -> Facilities {
         let store = try ArtifactStore(folder: folder)
         let catalogue = try Catalogue(path: "\(folder)/catalogue.sqlite")
@@ -27,8 +28,8 @@ extension Facilities {
             limits: ownerLimits)
         return Facilities(
             store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue),
-            metrics: ServiceMetrics(logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
-            pool: BufferPool(), memory: MemoryBudget(bytes: 1 << 30), limits: limits, intake: intake,
+            metrics: ServiceMetrics(logger: logger), pool: BufferPool(), memory: MemoryBudget(bytes: 1 << 30),
+            limits: limits, intake: intake,
             freeBytesFloor: freeBytesFloor)
     }
 
@@ -86,7 +87,8 @@ final class TestLife {
         worker: ChildPlan? = nil, logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     ) throws {
         facilities = try Facilities.test(
-            folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor)
+            folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor,
+            logger: logger)
         uploads = Uploads(facilities: facilities)
         jobs = JobService(
             facilities, limits: jobLimits, logger: logger, program: worker ?? .worker)
