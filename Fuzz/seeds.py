@@ -8,6 +8,7 @@ import pathlib
 import re
 import struct
 import sys
+import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "Tests/Fixtures"
@@ -49,6 +50,8 @@ OPTIONS = [
     '"nf4", "options": {"budget": 1}', '"int4", "options": {"calibration": "none"}, "calibration": "sha256:x"',
     '"nf4", "options": {"budget_bytes": 1}', '"", "name": ""',  '"nf4", "options": {"mode": "exact"}',
     '"nf4", "options": {"overrides": "[{\\"match\\": \\"a\\", \\"include\\": 1}]"}',
+    '"int8", "options": {"mode": "best"}', '"int8", "options": {"format": "compressed-tensors", "calibration": "data"}',
+    '"awq", "options": {"symmetric": true, "bits": 8}', '"nf4", "options": {"include": "%s"}' % ("a," * 300),
     '"nf4", "options": {"overrides": "[{\\"match\\": \\"*.down.weight\\", \\"method\\": \\"none\\"},'
     ' {\\"match\\": \\"a?[bc]\\", \\"block_size\\": 128}]"}',
 ]
@@ -102,6 +105,24 @@ def gguf(version=3, alignment=32, tensors=1):
     return head + bytes(-len(head) % alignment) + bytes(tensors * alignment)
 
 
+def archive(names=("a.npy", "b.npy"), size=8, rest=b"", wide=None):
+    """Stored members of `size` bytes, `rest` behind the directory; `wide` members in an end record of zip64."""
+    members, directory = b"", b""
+    for name in map(str.encode, names):
+        content = bytes(size)
+        fixed = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 33, zlib.crc32(content), size, size, len(name), 0)
+        directory += b"PK\1\2" + struct.pack("<H", 20) + fixed + struct.pack("<HHHII", 0, 0, 0, 0, len(members)) + name
+        members += b"PK\3\4" + fixed + name + content
+    directory += rest
+    count, end = len(names), b""
+    if wide is not None:
+        place = len(members) + len(directory)
+        end = b"PK\6\6" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, wide, wide, len(directory), len(members))
+        end += b"PK\6\7" + struct.pack("<IQI", 0, place, 1)
+    end += b"PK\5\6" + struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), len(members), 0)
+    return members + directory + end
+
+
 def write(target, number, content):
     folder = OUT / target
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,6 +151,12 @@ for number, file in enumerate(read("containers/*.npy")):
     write("npy", number + 500, b"\x00" + file[10:])
 for number, file in enumerate(read("containers/*.npz", 1 << 20) + read("inputs/*.npz", 1 << 20)):
     write("zip", number, file)
+archives = [
+    archive(), archive(rest=b"rest"), archive(wide=2), archive(wide=3), archive(size=150), archive(size=201),
+    archive(("longer.npy",)),
+]
+for number, file in enumerate(archives):
+    write("zip", number + 500, file)
 made = [gguf(), gguf(2, 64), gguf(3, 8, 0), gguf(3, 32, 3), gguf(3, 7)]
 for number, file in enumerate(read("imatrix/*.gguf", 1 << 20) + made):
     write("gguf", number, b"\x01" + file)

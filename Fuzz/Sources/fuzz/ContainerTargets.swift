@@ -82,8 +82,19 @@ private func checkEntries(_ entries: [TensorEntry], dataBytes: Int, hasGaps: Boo
     }
 }
 
-/// Archives: the end record, the directory, and the headers of the members.
+/// Archives: the end record, the directory, and the headers of the members, within limits that the seeds keep to and
+/// within some that they do not.
 @Sendable func readZip(_ archive: [UInt8]) {
+    _ = ZipArchive.begins(archive.span.bytes)
+    var tight = limits
+    tight.maxNameBytes = 6
+    tight.maxMemberBytes = 200
+    tight.maxInflatedBytes = 250
+    readZip(archive, limits)
+    readZip(archive, tight)
+}
+
+private func readZip(_ archive: [UInt8], _ limits: ContainerLimits) {
     let tail = Array(archive.suffix(ZipArchive.tailBytes))
     guard let zip = try? ZipArchive(tail: tail.span.bytes, totalBytes: archive.count, limits: limits) else { return }
     precondition(zip.directory.lowerBound >= 0 && zip.directory.upperBound <= archive.count)
