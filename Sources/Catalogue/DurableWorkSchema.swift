@@ -158,4 +158,29 @@ enum DurableWorkSchema {
         END;
         PRAGMA user_version = 3;
         """
+
+    /// What a job is to do is kept after its end and may be long: from here on it counts against its owner.
+    static let countsRecipes: StaticString = """
+        UPDATE owner_totals SET bytes = bytes + (
+            SELECT coalesce(sum(length(CAST(recipe AS BLOB))), 0) FROM jobs WHERE jobs.owner = owner_totals.owner);
+        DROP TRIGGER job_added;
+        CREATE TRIGGER job_added AFTER INSERT ON jobs BEGIN
+            INSERT INTO owner_totals SELECT new.owner, 0, 0
+                WHERE NOT EXISTS (SELECT 1 FROM owner_totals WHERE owner = new.owner);
+            UPDATE owner_totals
+                SET bytes = bytes + new.reserved + length(CAST(new.recipe AS BLOB)),
+                    jobs = jobs + (new.state IN ('queued', 'running'))
+                WHERE owner = new.owner;
+            UPDATE job_totals SET count = count + 1 WHERE state = new.state;
+        END;
+        DROP TRIGGER job_removed;
+        CREATE TRIGGER job_removed AFTER DELETE ON jobs BEGIN
+            UPDATE owner_totals
+                SET bytes = bytes - old.reserved - length(CAST(old.recipe AS BLOB)),
+                    jobs = jobs - (old.state IN ('queued', 'running'))
+                WHERE owner = old.owner;
+            UPDATE job_totals SET count = count - 1 WHERE state = old.state;
+        END;
+        PRAGMA user_version = 4;
+        """
 }

@@ -44,6 +44,7 @@ enum Schema {
         PRAGMA user_version = 2;
         """,
         DurableWorkSchema.step,
+        DurableWorkSchema.countsRecipes,
     ]
 
     /// Throws `newerSchema` when the file is ahead of this program.

@@ -16,9 +16,9 @@ struct BodyDigest {
         do {
             return BodyDigest(expected: expected, running: try SHA256())
         } catch {
-            throw Problem(
-                .internalServerError, code: "digest.unavailable",
-                detail: "SHA-256 could not start: \(error.reasons.joined(separator: "; ")).")
+            throw .failure(
+                code: "digest.unavailable",
+                evidence: "SHA-256 could not start: \(error.reasons.joined(separator: "; ")).")
         }
     }
 

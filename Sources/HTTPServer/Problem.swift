@@ -25,6 +25,8 @@ package struct Problem: Error, Sendable {
     package var members: [(String, ProblemValue)]
     /// Fields of the answer: `Allow`, `Retry-After`.
     package var fields: HTTPFields
+    /// What the server knows of a failure of its own, for its log alone: paths, error numbers, SQL.
+    package private(set) var evidence: String?
     /// The limit of the server that was reached.
     var limit: LimitName?
 
@@ -39,6 +41,14 @@ package struct Problem: Error, Sendable {
         self.detail = detail
         self.members = members
         self.fields = fields
+    }
+
+    /// A failure of the server itself: the client reads no more than where its operator finds the `evidence`.
+    package static func failure(code: String, evidence: String) -> Problem {
+        var problem = Problem(
+            .internalServerError, code: code, detail: "The server failed: its log says why, under this trace_id.")
+        problem.evidence = evidence
+        return problem
     }
 
     /// Bytes that the parser refused.

@@ -324,7 +324,7 @@ extension RequestBody {
                 detail: "\(consumed) bytes inflate to \(produced): more than \(limit) times as much.",
                 members: [("limit", .integer(limit))])
         case .zlib(let code):
-            Problem(.internalServerError, code: "body.gzip_unavailable", detail: "zlib could not start (\(code)).")
+            .failure(code: "body.gzip_unavailable", evidence: "zlib could not start (\(code)).")
         }
     }
 }

@@ -48,7 +48,7 @@ final class Service: Sendable {
             "a request failed",
             metadata: [
                 "request_id": "\(exchange.id)", "trace_id": "\(exchange.trace.traceID)", "code": "\(problem.code)",
-                "detail": "\(problem.detail)",
+                "detail": "\(problem.evidence ?? problem.detail)",
             ])
     }
 }

@@ -95,6 +95,12 @@ package final class JobRunner: Sendable {
         return control != nil
     }
 
+    /// Drops what is known of a job that ended in the queue.
+    package func forget(_ id: String) { state.withLock { $0.schedule.forget(id) } }
+
+    /// Jobs that failed for reasons outside of them and wait, or run again.
+    var disturbed: Int { state.withLock { $0.schedule.disturbances.count } }
+
     /// Jobs that run now.
     package var running: Int { state.withLock { $0.controls.count } }
 

@@ -20,7 +20,7 @@ struct JobSchedule {
     private var lastOwner = ""
     private var memory: [String: Int] = [:]
     /// How often a running or waiting job has failed for reasons outside of it.
-    private var disturbances: [String: Int] = [:]
+    private(set) var disturbances: [String: Int] = [:]
     private(set) var isStopping = false
 
     init(limits: JobLimits) {
@@ -40,6 +40,12 @@ struct JobSchedule {
     /// Takes in a job that was claimed.
     mutating func admit(_ job: JobRecord) -> Admission {
         lastOwner = job.owner
+        let admission = judge(job)
+        if admission == .run { memory[job.id] = job.memory } else { forget(job.id) }
+        return admission
+    }
+
+    private func judge(_ job: JobRecord) -> Admission {
         if job.isCancelWanted { return .cancelled }
         guard job.memory <= limits.memoryBytes else {
             return .refused(.memory(needed: job.memory, limit: limits.memoryBytes))
@@ -47,9 +53,11 @@ struct JobSchedule {
         guard job.attempts <= limits.maximumAttempts else {
             return .refused(.attempts(job.attempts - 1))
         }
-        memory[job.id] = job.memory
         return .run
     }
+
+    /// Drops what is known of a job that ended while it waited.
+    mutating func forget(_ id: String) { disturbances[id] = nil }
 
     /// Gives back what a job had, and says what happens to it.
     mutating func finish(_ job: JobRecord, _ end: JobEnd, wish: JobControl.Wish?) -> Verdict {
@@ -61,7 +69,7 @@ struct JobSchedule {
             disturbances[job.id] = before + 1
             return Verdict(event: .postponed, delay: limits.retryDelays[before])
         case .stopped where wish != .cancel: return Verdict(event: .interrupted)
-        case .succeeded, .failed, .stopped: disturbances[job.id] = nil
+        case .succeeded, .failed, .stopped: forget(job.id)
         }
         switch end {
         case .failed(let problem): return Verdict(event: .failed, problem: problem)

@@ -73,10 +73,15 @@ final class DiskReservation: Sendable {
         }
     }
 
-    private func checkDisk(_ bytes: Int) throws(QuantizationError) {
+    private func checkDisk(_ bytes: Int) throws(QuantizationError) { try store.checkRoom(for: bytes, above: floor) }
+}
+
+extension ArtifactStore {
+    /// Throws `storage` when fewer than `floor` bytes of the disk would stay free beside `bytes`.
+    func checkRoom(for bytes: Int, above floor: Int) throws(QuantizationError) {
         let free: Int
         do throws(StoreError) {
-            free = try store.space().free
+            free = try space().free
         } catch {
             throw .storage(StorageFailure(operation: "statvfs", code: StagedStorage.deviceFailed))
         }

@@ -154,7 +154,7 @@ extension Problem {
                 .serviceUnavailable, code: "server.descriptors", title: "Too many files are open",
                 detail: "The server has no file descriptor left; send it again later.", fields: [.retryAfter: "5"])
         } else {
-            self.init(.internalServerError, code: "storage.failed", detail: "The disk refused: \(error).")
+            self = .failure(code: "storage.failed", evidence: "The disk refused: \(error).")
         }
     }
 
@@ -167,33 +167,32 @@ extension Problem {
                 .badRequest, code: "request.invalid_cursor", title: "The cursor is not valid",
                 detail: "A cursor is the `next` of an earlier page, unchanged.")
         } else {
-            self.init(.internalServerError, code: "catalogue.failed", detail: "The catalogue refused: \(error).")
+            self = .failure(code: "catalogue.failed", evidence: "The catalogue refused: \(error).")
         }
     }
 
     /// The answer to a failure of the crypto library.
     init(_ error: OpenSSLError) {
-        self.init(.internalServerError, code: "crypto.failed", detail: "\(error.operation) failed.")
+        self = .failure(
+            code: "crypto.failed", evidence: "\(error.operation) failed: \(error.reasons.joined(separator: "; ")).")
     }
 
     private init(storage code: Int32, _ operation: String) {
         if code == StagedStorage.diskFull {
             self = .diskFull
         } else {
-            self.init(
-                .internalServerError, code: "storage.failed", detail: "\(operation) failed with errno \(code).")
+            self = .failure(code: "storage.failed", evidence: "\(operation) failed with errno \(code).")
         }
     }
 
     /// The answer when JSON of our own does not read as what it should be.
     init(unreadable error: any Error) {
-        self.init(
-            .internalServerError, code: "report.unreadable", detail: "The stored report cannot be read: \(error).")
+        self = .failure(code: "report.unreadable", evidence: "The stored report cannot be read: \(error).")
     }
 
     /// The answer to an error that no module is known to throw here.
     init(unexpected error: any Error) {
-        self.init(.internalServerError, code: "server.failed", detail: "The server failed: \(error).")
+        self = .failure(code: "server.failed", evidence: "An error of no known kind: \(error).")
     }
 
     static let diskFull = Problem(

@@ -87,6 +87,11 @@ final class ServiceMetrics: ServerObserver {
             ])
     }
 
+    /// What a check of the health of the service needs does not answer.
+    func unready(_ check: String, _ error: any Error) {
+        logger.error("a check failed", metadata: ["check": "\(check)", "detail": "\(error)"])
+    }
+
     /// Adds what is read when somebody looks: the store's contents, the disk, the process.
     func observe(_ store: ArtifactStore, _ catalogue: Catalogue, restarts: Int) {
         registry.observedGauge("viva_server_restarts", help: "Times the server was started anew after a crash.") {

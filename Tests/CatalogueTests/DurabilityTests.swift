@@ -102,6 +102,27 @@ import Testing
         #expect(try catalogue.usage(of: "ann").bytes == 0)
     }
 
+    @Test func jobsOfAnOlderFileCountAgainstTheirOwners() throws {
+        let jobs = [("a", "ann", "{}"), ("b", "ann", "{\"é\":1}"), ("c", "bob", "{ }")].map { (id, owner, recipe) in
+            var job = JobRecord(id: id, owner: owner, input: "i", recipe: recipe, artifact: id, createdAt: 1)
+            job.reserved = 100
+            return job
+        }
+        do {
+            var older = try Connection(path: path)
+            try Catalogue.configure(&older)
+            for step in Schema.steps[..<3] { try older.execute(step) }
+            for job in jobs { try older.run(JobSQL.insert, job.values) }
+        }
+        let catalogue = try Catalogue(path: path)
+        #expect(try catalogue.usage(of: "ann") == (200 + 2 + 8, 2))
+        #expect(try catalogue.usage(of: "bob") == (100 + 3, 1))
+        let ended = try #require(jobs[2].after(.cancelled, at: 2))
+        #expect(try catalogue.moveJob(ended, from: .queued))
+        #expect(try catalogue.removeJob("c", owner: "bob"))
+        #expect(try catalogue.usage(of: "bob") == (0, 0))
+    }
+
     @Test func aFileThatIsNoDatabaseIsRefused() throws {
         let garbage = Data(repeating: 0x41, count: 8192)
         try garbage.write(to: URL(fileURLWithPath: path))

@@ -39,7 +39,8 @@ import Testing
         #expect(recorded == job)
         #expect(try catalogue.job("a", owner: "ann") == job)
         #expect(try catalogue.job("a", owner: "bob") == nil)
-        #expect(try catalogue.usage(of: "ann") == (6, 1))
+        // What is reserved, and the recipe, which is kept after the end.
+        #expect(try catalogue.usage(of: "ann") == (6 + 16, 1))
         #expect(try catalogue.jobTotals()[.queued] == 1)
     }
 
@@ -100,6 +101,19 @@ import Testing
         #expect(try claim(memory: 999) == nil)
         #expect(try claim(memory: 999, now: 500) == "later")
         #expect(try claim(after: "zoe", memory: 1_000) == "large")
+    }
+
+    @Test func whatAJobIsToDoCountsUntilItIsRemoved() throws {
+        var job = try self.job("a")
+        job.reserved = 6
+        job.recipe = #"{"name":"é"}"#
+        _ = try catalogue.enqueue(job)
+        #expect(try catalogue.usage(of: "ann") == (6 + 13, 1))
+        let ended = try #require(job.after(.cancelled, at: 8))
+        #expect(try catalogue.moveJob(ended, from: .queued))
+        #expect(try catalogue.usage(of: "ann") == (13, 0))
+        #expect(try catalogue.removeJob("a", owner: "ann"))
+        #expect(try catalogue.usage(of: "ann") == (0, 0))
     }
 
     @Test func aMoveNeedsTheStateThatItsMoverBelieves() throws {

@@ -54,7 +54,8 @@ import Testing
         }
     }
 
-    /// A failure of the server's own reaches who runs it, with what finds it again; a refusal does not.
+    /// A failure of the server's own reaches who runs it, with what finds it again; a refusal does not. Where files are
+    /// is told to nobody else.
     @Test func aFailureIsInTheLog() throws {
         try TestServer.with { test in
             let client = try Client(test.port)
@@ -68,7 +69,9 @@ import Testing
             #expect(lines.map(\.message) == ["a request failed"])
             let said = try #require(lines.first).metadata
             #expect(said["code"] == "test.file")
-            #expect(said["detail"] == "No file.")
+            #expect(said["detail"] == "open \(test.fileURL.path): none")
+            #expect(!answer.text.contains(test.fileURL.path))
+            #expect(answer.text.contains("under this trace_id"))
             #expect(said["request_id"]?.description == answer.fields["x-request-id"])
             let trace = try #require(said["trace_id"]?.description)
             #expect(answer.text.contains(trace))

@@ -176,7 +176,7 @@ private func testRouter(gate: Gate, station: Station, file: String) -> Router {
             Route(.get, "/file", .inline) { request throws(Problem) in
                 let descriptor = unsafe open(file, O_RDONLY | O_CLOEXEC)
                 guard let body = try? FileBody(owning: descriptor) else {
-                    throw Problem(.internalServerError, code: "test.file", detail: "No file.")
+                    throw .failure(code: "test.file", evidence: "open \(file): none")
                 }
                 return try .file(
                     request.head, body, contentType: "application/octet-stream", etag: etag,

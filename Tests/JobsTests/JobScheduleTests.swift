@@ -64,6 +64,24 @@ import Testing
         #expect(schedule.finish(job("a"), end, wish: nil) == Verdict(event: .postponed, delay: 10))
     }
 
+    /// However a job ends, nothing is kept of it.
+    @Test(arguments: ["cancelled", "refused", "ended in the queue"]) func whatEndsIsForgotten(_ way: String) {
+        var schedule = JobSchedule(limits: limits)
+        _ = schedule.finish(job("a"), .disturbed(problem: "p"), wish: nil)
+        #expect(schedule.disturbances == ["a": 1])
+        var ended = job("a")
+        switch way {
+        case "cancelled":
+            ended.isCancelWanted = true
+            #expect(schedule.admit(ended) == .cancelled)
+        case "refused":
+            ended.attempts = 6
+            #expect(schedule.admit(ended) == .refused(.attempts(5)))
+        default: schedule.forget("a")
+        }
+        #expect(schedule.disturbances.isEmpty)
+    }
+
     @Test func whoStoppedAJobDecidesWhatBecomesOfIt() {
         var schedule = JobSchedule(limits: limits)
         #expect(schedule.finish(job("a"), .stopped, wish: .cancel) == Verdict(event: .cancelled))

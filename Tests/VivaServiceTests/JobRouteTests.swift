@@ -1,9 +1,9 @@
 import Catalogue
 import Foundation
-import Jobs
 import Processes
 import Testing
 
+@testable import Jobs
 @testable import VivaService
 
 extension ChildPlan {
@@ -202,6 +202,33 @@ extension TestLife {
         #expect(job["reserved_bytes"] as? Int == 0)
         #expect(try workIsRemoved())
         #expect(try life.send("GET /livez").status == 200)
+    }
+
+    /// A key that comes with a job in flight is one more row.
+    @Test func aKeyIsNotRememberedOnAFullDisk() throws {
+        let order: [String: Any]
+        do {
+            let life = try TestLife(folder.path)
+            order = ["input": try life.store(SampleInput.safetensors()), "method": "nf4"]
+            #expect(try life.order(order).status == 202)
+        }
+        let full = try TestLife(folder.path, freeBytesFloor: 1 << 60)
+        let refused = try full.order(order, ["Idempotency-Key: \"one\""])
+        #expect(refused.status == 507 && refused.json["code"] as? String == "storage.full")
+        #expect(try full.order(order).status == 202)
+    }
+
+    @Test func nothingIsKeptOfAPostponedJobThatIsCancelled() throws {
+        var limits = JobLimits()
+        limits.retryDelays = [3_600_000]
+        let life = try TestLife(folder.path, jobLimits: limits, worker: .script("exit 3"))
+        let made = try life.order(["input": try life.store(SampleInput.safetensors()), "method": "nf4"])
+        let id = try #require(made.json["id"] as? String)
+        for _ in 0..<2_000 where life.jobs.runner.disturbed == 0 { Thread.sleep(forTimeInterval: 0.01) }
+        #expect(life.jobs.runner.disturbed == 1)
+        try life.wait(id, until: ["queued"])
+        #expect(try life.send("DELETE /v1/jobs/\(id)").json["state"] as? String == "cancelled")
+        #expect(life.jobs.runner.disturbed == 0)
     }
 
     @Test func aRunningJobIsCancelledAtOnce() throws {

@@ -45,6 +45,35 @@ import Testing
         }
     }
 
+    /// A job whose artifact exists takes nothing but its row, which is refused where the owner has no room for it.
+    @Test func whatAJobIsToDoCountsAsBytes() throws {
+        try KeyedService.with { (service) throws in
+            let input = [UInt8](repeating: 0, count: 4_096)
+            let (key, id) = try service.key("k", bytes: 100_000)
+            let kept = try service.send(
+                "POST", "/v1/inputs?dtype=float32&shape=32,32", key: key, body: input)
+            let name = try #require(kept.json["id"] as? String)
+            let used = try service.catalogue.usage(of: id).bytes
+            func order(_ bytes: Int) throws -> KeyedService.Reply {
+                let include = String(repeating: "*", count: bytes)
+                let order = #"{"input":"\#(name)","method":"int8","options":{"include":"\#(include)"}}"#
+                return try service.send("POST", "/v1/jobs", key: key, body: Array(order.utf8))
+            }
+            let refused = try order(100_000)
+            #expect(refused.status == 403 && refused.code == "quota.bytes", "\(refused.text)")
+            #expect((refused.json["wanted"] as? Int ?? 0) > 100_000)
+            #expect(try service.catalogue.usage(of: id).bytes == used)
+            let job = try order(10_000)
+            #expect(job.status == 202, "\(job.text)")
+            let reserved = try #require(job.json["reserved_bytes"] as? Int)
+            #expect((10_000..<11_000).contains(try service.catalogue.usage(of: id).bytes - used - reserved))
+            let place = "/v1/jobs/\(try #require(job.json["id"] as? String))"
+            #expect(try service.send("DELETE", place, key: key).status == 202)
+            #expect(try service.send("DELETE", place, key: key).status == 204)
+            #expect(try service.catalogue.usage(of: id).bytes == used)
+        }
+    }
+
     @Test func jobsCountAsWork() throws {
         try KeyedService.with { (service) throws in
             let (key, id) = try service.key("k", work: 1)

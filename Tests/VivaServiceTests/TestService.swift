@@ -16,7 +16,8 @@ extension Facilities {
     static func test(
         _ folder: String, authentication: Authentication = .none, metricsScope: Scopes? = nil,
         ownerLimits: OwnerLimits = OwnerLimits(), intake: IntakeLimits = IntakeLimits(),
-        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0
+        limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0,
+        logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     ) throws -> Facilities {
         let store = try ArtifactStore(folder: folder)
         let catalogue = try Catalogue(path: "\(folder)/catalogue.sqlite")
@@ -27,8 +28,8 @@ extension Facilities {
             limits: ownerLimits)
         return Facilities(
             store: store, catalogue: catalogue, access: access, quotas: Quotas(catalogue),
-            metrics: ServiceMetrics(logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }),
-            pool: BufferPool(), memory: MemoryBudget(bytes: 1 << 30), limits: limits, intake: intake,
+            metrics: ServiceMetrics(logger: logger), pool: BufferPool(), memory: MemoryBudget(bytes: 1 << 30),
+            limits: limits, intake: intake,
             freeBytesFloor: freeBytesFloor)
     }
 
@@ -83,21 +84,21 @@ final class TestLife {
     init(
         _ folder: String, authentication: Authentication = .none, intake: IntakeLimits = IntakeLimits(),
         limits: SessionLimits = SessionLimits(), freeBytesFloor: Int = 0, jobLimits: JobLimits = JobLimits(),
-        worker: ChildPlan? = nil
+        worker: ChildPlan? = nil, logger: Logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
     ) throws {
         facilities = try Facilities.test(
-            folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor)
+            folder, authentication: authentication, intake: intake, limits: limits, freeBytesFloor: freeBytesFloor,
+            logger: logger)
         uploads = Uploads(facilities: facilities)
         jobs = JobService(
-            facilities, limits: jobLimits, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-            program: worker ?? .worker)
+            facilities, limits: jobLimits, logger: logger, program: worker ?? .worker)
         if worker != nil { try jobs.start() }
         let table = RouteTable(facilities: facilities, uploads: uploads, jobs: jobs, server: ServerState())
         let access = facilities.access
         server = try Server(
             configuration: ServerConfiguration(endpoints: [Endpoint(.network(host: "127.0.0.1", port: 0))]),
             router: Router(table.routes) { (request) throws(Problem) in try access.admit(request) },
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, observer: facilities.metrics)
+            logger: logger, observer: facilities.metrics)
         port = server.address.port
         let end = try EndOfServer()
         self.end = end

@@ -1,6 +1,7 @@
 import ArtifactStore
 import Catalogue
 import Foundation
+import HTTPServer
 import OpenSSL
 import Processes
 import Quantization
@@ -178,8 +179,11 @@ import Testing
         #expect(try JobRequest(text: order.request.json.text()) == order.request)
         let progress = WorkProgress(bytes: 1 << 40, tensors: 3, totalTensors: 300)
         #expect(try WorkProgress(progress.frame) == progress)
-        let failure = WorkFailure(isOutside: true, problem: "{}")
-        #expect(try WorkFailure(failure.frame) == failure)
+        for problem in [Problem.failure(code: "a", evidence: "open /data: \"5\""), .notFound("a")] {
+            let failure = WorkFailure(isOutside: true, problem, trace: "t")
+            #expect(try WorkFailure(failure.frame) == failure)
+            #expect(!failure.problem.contains("/data") && failure.evidence == problem.evidence)
+        }
         let place = WorkPlace(headBytes: 77, hash: [9, 8, 7], state: [1, 2])
         #expect(WorkPlace(place.bytes) == place)
         let record = ArtifactRecord(
@@ -193,6 +197,7 @@ import Testing
         #expect(throws: WorkError.self) { try WorkOrder(Frame(kind: WorkCommand.order.rawValue, payload: payload)) }
         #expect(throws: WorkError.self) { try WorkProgress(Frame(kind: 1, payload: payload)) }
         #expect(throws: WorkError.self) { try ArtifactRecord(Frame(kind: 1, payload: payload)) }
+        #expect(throws: WorkError.self) { try WorkFailure(Frame(kind: 1, payload: payload)) }
         #expect(throws: WorkError.self) { try JobRequest(text: String(decoding: payload, as: UTF8.self)) }
         #expect(throws: WorkError.self) { try WorkOrder(nil) }
     }

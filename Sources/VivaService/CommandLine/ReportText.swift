@@ -109,7 +109,8 @@ enum ProblemText {
     }
 
     private static func detail(_ problem: Problem) -> String {
-        TerminalText.plain("\(problem.detail) (\(problem.code))")
+        // Who runs the command line is the operator.
+        TerminalText.plain("\(problem.evidence ?? problem.detail) (\(problem.code))")
     }
 }
 

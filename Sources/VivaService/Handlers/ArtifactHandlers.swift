@@ -189,7 +189,7 @@ struct ArtifactHandlers: Sendable {
         do {
             return try FileBody(owning: descriptor)
         } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "The artifact's file cannot be sent.")
+            throw .failure(code: "storage.failed", evidence: "The artifact's file cannot be sent: \(error).")
         }
     }
 

@@ -45,15 +45,21 @@ struct OperationsHandlers: Sendable {
                     name: "disk", ok: free >= facilities.freeBytesFloor,
                     detail: "\(free) bytes free, the floor is \(facilities.freeBytesFloor)"))
         } catch {
-            checks.append(HealthReport.Check(name: "disk", ok: false, detail: "\(error)"))
+            checks.append(failed("disk", error))
         }
         do {
             try facilities.catalogue.check()
             checks.append(HealthReport.Check(name: "catalogue", ok: true, detail: "readable"))
         } catch {
-            checks.append(HealthReport.Check(name: "catalogue", ok: false, detail: "\(error)"))
+            checks.append(failed("catalogue", error))
         }
         return checks
+    }
+
+    /// A check that got no answer. Anybody may ask: what went wrong is for the log.
+    private func failed(_ name: String, _ error: any Error) -> HealthReport.Check {
+        facilities.metrics.unready(name, error)
+        return HealthReport.Check(name: name, ok: false, detail: "does not answer, the log says why")
     }
 
     /// `POST /v1/gc`: what `viva gc` does, while the server runs.
@@ -71,7 +77,7 @@ struct OperationsHandlers: Sendable {
         } catch let error as CatalogueError {
             throw Problem(error)
         } catch {
-            throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+            throw Problem(unexpected: error)
         }
     }
 

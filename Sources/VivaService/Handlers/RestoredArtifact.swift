@@ -32,7 +32,7 @@ extension ArtifactHandlers {
             } catch let error as QuantizationError {
                 throw Problem(error)
             } catch {
-                throw Problem(.internalServerError, code: "storage.failed", detail: "\(error)")
+                throw Problem(unexpected: error)
             }
         }
     }
@@ -57,7 +57,7 @@ final class RestoredArtifact: BodyProducer, @unchecked Sendable {
             return try session.read(into: &bytes)
         } catch {
             let problem = Problem(error)
-            throw ProductionFailure(code: problem.code, detail: problem.detail)
+            throw ProductionFailure(code: problem.code, detail: problem.evidence ?? problem.detail)
         }
     }
 

@@ -58,7 +58,7 @@ struct JobPlanner {
         } else {
             job.reserved = disk
         }
-        return Planned(job: job, disk: job.reserved)
+        return Planned(job: job, disk: job.reserved + job.recipe.utf8.count)
     }
 
     /// What tells requests apart that use the same idempotency key: what was asked for, whatever is there now.

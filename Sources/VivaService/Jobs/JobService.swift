@@ -1,9 +1,11 @@
+import ArtifactStore
 import Catalogue
 import HTTPServer
 import HTTPTypes
 import Jobs
 import Logging
 import Processes
+import Quantization
 import Sockets
 import Synchronization
 
@@ -19,7 +21,9 @@ final class JobService: Sendable {
     /// What they may take of the machine.
     let limits: JobLimits
     private let catalogue: Catalogue
-    private let runner: JobRunner
+    private let store: ArtifactStore
+    private let freeBytesFloor: Int
+    let runner: JobRunner
     private let worker: ProcessWorker
     /// The idempotency keys of requests that are worked on now.
     private let keysInWork = Mutex<Set<String>>([])
@@ -27,6 +31,8 @@ final class JobService: Sendable {
     /// The jobs of `facilities`' catalogue; nothing runs before `start`.
     init(_ facilities: Facilities, limits: JobLimits, logger: Logger, program: ChildPlan = .worker) {
         catalogue = facilities.catalogue
+        store = facilities.store
+        freeBytesFloor = facilities.freeBytesFloor
         self.limits = limits
         worker = ProcessWorker(facilities, board: board, logger: logger, program: program)
         runner = JobRunner(
@@ -86,7 +92,8 @@ final class JobService: Sendable {
         let planned = try plan()
         if let known = try asking({ () throws(CatalogueError) in try catalogue.alike(planned.job) }) {
             // A key that came with a job in flight is to be remembered as well.
-            guard key != nil else { return known }
+            guard let key else { return known }
+            try checkRoom(for: key)
             return try asking { () throws(CatalogueError) in try catalogue.enqueue(planned.job, key: key) }
         }
         let permit = try admit(planned)
@@ -107,6 +114,7 @@ final class JobService: Sendable {
         if job.state == .queued, let cancelled = job.after(.cancelled, at: Clock.milliseconds()),
             try asking({ () throws(CatalogueError) in try catalogue.moveJob(cancelled, from: .queued) })
         {
+            runner.forget(id)
             worker.discard(cancelled)
             board.note(cancelled)
             return .ended(cancelled)
@@ -115,6 +123,15 @@ final class JobService: Sendable {
         // It runs, or was taken just now; the runner finds the wish in its row when it takes the job anew.
         _ = runner.cancel(id)
         return .ended(job)
+    }
+
+    /// Throws 507 when the disk has no room for one more key.
+    private func checkRoom(for key: IdempotencyKey) throws(Problem) {
+        do throws(QuantizationError) {
+            try store.checkRoom(for: key.key.utf8.count + key.fingerprint.utf8.count, above: freeBytesFloor)
+        } catch {
+            throw Problem(error)
+        }
     }
 
     private func asking<Answer>(_ ask: () throws(CatalogueError) -> Answer) throws(Problem) -> Answer {

@@ -48,19 +48,26 @@ final class ProcessWorker: JobWorker {
     }
 
     func work(_ job: JobRecord, _ control: JobControl) -> JobEnd {
-        let end: JobEnd
         do {
-            end = try run(job, control)
-        } catch let failure as WorkFailure {
-            end = failure.isOutside ? .disturbed(problem: failure.problem) : .failed(problem: failure.problem)
+            return try run(job, control)
         } catch {
-            end = .disturbed(problem: text(Self.problem(error), of: job))
+            let failure =
+                error as? WorkFailure ?? failure(Self.problem(error), of: job, isOutside: true)
+            return end(of: job, by: failure)
         }
-        if case .disturbed(let problem) = end {
-            metrics.workerFailed()
-            logger.warning("job disturbed", metadata: ["job": "\(job.id)", "problem": "\(problem)"])
+    }
+
+    /// What becomes of a job that failed: its row has the problem, the log has the evidence too.
+    private func end(of job: JobRecord, by failure: WorkFailure) -> JobEnd {
+        var metadata: Logger.Metadata = ["job": "\(job.id)", "problem": "\(failure.problem)"]
+        metadata["detail"] = failure.evidence.map { "\($0)" }
+        guard failure.isOutside else {
+            if failure.evidence != nil { logger.error("job failed", metadata: metadata) }
+            return .failed(problem: failure.problem)
         }
-        return end
+        metrics.workerFailed()
+        logger.warning("job disturbed", metadata: metadata)
+        return .disturbed(problem: failure.problem)
     }
 
     func discard(_ job: JobRecord) {
@@ -76,7 +83,7 @@ final class ProcessWorker: JobWorker {
         let request = try JobRequest(text: job.recipe)
         try check(request, job)
         guard let record = try catalogue.input(job.input, owner: job.owner) else {
-            throw WorkFailure(isOutside: false, problem: text(.inputNotFound(job.input), of: job))
+            throw failure(.inputNotFound(job.input), of: job)
         }
         let input = try store.openInput(String(job.input.dropFirst(InputName.prefix.count)))
         let calibration = try job.calibration.map { try self.calibration($0, of: job) }
@@ -105,7 +112,7 @@ final class ProcessWorker: JobWorker {
         case .failed(let failure): throw failure
         case .gone(let exit):
             if control.wish != nil { return .stopped }
-            throw WorkFailure(isOutside: true, problem: text(.workerCrashed(exit), of: job))
+            throw failure(.workerCrashed(exit), of: job, isOutside: true)
         case .made(let artifact, let report):
             return try publish(artifact, report: report, work, job)
         }
@@ -123,12 +130,12 @@ final class ProcessWorker: JobWorker {
             .conflict, code: "job.outdated", title: "The service computes otherwise by now",
             detail: "The job was ordered from another version of the service, or from another processor or library "
                 + "than \(Engine.name)\(library): order it again.")
-        throw WorkFailure(isOutside: false, problem: text(problem, of: job))
+        throw failure(problem, of: job)
     }
 
     private func calibration(_ name: String, of job: JobRecord) throws -> OpenedSource {
         guard try catalogue.input(name, owner: job.owner) != nil else {
-            throw WorkFailure(isOutside: false, problem: text(.inputNotFound(name), of: job))
+            throw failure(.inputNotFound(name), of: job)
         }
         return OpenedSource(try store.openInput(String(name.dropFirst(InputName.prefix.count))))
     }
@@ -190,10 +197,10 @@ final class ProcessWorker: JobWorker {
         return .succeeded(done)
     }
 
-    private func text(_ problem: Problem, of job: JobRecord) -> String {
+    private func failure(_ problem: Problem, of job: JobRecord, isOutside: Bool = false) -> WorkFailure {
         // Without its request the trace is lost, not the problem.
         let trace = (try? JobRequest(text: job.recipe))?.trace ?? ""
-        return String(decoding: problem.render(traceID: trace), as: UTF8.self)
+        return WorkFailure(isOutside: isOutside, problem, trace: trace)
     }
 
     private static func problem(_ error: any Error) -> Problem {
@@ -202,7 +209,7 @@ final class ProcessWorker: JobWorker {
         case let error as StoreError: Problem(error)
         case let error as CatalogueError: Problem(error)
         default:
-            Problem(.internalServerError, code: "worker.failed", detail: "The worker could not be used: \(error).")
+            .failure(code: "worker.failed", evidence: "The worker could not be used: \(error).")
         }
     }
 }

@@ -1,4 +1,5 @@
 import Catalogue
+import HTTPServer
 import Processes
 import Tensors
 
@@ -134,22 +135,34 @@ struct WorkProgress: Equatable {
 struct WorkFailure: Error, Equatable {
     /// Whether the reason lies outside of the job and may pass.
     let isOutside: Bool
-    /// The problem as JSON text.
+    /// The problem as JSON text, for whoever made the job.
     let problem: String
+    /// What only the server's log is told.
+    let evidence: String?
 
-    init(isOutside: Bool, problem: String) {
+    init(isOutside: Bool, _ problem: Problem, trace: String) {
         self.isOutside = isOutside
-        self.problem = problem
+        self.problem = String(decoding: problem.render(traceID: trace), as: UTF8.self)
+        evidence = problem.evidence
     }
 
     init(_ frame: Frame) throws(WorkError) {
-        guard let first = frame.payload.first else { throw .unreadable("a failure") }
-        isOutside = first == 1
-        problem = String(decoding: frame.payload.dropFirst(), as: UTF8.self)
+        let value = try WorkError.reading("a failure") { () throws(TensorFormatError) in
+            try .parse(unsafe frame.payload.span.bytes)
+        }
+        guard case .bool(let isOutside)? = value["is_outside"], let problem = value["problem"]?.string else {
+            throw .unreadable("a failure")
+        }
+        self.isOutside = isOutside
+        self.problem = problem
+        evidence = value["evidence"]?.string
     }
 
     var frame: Frame {
-        Frame(kind: WorkAnswer.failed.rawValue, payload: [isOutside ? 1 : 0] + Array(problem.utf8))
+        let json = JSON.object([
+            ("is_outside", .bool(isOutside)), ("problem", .string(problem)), ("evidence", .optional(evidence)),
+        ])
+        return Frame(kind: WorkAnswer.failed.rawValue, payload: json.bytes())
     }
 }
 

@@ -100,9 +100,7 @@ package final class WorkerProcess {
     }
 
     func failure(_ problem: Problem, isOutside: Bool = false) -> WorkFailure {
-        WorkFailure(
-            isOutside: isOutside,
-            problem: String(decoding: problem.render(traceID: order.request.trace), as: UTF8.self))
+        WorkFailure(isOutside: isOutside, problem, trace: order.request.trace)
     }
 
     private func failure(_ error: QuantizationError) -> WorkFailure {
