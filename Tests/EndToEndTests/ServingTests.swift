@@ -59,6 +59,28 @@ import Testing
         #expect(plain.body == (try Data(contentsOf: Repository.root.appending(path: "openapi.yaml"))))
     }
 
+    /// The answer that the README shows, and the example of the contract, are what the service says today.
+    @Test func theAnswerInTheReadmeIsGiven() throws {
+        let readme = try String(contentsOf: Repository.root.appending(path: "README.md"), encoding: .utf8)
+        let block = try #require(readme.components(separatedBy: "```json\n").dropFirst().first)
+        let shown = try #require(block.components(separatedBy: "```").first)
+        let expected = try #require(try JSONSerialization.jsonObject(with: Data(shown.utf8)) as? [String: Any])
+        let answer = try LiveService().post(Repository.example, "method=nf4").json()
+        #expect(expected.count == 8)
+        for (name, value) in expected where name != "summary" {
+            #expect(answer[name] as? NSObject == value as? NSObject, "\(name)")
+        }
+        let (summary, told) = (answer["summary"] as? [String: Any], expected["summary"] as? [String: Any])
+        for (name, value) in try #require(told) {
+            #expect(summary?[name] as? NSObject == value as? NSObject, "\(name)")
+        }
+        let contract = try String(contentsOf: Repository.root.appending(path: "openapi.yaml"), encoding: .utf8)
+        for name in ["id", "digest", "engine_version"] {
+            let text = try #require(answer[name] as? String)
+            #expect(contract.contains("\n        \(name): \(text)\n"), "\(name)")
+        }
+    }
+
     @Test func theScoreboardInTheReadmeIsMeasured() throws {
         let root = Repository.root
         let outcome = try run(

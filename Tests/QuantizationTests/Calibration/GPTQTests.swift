@@ -91,6 +91,28 @@ struct GPTQTests {
         #expect(differing <= (columns == 24 ? 0 : 4))
     }
 
+    /// A job that is cancelled waits for one step, not for the factor.
+    @Test("work on a wide layer can end between any two steps")
+    func interrupted() throws {
+        var matrix = Matrix(rows: 520, columns: 520)
+        for index in 0..<520 { matrix[index, index] = 1 }
+        let blas = try OpenBLAS()
+        for allowed in 0..<6 {
+            var steps = 0
+            #expect(throws: QuantizationError.self) {
+                _ = try GPTQFactor(matrix, damping: 0.1, blas: blas, threads: 1, name: "l") {
+                    () throws(QuantizationError) in
+                    guard steps < allowed else { throw .recipe(code: "test.ended", detail: "") }
+                    steps += 1
+                }
+            }
+            #expect(steps == allowed)
+        }
+        var steps = 0
+        _ = try GPTQFactor(matrix, damping: 0.1, blas: blas, threads: 1, name: "l") { steps += 1 }
+        #expect(steps == 6)
+    }
+
     @Test("damping grows where the moments have no inverse")
     func singular() throws {
         var matrix = Matrix(rows: 8, columns: 8)
