@@ -16,7 +16,7 @@ python3 seeds.py .build/seeds
 failed=0
 for target in $targets; do
     mkdir -p "$corpus/$target"
-    case $target in zip | gguf) longest=24000 ;; safetensors | npy) longest=5000 ;; *) longest=1200 ;; esac
+    case $target in zip | gguf) longest=24000 ;; safetensors | npy | job) longest=5000 ;; *) longest=1200 ;; esac
     log=.build/$target.log
     # A report of lines from every input that is tried would cost more than the trying.
     if ! FUZZ_TARGET=$target LLVM_PROFILE_FILE=/dev/null "$fuzz" "$corpus/$target" ".build/seeds/$target" \

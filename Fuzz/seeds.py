@@ -54,6 +54,9 @@ OPTIONS = [
     '"awq", "options": {"symmetric": true, "bits": 8}', '"nf4", "options": {"include": "%s"}' % ("a," * 300),
     '"nf4", "options": {"overrides": "[{\\"match\\": \\"*.down.weight\\", \\"method\\": \\"none\\"},'
     ' {\\"match\\": \\"a?[bc]\\", \\"block_size\\": 128}]"}',
+    '"nf4", "options": {"overrides": [{"match": "*.down.weight", "method": "int8"}, {"match": "b", "method": "none"}]}',
+    '"nf4", "options": {"exclude": [%s]}' % ", ".join(['"a"'] * 300),
+    '"nf4", "options": {"overrides": [%s]}' % ", ".join(['{"match": "a"}'] * 300),
 ]
 JOBS = ['{"input": "sha256:%064d", "method": %s}' % (0, text) for text in OPTIONS]
 

@@ -10,7 +10,8 @@ extension Response {
     ///   - lastModified: seconds since 1970, for a file that has not changed since; nil leaves dates out.
     ///   - fields: what else the whole answer carries. A `Repr-Digest` is the `Content-Digest` of a whole answer too
     ///     (RFC 9530 section 2); a partial one and HEAD have other content.
-    /// - Throws: 412 `precondition.failed`, 416 `range.unsatisfiable` with `Content-Range: bytes */length`.
+    /// - Throws: 412 `precondition.failed`, 416 `range.unsatisfiable` or `range.too_many` with
+    ///   `Content-Range: bytes */length`.
     package static func file(
         _ head: RequestHead, _ file: FileBody, contentType: String, etag: String, lastModified: Int? = nil,
         fields extra: HTTPFields = [:]
@@ -31,7 +32,14 @@ extension Response {
                 fields[name] = digest
             }
             return Response(status: .ok, fields: fields, body: .file(file))
-        case .unsatisfiable: throw unsatisfiable(length: file.length)
+        case .unsatisfiable:
+            throw refusal(
+                file, code: "range.unsatisfiable",
+                detail: "No range of the request lies within the \(file.length) bytes of the representation.")
+        case .excessive:
+            throw refusal(
+                file, code: "range.too_many",
+                detail: "A request names at most \(maxRequestedRanges) ranges; ask for the others in further requests.")
         case .ranges(let ranges): return partial(file, ranges, contentType: contentType, fields: fields)
         }
     }
@@ -66,12 +74,10 @@ extension Response {
         }
     }
 
-    private static func unsatisfiable(length: Int) -> Problem {
+    private static func refusal(_ file: FileBody, code: String, detail: String) -> Problem {
         Problem(
-            .rangeNotSatisfiable, code: "range.unsatisfiable",
-            detail: "No range of the request lies within the \(length) bytes of the representation.",
-            members: [("length", .integer(length))],
-            fields: [.contentRange: "bytes */\(length)", .acceptRanges: "bytes"])
+            .rangeNotSatisfiable, code: code, detail: detail, members: [("length", .integer(file.length))],
+            fields: [.contentRange: "bytes */\(file.length)", .acceptRanges: "bytes"])
     }
 
     private static func partial(

@@ -8,9 +8,12 @@ package enum RangeOutcome: Sendable, Equatable {
     case ranges([Range<Int>])
     /// Answer 416 with `Content-Range: bytes */length`.
     case unsatisfiable
+    /// Answer 416: the request names more than ``maxRequestedRanges``.
+    case excessive
 }
 
-/// The most ranges one request may name; a request for more is answered whole, as RFC 9110 section 14.2 allows.
+/// The most ranges one request may name. A request for more is refused, as RFC 9110 section 15.5.17 has it: the whole
+/// representation in its place could be many gigabytes that nobody asked for.
 package let maxRequestedRanges = 16
 
 /// Evaluates Range and If-Range (RFC 9110 sections 13.1.5 and 14.2) for a GET of `length` bytes.
@@ -27,7 +30,7 @@ package func evaluateRange(
     guard values.count == 1, let specs = values.first.flatMap(parseRangeSpecs) else { return .whole }
     let guards = fields[values: .ifRange]
     guard guards.isEmpty || (guards.count == 1 && isCurrent(guards[0], etag, lastModified)) else { return .whole }
-    guard specs.count <= maxRequestedRanges else { return .whole }
+    guard specs.count <= maxRequestedRanges else { return .excessive }
     // A suffix of an empty representation is satisfiable (section 14.1.1), but no Content-Range can say so.
     if length == 0, specs.contains(where: \.isWantedSuffix) { return .whole }
     let ranges = specs.compactMap { $0.resolved(length: length) }
@@ -78,17 +81,22 @@ private enum RangeSpec {
     }
 }
 
-/// The specs of `bytes=…`; nil when the unit is another one or the list is malformed.
+/// The specs of `bytes=…`, read until there are too many; nil when the unit is another one or the list is malformed.
 private func parseRangeSpecs(_ value: String) -> [RangeSpec]? {
     guard let equals = value.utf8.firstIndex(of: UInt8(ascii: "=")), value[..<equals].lowercased() == "bytes" else {
         return nil
     }
     var specs: [RangeSpec] = []
-    for element in value[value.index(after: equals)...].split(separator: ",") {
-        let trimmed = element.trimmingBlanks
-        if trimmed.isEmpty { continue }
-        guard let spec = RangeSpec(trimmed) else { return nil }
-        specs.append(spec)
+    var rest = value.utf8[value.utf8.index(after: equals)...]
+    while specs.count <= maxRequestedRanges {
+        let comma = rest.firstIndex(of: UInt8(ascii: ","))
+        let element = Substring(rest[..<(comma ?? rest.endIndex)]).trimmingBlanks
+        if !element.isEmpty {
+            guard let spec = RangeSpec(element) else { return nil }
+            specs.append(spec)
+        }
+        guard let comma else { break }
+        rest = rest[rest.index(after: comma)...]
     }
     return specs.isEmpty ? nil : specs
 }

@@ -69,7 +69,13 @@ import Testing
         #expect(
             evaluateRange([.range: sixteen], length: 1000, etag: nil) == .ranges((0..<16).map { $0 * 10..<$0 * 10 + 1 })
         )
-        #expect(evaluateRange([.range: seventeen], length: 1000, etag: nil) == .whole)
+        #expect(evaluateRange([.range: seventeen], length: 1000, etag: nil) == .excessive)
+        // Empty elements count for nothing (RFC 9110 section 5.6.1); what follows the seventeenth is not looked at.
+        let spread = sixteen.replacing(",", with: ",,\t,")
+        #expect(evaluateRange([.range: spread + ",,"], length: 1000, etag: nil) != .excessive)
+        #expect(evaluateRange([.range: seventeen + ",x"], length: 1000, etag: nil) == .excessive)
+        let outdated: HTTPFields = [.range: seventeen, .ifRange: "\"b\""]
+        #expect(evaluateRange(outdated, length: 1000, etag: "\"a\"") == .whole)
     }
 
     @Test(

@@ -129,7 +129,7 @@ enum Rules {
         "Sources/VivaService/CommandLine/FolderQuantizer.swift",
         "Sources/VivaService/CommandLine/LocalRun.swift",
         "Sources/VivaService/Jobs/WorkMessages.swift",
-        "Sources/VivaService/Wire/JobOrder.swift",
+        "Sources/VivaService/Wire/RequestDocument.swift",
         "Sources/VivaService/StoredSources.swift",
         "Sources/VivaService/Uploads/UploadReception.swift",
     ]

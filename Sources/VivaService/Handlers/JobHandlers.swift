@@ -30,7 +30,8 @@ struct JobHandlers: Sendable {
         let principal = try facilities.access.principal(request)
         _ = try Query(request.head, known: [])
         let key = try Self.idempotencyKey(request.head)
-        let order = try JobOrder(&request)
+        let order = try JobOrder(
+            request.document(maximumBytes: Self.maximumBodyBytes), trace: request.trace.traceID)
         let inputs = JobInputs(input: order.input, calibration: order.calibration)
         return try respond(enqueue(order.request, inputs, principal, key: key), inputs)
     }

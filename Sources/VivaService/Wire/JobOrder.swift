@@ -14,12 +14,7 @@ struct JobOrder {
 
     private static let known = ["input", "method", "options", "calibration", "name", "dtype", "shape"]
 
-    /// Reads the body.
-    init(_ request: inout Request) throws(Problem) {
-        try self.init(try Self.document(&request), trace: request.trace.traceID)
-    }
-
-    /// Reads the document of a body.
+    /// Reads the document of a request whose trace is `trace`.
     init(_ root: JSONValue, trace: String) throws(Problem) {
         guard case .object(let members) = root else { throw Self.invalid("The body is no JSON object.") }
         if let member = members.first(where: { !Self.known.contains($0.name) }) {
@@ -63,24 +58,6 @@ struct JobOrder {
             throw Problem(
                 .unprocessableContent, code: "job.calibration", title: "The calibration data would not be used",
                 detail: "The job names calibration data and says calibration=\(option.text): leave one of them out.")
-        }
-    }
-
-    private static func document(_ request: inout Request) throws(Problem) -> JSONValue {
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 16 << 10)
-        while true {
-            var span = buffer.mutableSpan
-            var raw = unsafe span.mutableBytes
-            let count = try request.body.read(into: &raw)
-            if count == 0 { break }
-            guard bytes.count + count <= JobHandlers.maximumBodyBytes else { throw tooLarge }
-            bytes += buffer.prefix(count)
-        }
-        do throws(TensorFormatError) {
-            return try JSONValue.parse(unsafe bytes.span.bytes)
-        } catch {
-            throw invalid("The body is no JSON: \(error.detail).")
         }
     }
 
@@ -140,11 +117,5 @@ struct JobOrder {
         return options
     }
 
-    private static func invalid(_ detail: String) -> Problem {
-        Problem(.badRequest, code: "request.invalid_body", title: "The body is not valid", detail: detail)
-    }
-
-    private static let tooLarge = Problem(
-        .contentTooLarge, code: "limit.body_bytes",
-        detail: "The description of a job has at most \(JobHandlers.maximumBodyBytes) bytes.")
+    private static func invalid(_ detail: String) -> Problem { .invalidBody(detail) }
 }
