@@ -18,7 +18,8 @@ package let maxRequestedRanges = 16
 
 /// Evaluates Range and If-Range (RFC 9110 sections 13.1.5 and 14.2) for a GET of `length` bytes.
 ///
-/// A malformed Range is ignored. Ranges that overlap or touch are joined and then sorted; others keep their order.
+/// A Range of a few elements with a malformed one among them is ignored; one of too many is refused, whatever they are.
+/// Ranges that overlap or touch are joined and then sorted; others keep their order.
 /// - Parameters:
 ///   - etag: the current entity tag with its quotes.
 ///   - lastModified: seconds since 1970 of a representation that does not change within a second; nil when there is
@@ -27,10 +28,12 @@ package func evaluateRange(
     _ fields: HTTPFields, length: Int, etag: String?, lastModified: Int? = nil
 ) -> RangeOutcome {
     let values = fields[values: .range]
-    guard values.count == 1, let specs = values.first.flatMap(parseRangeSpecs) else { return .whole }
+    guard values.count == 1, let elements = values.first.flatMap(rangeElements) else { return .whole }
     let guards = fields[values: .ifRange]
     guard guards.isEmpty || (guards.count == 1 && isCurrent(guards[0], etag, lastModified)) else { return .whole }
-    guard specs.count <= maxRequestedRanges else { return .excessive }
+    guard elements.count <= maxRequestedRanges else { return .excessive }
+    let specs = elements.compactMap { RangeSpec($0) }
+    guard specs.count == elements.count, !specs.isEmpty else { return .whole }
     // A suffix of an empty representation is satisfiable (section 14.1.1), but no Content-Range can say so.
     if length == 0, specs.contains(where: \.isWantedSuffix) { return .whole }
     let ranges = specs.compactMap { $0.resolved(length: length) }
@@ -81,24 +84,21 @@ private enum RangeSpec {
     }
 }
 
-/// The specs of `bytes=…`, read until there are too many; nil when the unit is another one or the list is malformed.
-private func parseRangeSpecs(_ value: String) -> [RangeSpec]? {
+/// The elements of `bytes=…`, looked for until there is one too many; nil when the unit is another one.
+private func rangeElements(_ value: String) -> [Substring]? {
     guard let equals = value.utf8.firstIndex(of: UInt8(ascii: "=")), value[..<equals].lowercased() == "bytes" else {
         return nil
     }
-    var specs: [RangeSpec] = []
+    var elements: [Substring] = []
     var rest = value.utf8[value.utf8.index(after: equals)...]
-    while specs.count <= maxRequestedRanges {
+    while elements.count <= maxRequestedRanges {
         let comma = rest.firstIndex(of: UInt8(ascii: ","))
         let element = Substring(rest[..<(comma ?? rest.endIndex)]).trimmingBlanks
-        if !element.isEmpty {
-            guard let spec = RangeSpec(element) else { return nil }
-            specs.append(spec)
-        }
+        if !element.isEmpty { elements.append(element) }
         guard let comma else { break }
         rest = rest[rest.index(after: comma)...]
     }
-    return specs.isEmpty ? nil : specs
+    return elements
 }
 
 private func coalesced(_ ranges: [Range<Int>]) -> [Range<Int>] {

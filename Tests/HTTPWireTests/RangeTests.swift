@@ -70,10 +70,12 @@ import Testing
             evaluateRange([.range: sixteen], length: 1000, etag: nil) == .ranges((0..<16).map { $0 * 10..<$0 * 10 + 1 })
         )
         #expect(evaluateRange([.range: seventeen], length: 1000, etag: nil) == .excessive)
-        // Empty elements count for nothing (RFC 9110 section 5.6.1); what follows the seventeenth is not looked at.
+        // What slowhttptest sends: ranges that run backwards among them.
+        let backwards = "bytes=0-," + (1...3000).map { "5-\($0)" }.joined(separator: ",")
+        #expect(evaluateRange([.range: backwards], length: 1000, etag: nil) == .excessive)
+        // Empty elements count for nothing (RFC 9110 section 5.6.1).
         let spread = sixteen.replacing(",", with: ",,\t,")
         #expect(evaluateRange([.range: spread + ",,"], length: 1000, etag: nil) != .excessive)
-        #expect(evaluateRange([.range: seventeen + ",x"], length: 1000, etag: nil) == .excessive)
         let outdated: HTTPFields = [.range: seventeen, .ifRange: "\"b\""]
         #expect(evaluateRange(outdated, length: 1000, etag: "\"a\"") == .whole)
     }
