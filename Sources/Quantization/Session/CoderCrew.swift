@@ -20,7 +20,7 @@ protocol UnitCoder: AnyObject, Sendable {
 /// How many there are does not show in the artifact: what is made of a unit depends on that unit alone, and the encoder
 /// takes what they made in the order of the units.
 struct CoderCrew<Coder: UnitCoder> {
-    private let coders: [Coder]
+    let coders: [Coder]
     private let shares: [CodedShare<Coder.Made>]
     /// Most units of one share.
     private let shareUnits: Int
@@ -91,9 +91,6 @@ struct CoderCrew<Coder: UnitCoder> {
         try body(coders[0], &shares[0].made)
         return shares[0].made
     }
-
-    /// Calls `body` for every coder.
-    func forEach(_ body: (Coder) -> Void) { coders.forEach(body) }
 
     /// The errors that all coders have counted; the largest weight that they have seen goes to `sums`.
     func gather(_ sums: inout QualitySums) -> ErrorCounts {

@@ -54,10 +54,12 @@ final class ElementFeed {
         try cut(unsafe held.bytes, body)
     }
 
-    /// Calls `body` with the unfinished last unit as it is stored, and the number of its elements, if there is one.
+    /// Calls `body` with the unfinished last unit as it is stored, and the number of its elements, if there is one that
+    /// it was not called with before.
     func flush(_ body: (RawSpan, Int) throws(QuantizationError) -> Void) throws(QuantizationError) {
         guard !carried.isEmpty else { return }
-        let rest = carried
+        var rest: [UInt8] = []
+        swap(&rest, &carried)
         try body(unsafe rest.span.bytes, rest.count / (type.bitWidth / 8))
     }
 

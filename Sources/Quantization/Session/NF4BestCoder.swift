@@ -22,9 +22,13 @@ final class NF4BestCoder: UnitCoder, @unchecked Sendable {
     /// Errors that were counted and then not kept.
     private var rejected = [UInt32](repeating: 0, count: ErrorHistogram.bins)
     private(set) var maximumSignal = 0.0
+    /// Whether a group has, or may have, more error than the reference's codes could with some scales.
+    private(set) var isUnsure = false
 
     /// A searched scale must lower a block's error by more than the rounding of the float32 sums could feign.
     private static let decisive: Float = 1 - 0x1p-14
+    /// What is left of a bound when x̂ is rounded to 16 bits, which it leaves out.
+    private static let castAside = 1 - 0x1p-5
     /// Below these the squares of the errors lose digits to underflow, and nothing is decided by them.
     private static let smallestBlockError: Float = 0x1p-116
     private static let smallestGroupError = 0x1p-110
@@ -123,9 +127,9 @@ final class NF4BestCoder: UnitCoder, @unchecked Sendable {
         assign(x, type, elements, all, group.searched.restored, keeps: true, &made, kernels)
         let error = squaredError(made, blocks)
         let isMeasured = error.isFinite && error >= Self.smallestGroupError
+        isUnsure = isUnsure || isMeasured && error > bound * (restored == .f32 ? 1 : Self.castAside)
         if isMeasured, error <= bound { return }
-        let plain = group.fitPlain(choices, blocks: blocks)
-        if isMeasured, error <= plain { return }
+        group.fitPlain(choices, blocks: blocks)
         assign(x, type, elements, all, group.searched.restored, keeps: false, &made, kernels)
         assign(x, type, elements, all, group.plain.restored, keeps: true, &made, kernels)
         group.keepsPlain = !(squaredError(made, blocks) > error && error >= Self.smallestGroupError)

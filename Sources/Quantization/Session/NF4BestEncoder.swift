@@ -8,8 +8,12 @@ import Tensors
 /// Without double quantization each block's error is at most that of the reference encoder. With it, a group's error is
 /// at most that of the reference's codes with any scales at all, hence at most that of the reference whatever its
 /// offset; where that cannot be reached, at most that of plain absmax values under the offset that is chosen from the
-/// opening of the tensor.
+/// opening of the tensor. If that happens in the opening, the reference's offset is tried as well: a tensor that is no
+/// longer than its opening has never more error than the reference's.
 struct NF4BestEncoder: TensorEncoder {
+    private let entry: TensorEntry
+    private let recipe: Recipe
+    private let threads: Int
     private let blockSize: Int
     /// Elements of a full group; of the whole tensor, in whole blocks, where that is less.
     private let groupElements: Int
@@ -35,6 +39,7 @@ struct NF4BestEncoder: TensorEncoder {
 
     /// An encoder that codes on up to `threads` threads.
     init(entry: TensorEntry, recipe: Recipe, placement: NF4Placement, threads: Int) {
+        (self.entry, self.recipe, self.threads) = (entry, recipe, threads)
         let blockSize = recipe.blockSize
         self.blockSize = blockSize
         self.placement = placement
@@ -69,33 +74,59 @@ struct NF4BestEncoder: TensorEncoder {
     }
 
     /// Chooses the offset and encodes what was held for it.
+    ///
+    /// The searched scales' own offset comes first. Only where a group might then have more error than the reference's
+    /// (weights that were NF4 before) is it encoded again with the offset that the reference would take, and the better
+    /// one stays.
     private mutating func open(_ workplace: Workplace) throws(QuantizationError) {
         guard let held = opening else { return }
+        let searched = try choices(held, every: Self.openingStride, workplace.kernels)
+        let own = NestedQuantizer.offset(of: searched.map(\.scale))
+        try begin(held, own, workplace)
+        guard crew.coders.contains(where: \.isUnsure) else { return }
+        let error = sums.squaredError
+        let absmax = try choices(held, every: 1, workplace.kernels).map(\.absmax)
+        var mean = TorchMean(count: absmax.count)
+        mean.add(absmax.span)
+        // Scales that no search measures may leave the mean of no use.
+        guard case let offset = mean.finish(), offset.isFinite else { return }
+        try begin(held, offset, workplace)
+        if !(sums.squaredError <= error) { try begin(held, own, workplace) }
+    }
+
+    /// Encodes the tensor from its first byte on, to its end if that was held.
+    private mutating func begin(
+        _ held: [UInt8], _ offset: Float, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        self = NF4BestEncoder(entry: entry, recipe: recipe, placement: placement, threads: threads)
         opening = nil
-        setOffset(try offset(held, workplace.kernels))
+        setOffset(offset)
         try feed.cut(held.span) { (head, whole) throws(QuantizationError) in try encode(head, whole, workplace) }
+        if held.count == tensorBytes { try encodeRest(workplace) }
     }
 
     private mutating func setOffset(_ offset: Float) {
         nested?.offset = offset
-        crew.forEach { $0.setOffset(offset) }
+        crew.coders.forEach { $0.setOffset(offset) }
     }
 
-    /// What some searched scales of the opening are best offset by.
-    private func offset(_ held: [UInt8], _ kernels: Kernels) throws(QuantizationError) -> Float {
+    /// What the search finds in every `step`th block of the opening.
+    private func choices(
+        _ held: [UInt8], every step: Int, _ kernels: Kernels
+    ) throws(QuantizationError) -> [NF4Choice] {
         let blockBytes = blockSize * (feed.type.bitWidth / 8)
         var widened = WidenedElements(of: feed.type)
-        var found: [Float] = []
+        var found: [NF4Choice] = []
         var choice = [NF4Choice()]
-        for start in stride(from: 0, to: held.count, by: Self.openingStride * blockBytes) {
+        for start in stride(from: 0, to: held.count, by: step * blockBytes) {
             let block = held.span.extracting(start..<min(start + blockBytes, held.count))
             try widened.read(block, kernels) { (x) throws(QuantizationError) in
                 kernels.nf4Search(
                     x, type: .f32, count: x.byteCount / 4, blockSize: blockSize, restored: .f32, choices: &choice)
-                found.append(choice[0].scale)
+                found.append(choice[0])
             }
         }
-        return NestedQuantizer.offset(of: found)
+        return found
     }
 
     /// Whole groups; `head` is one or none.
@@ -107,14 +138,19 @@ struct NF4BestEncoder: TensorEncoder {
         }
     }
 
-    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
-        try open(workplace)
+    /// The short group at the tensor's end.
+    private mutating func encodeRest(_ workplace: Workplace) throws(QuantizationError) {
         try feed.flush { (stored, elements) throws(QuantizationError) in
             let made = try crew.alone { (coder, made) throws(QuantizationError) in
                 try coder.code(stored, elements: elements, from: groupsDone, into: &made, workplace.kernels)
             }
             try take(made, elements: elements, workplace)
         }
+    }
+
+    mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
+        try open(workplace)
+        try encodeRest(workplace)
         try flushPending(workplace)
         try nested?.flush(workplace)
         let quantMap = (0..<16).map { NF4Tables.values[$0] }

@@ -34,22 +34,13 @@ struct NestedRivals {
         return bound
     }
 
-    /// Fits the group's absmax values and returns their squared error with the codes that the reference gives them,
-    /// before they follow the restored scale: Σ(x − c·a')² = Σe² − 2(a' − a)·Σe·c + (a' − a)²·Σc².
-    mutating func fitPlain(_ choices: [NF4Choice], blocks: Int) -> Double {
-        var error = 0.0
+    /// Fits the group's absmax values; the codes that the reference gives them say what a change of each costs.
+    mutating func fitPlain(_ choices: [NF4Choice], blocks: Int) {
         for block in 0..<blocks {
             weights[block] = choices[block].codeSquared
             absmax[block] = choices[block].absmax
-            error += Double(choices[block].squaredError)
         }
         plain.fit(absmax, weights: weights, count: blocks, offset: offset, tolerance: tolerance)
-        for block in 0..<blocks {
-            let shift = Double(plain.restored[block]) - Double(absmax[block])
-            let perShift = shift * Double(choices[block].codeSquared) - 2 * Double(choices[block].errorTimesCode)
-            error += shift * perShift
-        }
-        return error
     }
 
     /// The rival that the group keeps.

@@ -23,6 +23,37 @@ import Testing
         }
     }
 
+    /// Any weights, sizes, blocks and types: no tensor that the encoder sees at once loses more than the reference's.
+    @Test(arguments: 0..<8)
+    func randomTensorsAreNeverWorse(_ seed: UInt64) throws {
+        var random = SplitMix(state: seed &* 7919 &+ 1)
+        for round in 0..<60 {
+            let kind = Weights.allCases[Int(random.next32()) % Weights.allCases.count]
+            // Squares that leave float32 decide nothing, here neither.
+            if [.tiny, .subnormal, .huge, .nearLimit].contains(kind) { continue }
+            let type = [ElementType.f32, .f16, .bf16][Int(random.next32()) % 3]
+            let blockSize = [32, 64, 128, 4096][Int(random.next32()) % 4]
+            let count = round % 20 == 0 ? 20_000 : Int(random.next32()) % 3000 + 1
+            let clip: Float = round % 3 == 0 ? 0.05 : .infinity
+            let values = kind.values(count, seed: random.next32() >> 8).map { min(max($0, -clip), clip) }
+            let (bytes, x) = stored(values, type)
+            let file = safetensors([("weight", type, [1, x.count], bytes)])
+            let errors = try ["best", "reference"].map {
+                try RestoredWeight(SessionRun(file, options($0, true, blockSize))).squaredError(x)
+            }
+            // Codes are the nearest in float32: how x̂ is then rounded to 16 bits is luck, of 101 weights for instance.
+            let luck = type == .f32 ? 1e-6 : 3e-3
+            #expect(errors[0] <= errors[1] * (1 + luck), "\(kind) \(type) \(blockSize) \(count) \(errors)")
+        }
+    }
+
+    /// A group on the grid asks for the reference's offset, which the weights behind it make infinite.
+    @Test func anOffsetThatOverflowsIsNotTaken() throws {
+        let x = Weights.gridOfManyScales.values(16384) + Weights.nearLimit.values(16384)
+        let restored = try RestoredWeight(run(x, "best", nested: true))
+        #expect(restored.values.allSatisfy { $0.isFinite })
+    }
+
     @Test(arguments: [(false, 0.6), (true, 0.6)])
     func gaussianWeightsGain(_ nested: Bool, _ least: Double) throws {
         let x = gaussian(512 * 1024, seed: 5)
@@ -58,7 +89,8 @@ import Testing
     func piecesDoNotShow(_ nested: Bool, _ blockSize: Int) throws {
         let x = Weights.spiky.values(37 * 601)
         let whole = try run(x, "best", nested: nested, blockSize: blockSize)
-        #expect(whole.output.gaps == 0 && whole.output.overwritten == 0)
+        // With double quantization it may be coded once more, with the offset of the reference.
+        #expect(whole.output.gaps == 0 && (nested || whole.output.overwritten == 0))
         #expect(whole.output.bytes.count == whole.result.artifactBytes)
         for piece in [1, 100, 4097, 65536] {
             let cut = try run(x, "best", nested: nested, blockSize: blockSize, piece: piece)
