@@ -106,7 +106,7 @@ enum ForeignFormat: CaseIterable {
         case .lfsPointer: "text, perhaps a Git LFS pointer in place of the file; fetch the file itself"
         case .markup: "an HTML or XML page, perhaps an error in place of the file"
         case .form: "a multipart form; send the file itself as the body"
-        case .json: "JSON without the 8-byte length that safetensors puts before it"
+        case .json: "JSON without the 8-byte length of safetensors; an index holds no shapes: send what it names"
         }
     }
 }

@@ -31,7 +31,7 @@ extension Problem {
         case .nonFinite(let tensor, let index):
             self.init(
                 .unprocessableContent, code: "tensor.non_finite", title: "A weight is not a finite number",
-                detail: "Element \(index) of '\(tensor)' is NaN or infinite.",
+                detail: "Element \(index) of '\(tensor)' is NaN or infinite, or a float64 beyond float32.",
                 members: [("tensor", .string(tensor)), ("index", .integer(index))])
         case .outOfRange(let tensor, let index, let value, let limit):
             self.init(

@@ -125,6 +125,28 @@ import Testing
             String(decoding: plan.body, as: UTF8.self).trimmingCharacters(in: .newlines)
                 == local.text.trimmingCharacters(in: .newlines))
 
+        let named = try run(
+            Repository.viva.path,
+            ["plan", folder.url.appending(path: "model.safetensors.index.json").path, "--method", "nf4,int8", "--json"])
+        #expect(named.text == local.text)
+        // The configuration says what the model is, and what its cache needs.
+        let config = "config@" + folder.url.appending(path: "config.json").path
+        let cached = "/v1/plan?methods=nf4,int8&shards=2&context=512"
+        let full = try service.curl(cached, ["-T", heads.path, "--url-query", config])
+        let withCache = try run(
+            Repository.viva.path,
+            ["plan", folder.url.path, "--method", "nf4,int8", "--context", "512", "--json"])
+        #expect(
+            String(decoding: full.body, as: UTF8.self).trimmingCharacters(in: .newlines)
+                == withCache.text.trimmingCharacters(in: .newlines))
+        for bad in ["config={}", "config=nonsense"] {
+            let answer = try service.curl(cached, ["-T", heads.path, "--url-query", bad])
+            #expect(try answer.status == 400 && answer.json()["code"] as? String == "request.invalid_option")
+        }
+        let index = folder.url.appending(path: "model.safetensors.index.json")
+        let alone = try service.curl("/v1/plan", ["-T", index.path])
+        #expect(try alone.status == 400 && (alone.json()["detail"] as? String)?.contains("holds no shapes") == true)
+
         let short = try service.curl(query + "&shards=3", ["-T", heads.path])
         #expect(try short.status == 400 && short.json()["code"] as? String == "input.truncated")
         let twice = try folder.file("twice", Data(contentsOf: heads) + Data(contentsOf: heads))

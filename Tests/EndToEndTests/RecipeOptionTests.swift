@@ -35,6 +35,12 @@ import Testing
         let groups = try #require(config["config_groups"] as? [String: Any])
         #expect(groups.count == 2)
         let id = try #require(try made.json()["id"] as? String)
+        let options = try #require(try made.json()["options"] as? [String: Any])
+        let said = try #require(options["overrides"] as? [[String: Any]])
+        #expect(said.map { $0["match"] as? String } == ["*attention*"])
+        #expect((said[0]["recipe"] as? [String: Any])?["method"] as? String == "int8")
+        let page = try service.curl("/v1/artifacts/\(id)/report", ["-H", "Accept: text/html"])
+        #expect(String(decoding: page.body, as: UTF8.self).contains("match:*attention*"))
         let report = try service.curl("/v1/artifacts/\(id)/report").json()
         let tensors = try #require(report["tensors"] as? [[String: Any]])
         for tensor in tensors where tensor["quantized"] as? Bool == true {

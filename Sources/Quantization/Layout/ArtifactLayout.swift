@@ -95,6 +95,7 @@ package struct ArtifactLayout: Sendable {
         }
         let selection = TensorSelection(recipe)
         var selected = try selection.treatments(of: input.entries, limits: limits)
+        if !isShard { selected.warnings += selection.idleGlobs(input.entries, limits: limits) }
         scaling = try BlockScaling(input.entries, &selected.treatments)
         guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
             throw .nothingToQuantize(detail: Self.explainNothing(input, recipe, selected.warnings))
@@ -254,7 +255,7 @@ package struct ArtifactLayout: Sendable {
         _ input: InputDescription, _ recipe: Recipe, _ warnings: [String]
     ) -> String {
         var detail =
-            "None of the \(input.entries.count) tensors is a 2-D floating point weight that the recipe selects."
+            "None of \(input.entries.count) tensors is a 2-D floating point weight that the recipe takes and can code."
         if let architecture = recipe.architecture {
             let (reader, format) = (recipe.reader.rawValue, recipe.format.rawValue)
             detail += " In format \(format) \(reader) quantizes none of model_type '\(architecture.modelType)'."

@@ -142,17 +142,23 @@ package struct Recipe: Sendable, Hashable {
 
     /// The recipe as JSON with sorted keys and every option spelled out: equal recipes give equal text.
     package var canonical: String {
-        var members = [
+        let own = [
             ("format", quoted(format.rawValue)), ("method", quoted(method.rawValue)), ("mode", quoted(mode.rawValue)),
         ]
-        members += optionMembers + architectureMembers
+        let members = (own + saidMembers).sorted { $0.0 < $1.0 }
+        return "{" + members.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
+    }
+
+    /// All that the recipe says beside its method, format and mode, each as name and JSON value.
+    package var saidMembers: [(String, String)] {
+        var members = optionMembers + architectureMembers
         if !include.isEmpty { members.append(("include", list(include))) }
         if !exclude.isEmpty { members.append(("exclude", list(exclude))) }
         if !overrides.isEmpty {
             let items = overrides.map { "{\"match\":\(quoted($0.match)),\"recipe\":\($0.recipe?.canonical ?? "null")}" }
             members.append(("overrides", "[" + items.joined(separator: ",") + "]"))
         }
-        return "{" + members.sorted { $0.0 < $1.0 }.map { "\"\($0.0)\":\($0.1)" }.joined(separator: ",") + "}"
+        return members
     }
 
     /// The options that the method knows, each as name and JSON value.

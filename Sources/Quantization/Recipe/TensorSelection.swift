@@ -83,6 +83,16 @@ struct TensorSelection: Sendable {
         return (treatments, ArchitectureFindings(recipe, rule).warnings(entries, treatments) + warnings)
     }
 
+    /// A warning for each glob of the recipe that matches no name: a slip, perhaps. Beyond a share of the work that
+    /// globs may take none is found.
+    func idleGlobs(_ entries: [TensorEntry], limits: SessionLimits) -> [String] {
+        var steps = 0
+        return (recipe.include + recipe.exclude + recipe.overrides.map(\.match)).filter { text in
+            let glob = Glob(text)
+            return !entries.contains { steps > limits.maximumGlobSteps / 16 || glob.matches($0.name, steps: &steps) }
+        }.map { "'\($0)' matches no tensor." }
+    }
+
     /// The input with the weights that an architecture stores as [in, out] described as what they are: columns first.
     func oriented(_ input: InputDescription, _ treatments: [Treatment]) -> InputDescription {
         guard let rule else { return input }

@@ -23,8 +23,11 @@ package struct PlanCommand {
     /// The answer, as a table or as JSON.
     package func run() throws(ServiceError) -> String {
         do {
-            if InputFile.isFolder(target) {
-                let checkpoint = try Checkpoint(SourceFolder(opening: target))
+            // The index of shards stands for its folder.
+            let folder =
+                target.hasSuffix(Checkpoint.indexFile) ? "\(target.dropLast(Checkpoint.indexFile.count))." : target
+            if InputFile.isFolder(folder) {
+                let checkpoint = try Checkpoint(SourceFolder(opening: folder))
                 return try plan(inputs: checkpoint.shards.map(\.input), of: checkpoint.config)
             }
             guard target == "-" || FileManager.default.fileExists(atPath: target) else { return try planSize() }
@@ -56,10 +59,8 @@ package struct PlanCommand {
 
     /// Plans a file, or the shards of the model that `config` describes.
     private func plan(inputs: [InputDescription], of config: ModelConfig?) throws -> String {
-        let given = Set(items.map(\.name))
-        let known = (config?.options ?? []).filter { !given.contains($0.name) }.map { ($0.name, $0.text) }
         let (query, recipes) = try Query.withRecipes(
-            items + known, known: FilePlanHandler.names, varied: Recipe.sizeOptions)
+            config?.completing(items) ?? items, known: FilePlanHandler.names, varied: Recipe.sizeOptions)
         let gpus = try GPU.asked(query)
         let need = try CacheNeed(query, known: query.text("context") == nil ? nil : try cache(config))
         let plan = FilePlan(

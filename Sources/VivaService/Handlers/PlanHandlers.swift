@@ -34,13 +34,22 @@ struct FilePlanHandler: Sendable {
 
     func callAsFunction(_ request: inout Request) throws(Problem) -> Response {
         try QuantizeRequest.refuseMultipart(request.head)
+        let items = Query.items(request.head)
+        let config = try Self.configuration(items)
         let (query, recipes) = try Query.withRecipes(
-            Query.items(request.head), known: Self.names.union(["shards"]), varied: Recipe.sizeOptions)
+            config?.completing(items) ?? items, known: Self.names.union(["shards", "config"]),
+            varied: Recipe.sizeOptions)
         guard recipes.allSatisfy(\.gates.areOpen) else {
             throw Query.invalid("A plan measures no loss: min_sqnr_db and max_rel_error belong to /v1/quantize.")
         }
         let gpus = try GPU.asked(query)
-        let need = try CacheNeed(query, known: nil)
+        let cache: KeyValueCache?
+        do throws(ServiceError) {
+            cache = query.text("context") == nil ? nil : try config?.cache()
+        } catch {
+            throw Query.invalid("\(error)")
+        }
+        let need = try CacheNeed(query, known: cache)
         let declaration = try QuantizeRequest.declaration(dtype: query.text("dtype"), shape: query.text("shape"))
         let shards = try query.integer("shards", in: 1...Self.maximumShards)
         let share = MemoryShare(memory)
@@ -48,6 +57,14 @@ struct FilePlanHandler: Sendable {
         let plan = FilePlan(
             inputs: inputs, isModel: shards != nil, recipes: recipes, engine: Engine.name, limits: limits)
         return .json(PlanJSON.file(plan, gpus: gpus, cache: need).bytes())
+    }
+
+    /// The model's `config.json`, where `config` holds it.
+    private static func configuration(_ items: [Query.Item]) throws(Problem) -> ModelConfig? {
+        guard let text = items.first(where: { $0.name == "config" })?.value else { return nil }
+        do throws(CheckpointError) { return try ModelConfig(Array(text.utf8)) } catch {
+            throw Query.invalid("\(error)")
+        }
     }
 
     /// What the header says, or those of all shards; of raw values no byte is read, and of a file none behind its

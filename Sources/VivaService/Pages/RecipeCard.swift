@@ -37,7 +37,9 @@ struct OptionValue: Decodable, Sendable {
 
     init(from decoder: any Decoder) throws {
         let value = try decoder.singleValueContainer()
-        if let flag = try? value.decode(Bool.self) {
+        if value.decodeNil() {
+            text = "none"
+        } else if let flag = try? value.decode(Bool.self) {
             text = "\(flag)"
         } else if let number = try? value.decode(Int.self) {
             text = "\(number)"

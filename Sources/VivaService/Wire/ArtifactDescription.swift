@@ -16,7 +16,7 @@ struct ArtifactDescription {
     /// Of a request with a budget, what it led to.
     var budget: BudgetOutcome?
 
-    private var options: JSON { .object(recipe.optionMembers.map { ($0.0, .raw($0.1)) }) }
+    private var options: JSON { .object(recipe.saidMembers.map { ($0.0, .raw($0.1)) }) }
 
     /// The artifact JSON as it is stored and answered.
     func record(digest: String, owner: String, createdAt: Int64) -> ArtifactRecord {

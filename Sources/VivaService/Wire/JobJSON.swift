@@ -58,7 +58,7 @@ struct JobJSON {
         return [
             ("name", .optional(request.name)), ("method", .string(recipe.method.rawValue)),
             ("format", .string(recipe.format.rawValue)), ("mode", .string(recipe.mode.rawValue)),
-            ("options", .object(recipe.optionMembers.map { ($0.0, .raw($0.1)) })),
+            ("options", .object(recipe.saidMembers.map { ($0.0, .raw($0.1)) })),
         ]
     }
 

@@ -47,6 +47,11 @@ struct ModelConfig {
         return options
     }
 
+    /// A query with the options that this configuration answers and `items` do not.
+    func completing(_ items: [Query.Item]) -> [Query.Item] {
+        items + options.filter { option in !items.contains { $0.name == option.name } }.map { ($0.name, $0.text) }
+    }
+
     /// The configuration of the quantized model: everything else letter for letter.
     func quantized(_ recipe: Recipe, _ result: SessionResult) throws(CheckpointError) -> [UInt8] {
         let made = QuantizationConfig.json(

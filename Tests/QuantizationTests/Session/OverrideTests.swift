@@ -64,6 +64,19 @@ import Testing
         #expect(tensors["l.1.down_proj.weight"]?.count == 32 * 256 * 4)
     }
 
+    /// A glob that names nothing is a slip; of a shard it may be meant for another one.
+    @Test func globsThatMatchNothingAreWarnedOf() throws {
+        let options = [("method", "int4"), ("exclude", "l.2.*"), ("exclude", "lm_head.*")]
+        let slip = #"[{"match": "l.0.dwn*", "method": "int8"}, {"match": "l.1.*", "group_size": 64}]"#
+        let warnings = try run(slip, options).result.report.warnings
+        #expect(warnings.filter { $0.contains("matches no tensor") }.count == 2)
+        #expect(warnings.contains("'l.2.*' matches no tensor.") && warnings.contains("'l.0.dwn*' matches no tensor."))
+        let recipe = try Recipe(options: options.map { RecipeOption($0.0, $0.1) })
+        let description = try unsafe parseFile(input.span.bytes)
+        let shard = try ArtifactLayout(input: description, recipe: recipe, engine: "test", isShard: true)
+        #expect(shard.warnings.isEmpty)
+    }
+
     @Test func theSamePiecesHoweverTheInputIsCut() throws {
         let overrides = #"[{"match": "*down*", "mode": "reference"}, {"match": "*", "block_size": 128}]"#
         let whole = try run(overrides, [("method", "nf4")])
