@@ -10,6 +10,8 @@ between 2 and 4 where weights alone are quantized; more where an activation's ro
 module, by 1/254 of a token's largest value (W8A8) or 1/16 of a value (FP8). Scales or codes read in another order move
 them by 1 or more. The token it chooses is the likeliest, or one within the tolerance of it.
 
+bitsandbytes is no longer a part of vLLM but a plugin, vllm-bnb-plugin; LLM.int8 rounds activations to 8 bits.
+
 Mixtures of experts are left out: the CPU build of vLLM 0.32.0 has no kernels for quantized experts.
 """
 
@@ -24,7 +26,7 @@ os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-TOLERANCES = {"exact": 1 / 32, "awq": 1 / 32, "W8A8": 3 / 32, "FP8": 3 / 16}
+TOLERANCES = {"exact": 1 / 32, "nf4": 1 / 32, "awq": 1 / 32, "LLM.int8": 3 / 32, "W8A8": 3 / 32, "FP8": 3 / 16}
 SHOWN = 5
 
 

@@ -109,9 +109,9 @@ TENSORS = ["--format", "compressed-tensors"]
 # Another method for some of the tensors: groups of their own in the configuration.
 MIXED = ["--overrides", '[{"match": "*.o_proj.weight", "method": "int8"}]']
 RECIPES = {
-    "nf4": Recipe(["--method", "nf4"], "nf4"),
-    "nf4-plain": Recipe(["--method", "nf4", "--double-quant", "false"], "nf4"),
-    "int8": Recipe(["--method", "int8"], "LLM.int8"),
+    "nf4": Recipe(["--method", "nf4"], "nf4", engine=True),
+    "nf4-plain": Recipe(["--method", "nf4", "--double-quant", "false"], "nf4", engine=True),
+    "int8": Recipe(["--method", "int8"], "LLM.int8", engine=True),
     "w4a16": Recipe(["--method", "int4"], "exact", engine=True),
     "w4a16-g32": Recipe(["--method", "int4", "--group-size", "32"], "exact", engine=True),
     "w4a16-mixed": Recipe(["--method", "int4", *MIXED], "exact"),

@@ -8,7 +8,7 @@ here=$root/tools/conformance
 export VIVA=${VIVA:-$root/.build/release/viva}
 
 "$here/environment.sh" "$root/.venv-conformance" "$here/requirements.txt" "$here/requirements-bare.txt"
-"$here/environment.sh" "$root/.venv-vllm" "$here/requirements-vllm.txt"
+"$here/environment.sh" "$root/.venv-vllm" "$here/requirements-vllm.txt" "$here/requirements-vllm-bare.txt"
 # Text models need none of these, and beside a CPU build of torch they do not load.
 "$root/.venv-vllm/bin/pip" uninstall --quiet --yes torchvision torchaudio torchcodec 2>/dev/null
 work=$(mktemp -d)

@@ -116,6 +116,11 @@ struct ArchitectureFindings {
                 Self.told(fused.count, "fused tensor", first) + " copied: weights of several experts in one 3-D tensor "
                     + "have no quantized form in format \(recipe.format.rawValue).")
         }
+        if recipe.reader == .vllm, recipe.format == .bitsandbytes {
+            warnings.append(
+                "vLLM from 0.28 on reads bitsandbytes with its plugin vllm-bnb-plugin only, and without tensor "
+                    + "parallelism; compressed-tensors (int4, int8, fp8) it reads by itself.")
+        }
         let isW8A8 = recipe.groupedCode == .int8
         if let rule, rule.isForTransformers, isW8A8, entries.contains(where: { $0.name.isOfSingleExpert }) {
             warnings.append(

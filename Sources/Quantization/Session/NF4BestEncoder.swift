@@ -26,7 +26,6 @@ struct NF4BestEncoder: TensorEncoder {
     /// The first bytes of the tensor, until the offset is chosen from them; nil without double quantization.
     private var opening: [UInt8]?
     private let openingBytes: Int
-    private let tensorBytes: Int
     /// Scales not yet written, without double quantization.
     private var pending: [Float] = []
 
@@ -54,7 +53,6 @@ struct NF4BestEncoder: TensorEncoder {
         }
         feed = ElementFeed(type: entry.type, unitElements: groupElements, batchUnits: size.batchUnits)
         openingBytes = max(Self.openingLimit, feed.unitBytes)
-        tensorBytes = entry.bytes.count
         guard let place = placement.nestedAbsmax else { return }
         nested = NestedWriter(codes: placement.absmax, nestedAbsmax: place)
         opening = []
@@ -64,7 +62,7 @@ struct NF4BestEncoder: TensorEncoder {
         var rest = bytes
         if let held = opening?.count {
             let taken = min(openingBytes - held, bytes.byteCount)
-            if held == 0 { opening?.reserveCapacity(min(openingBytes, tensorBytes)) }
+            if held == 0 { opening?.reserveCapacity(min(openingBytes, entry.bytes.count)) }
             opening?.append(bytes.extracting(first: taken))
             rest = bytes.extracting(droppingFirst: taken)
             guard held + taken == openingBytes else { return }
@@ -95,14 +93,12 @@ struct NF4BestEncoder: TensorEncoder {
     }
 
     /// Encodes the tensor from its first byte on, to its end if that was held.
-    private mutating func begin(
-        _ held: [UInt8], _ offset: Float, _ workplace: Workplace
-    ) throws(QuantizationError) {
+    private mutating func begin(_ held: [UInt8], _ offset: Float, _ workplace: Workplace) throws(QuantizationError) {
         self = NF4BestEncoder(entry: entry, recipe: recipe, placement: placement, threads: threads)
         opening = nil
         setOffset(offset)
         try feed.cut(held.span) { (head, whole) throws(QuantizationError) in try encode(head, whole, workplace) }
-        if held.count == tensorBytes { try encodeRest(workplace) }
+        if held.count == entry.bytes.count { try encodeRest(workplace) }
     }
 
     private mutating func setOffset(_ offset: Float) {
@@ -110,15 +106,13 @@ struct NF4BestEncoder: TensorEncoder {
         crew.coders.forEach { $0.setOffset(offset) }
     }
 
-    /// What the search finds in every `step`th block of the opening.
-    private func choices(
-        _ held: [UInt8], every step: Int, _ kernels: Kernels
-    ) throws(QuantizationError) -> [NF4Choice] {
+    /// What the search finds in every `n`th block of the opening.
+    private func choices(_ held: [UInt8], every n: Int, _ kernels: Kernels) throws(QuantizationError) -> [NF4Choice] {
         let blockBytes = blockSize * (feed.type.bitWidth / 8)
         var widened = WidenedElements(of: feed.type)
         var found: [NF4Choice] = []
         var choice = [NF4Choice()]
-        for start in stride(from: 0, to: held.count, by: step * blockBytes) {
+        for start in stride(from: 0, to: held.count, by: n * blockBytes) {
             let block = held.span.extracting(start..<min(start + blockBytes, held.count))
             try widened.read(block, kernels) { (x) throws(QuantizationError) in
                 kernels.nf4Search(

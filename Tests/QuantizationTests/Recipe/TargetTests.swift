@@ -1,3 +1,4 @@
+import Tensors
 import Testing
 
 @testable import Quantization
@@ -15,6 +16,17 @@ import Testing
         let recipe = try Recipe(options: [RecipeOption("method", method), RecipeOption("target", target)])
         #expect(recipe.format == format)
         #expect(recipe.scheme == (method == "int8" && target == "vllm" ? .w8a8 : .w8a16))
+    }
+
+    /// vLLM's bitsandbytes left its core with 0.28 (vllm-project/vllm#43529).
+    @Test func whatVLLMNeedsForBitsandbytesIsSaid() throws {
+        let description = try unsafe parseFile(
+            safetensors([("l.weight", .f32, [64, 64], bytes(of: gaussian(4096, seed: 1)))]).span.bytes)
+        for (target, isWarned) in [("vllm", true), ("transformers", false)] {
+            let recipe = try Recipe(options: [RecipeOption("method", "nf4"), RecipeOption("target", target)])
+            let layout = try ArtifactLayout(input: description, recipe: recipe, engine: "test")
+            #expect(layout.warnings.contains { $0.contains("vllm-bnb-plugin") } == isWarned)
+        }
     }
 
     /// Without an architecture the target is only another way to say the format.
