@@ -300,7 +300,7 @@ extension Engine {
     }
 
     /// The end of a connection; a request that waited for its body ends with it, and so does a stream.
-    func abandon(_ connection: consuming Connection) {
+    func abandon(_ connection: borrowing Connection) {
         switch connection.stage {
         case .streaming(let streaming):
             breakOff(streaming.exchange, streaming.status, sent: connection.streamed, connection)
