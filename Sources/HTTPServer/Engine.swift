@@ -145,7 +145,7 @@ final class Engine {
             case .notFound:
                 throw Problem(.notFound, code: "route.not_found", detail: "Nothing is served at \(head.rawPath).")
             case .methodNotAllowed(let allow):
-                guard RouteTable.knownMethods.contains(head.method) else {
+                guard RouteIndex.knownMethods.contains(head.method) else {
                     throw Problem(
                         .notImplemented, code: "http.unknown_method",
                         detail: "The method '\(head.method.rawValue)' is not known here.")
@@ -354,7 +354,8 @@ extension Engine {
         let nanoseconds = UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
         service.observer.requestFinished(
             RequestSummary(
-                method: exchange.head?.method, route: exchange.template, status: status,
+                method: exchange.head?.method, version: exchange.head?.version, route: exchange.template,
+                status: status,
                 durationNanoseconds: nanoseconds, requestBodyBytes: exchange.bodyBytes, responseBodyBytes: sent,
                 requestID: exchange.id, traceID: exchange.trace.traceID, peer: origin.peer, isSecure: origin.isSecure,
                 errorCode: exchange.errorCode))
