@@ -282,7 +282,8 @@ int viva_accept(int listener) {
 }
 
 int viva_socket_name(int descriptor, int peer, char *host, size_t capacity) {
-    struct sockaddr_storage address;
+    // The name of a client's end of a local socket has no path: nothing is written behind the family.
+    struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
     struct sockaddr *name = (struct sockaddr *)&address;
     char service[8];

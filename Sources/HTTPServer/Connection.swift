@@ -28,8 +28,8 @@ struct Connection: ~Copyable, Sendable {
     enum Stage: Sendable {
         /// The head of the next request.
         case head
-        /// This many bytes of a request's body.
-        case body(RoutedRequest, needed: Int)
+        /// The first bytes of a request's body.
+        indirect case body(RoutedRequest, BodyHeadStart)
         /// The client to take more of a long answer.
         indirect case sending(Delivery)
         /// The client to take an answer that is made as it comes about.

@@ -49,7 +49,7 @@ final class Engine {
             return process(&connection)
         } catch {
             note(error, connection.peer)
-            return .drop
+            return error == .plainHTTP ? refuse(.plainHTTP, &connection) : .drop
         }
     }
 
@@ -66,8 +66,11 @@ final class Engine {
             var next = Next.park
             switch connection.stage {
             case .sending, .streaming, .closing, .lingering: return .park
-            case .body(let admitted, let needed):
-                guard connection.input.count >= needed else { return .park }
+            case .body(let admitted, var headStart):
+                guard headStart.isThere(in: connection.input) else {
+                    connection.stage = .body(admitted, headStart)
+                    return .park
+                }
                 connection.stage = .head
                 next = dispatch(admitted, &connection)
             case .head:
@@ -122,13 +125,18 @@ final class Engine {
             case .route(let route, let parameters):
                 exchange.template = route.template
                 if route.execution == .worker { service.track(&exchange, connection.peer, .waiting) }
-                let admitted = RoutedRequest(
+                var admitted = RoutedRequest(
                     head: head, route: route, parameters: parameters, coding: try .of(head.fields),
                     origin: connection.origin, exchange: exchange)
                 try check(admitted)
-                let needed = admitted.bodyHeadStart(limits)
-                if connection.input.count >= needed { return dispatch(admitted, &connection) }
-                connection.stage = .body(admitted, needed: needed)
+                if admitted.owesContinue, service.crowding.isNear {
+                    // Threads become few: who has not sent a byte yet waits for none.
+                    connection.output.append(contentsOf: RequestBody.continueLine)
+                    admitted = admitted.continued
+                }
+                var headStart = BodyHeadStart(admitted, limits)
+                if headStart.isThere(in: connection.input) { return dispatch(admitted, &connection) }
+                connection.stage = .body(admitted, headStart)
                 connection.since = connection.lastProgress
                 return .park
             case .options(let allow):
@@ -137,7 +145,7 @@ final class Engine {
             case .notFound:
                 throw Problem(.notFound, code: "route.not_found", detail: "Nothing is served at \(head.rawPath).")
             case .methodNotAllowed(let allow):
-                guard RouteTable.knownMethods.contains(head.method) else {
+                guard RouteIndex.knownMethods.contains(head.method) else {
                     throw Problem(
                         .notImplemented, code: "http.unknown_method",
                         detail: "The method '\(head.method.rawValue)' is not known here.")
@@ -346,7 +354,8 @@ extension Engine {
         let nanoseconds = UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
         service.observer.requestFinished(
             RequestSummary(
-                method: exchange.head?.method, route: exchange.template, status: status,
+                method: exchange.head?.method, version: exchange.head?.version, route: exchange.template,
+                status: status,
                 durationNanoseconds: nanoseconds, requestBodyBytes: exchange.bodyBytes, responseBodyBytes: sent,
                 requestID: exchange.id, traceID: exchange.trace.traceID, peer: origin.peer, isSecure: origin.isSecure,
                 errorCode: exchange.errorCode))
@@ -355,7 +364,7 @@ extension Engine {
     /// Broken connections are everyday matters; anything else deserves a line.
     func note(_ error: SocketError, _ peer: String) {
         switch error {
-        case .disconnected, .timedOut, .interrupted, .tls:
+        case .disconnected, .timedOut, .interrupted, .plainHTTP, .tls:
             service.logger.debug("connection ended", metadata: ["peer": "\(peer)", "error": "\(error)"])
         case .system, .lookup:
             service.logger.warning("connection failed", metadata: ["peer": "\(peer)", "error": "\(error)"])

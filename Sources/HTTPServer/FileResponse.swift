@@ -68,7 +68,10 @@ extension Response {
     ) throws(Problem) -> Response? {
         switch evaluateConditions(head.fields, method: head.method, etag: etag, lastModified: lastModified) {
         case .proceed: return nil
-        case .notModified: return Response(status: .notModified, fields: fields)
+        case .notModified:
+            // What guides caches and no more: the client has the rest (RFC 9110 section 15.4.5).
+            let names: [HTTPField.Name] = [.eTag, .lastModified, .cacheControl, .vary]
+            return Response(status: .notModified, fields: HTTPFields(fields.filter { names.contains($0.name) }))
         case .preconditionFailed:
             throw Problem(.preconditionFailed, code: "precondition.failed", detail: "The entity tag is \(etag).")
         }

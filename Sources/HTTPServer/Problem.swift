@@ -73,6 +73,13 @@ package struct Problem: Error, Sendable {
             }
     }
 
+    /// Plain bytes where TLS is spoken.
+    static var plainHTTP: Problem {
+        Problem(
+            .badRequest, code: "tls.required", title: "This address speaks TLS",
+            detail: "The request came as plain HTTP; send it to https://.")
+    }
+
     /// The same, with the limit that was reached.
     consuming func reaching(_ limit: LimitName) -> Problem {
         self.limit = limit

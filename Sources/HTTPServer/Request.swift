@@ -63,12 +63,15 @@ package final class RoutedRequest: Sendable {
     let coding: BodyCoding
     let origin: Origin
     let exchange: Exchange
+    /// Whether the client waits for 100 Continue, which nobody has said yet.
+    let owesContinue: Bool
 
     init(
         head: RequestHead, route: Route, parameters: [String: String], coding: BodyCoding, origin: Origin,
-        exchange: Exchange
+        exchange: Exchange, isContinued: Bool = false
     ) {
         self.head = head
+        owesContinue = head.expectsContinue && !isContinued
         self.route = route
         self.parameters = parameters
         self.coding = coding
@@ -94,10 +97,11 @@ package final class RoutedRequest: Sendable {
         min(route.maxBodyBytes ?? limits.maxBodyBytes, limits.maxBodyBytes)
     }
 
-    /// How many bytes of the body the loop waits for before it starts the handler.
-    func bodyHeadStart(_ limits: ServerLimits) -> Int {
-        guard case .length(let length) = head.framing, !head.expectsContinue else { return 0 }
-        return min(length, limits.bodyHeadStart)
+    /// The same, once the client was told to continue.
+    var continued: RoutedRequest {
+        RoutedRequest(
+            head: head, route: route, parameters: parameters, coding: coding, origin: origin, exchange: exchange,
+            isContinued: true)
     }
 
     /// Whether the body, if there is one, lies in the first `count` bytes after the head.

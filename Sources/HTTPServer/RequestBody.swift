@@ -53,7 +53,7 @@ package struct RequestBody: ~Copyable {
         fields = admitted.head.fields
         coding = admitted.coding
         maxBytes = admitted.bodyLimit(limits)
-        owesContinue = admitted.head.expectsContinue
+        owesContinue = admitted.owesContinue
         self.limits = limits
         self.connection = connection
         switch admitted.head.framing {
@@ -195,10 +195,25 @@ extension RequestBody {
     private mutating func readRaw(into buffer: inout MutableRawSpan, atMost most: Int) throws(Problem) -> Int {
         if !connection.input.isEmpty { return connection.input.move(into: &buffer, atMost: most) }
         var room = buffer._mutatingExtracting(first: min(most, buffer.byteCount))
+        return try receive { connection throws(SocketError) in try connection.transport.receive(into: &room) }
+    }
+
+    /// Receives at least one byte behind what the connection holds.
+    private mutating func receiveInput() throws(Problem) {
+        connection.input.reserve(max(64 << 10, connection.input.count * 2))
+        _ = try receive { connection throws(SocketError) in
+            try connection.input.receive(from: &connection.transport)
+        }
+    }
+
+    /// Waits for bytes and answers how many `step` has received; a client that waits as well is told to continue.
+    private mutating func receive(
+        _ step: (inout Connection) throws(SocketError) -> Transport.Progress
+    ) throws(Problem) -> Int {
         while true {
             try sendContinue()
             do throws(SocketError) {
-                switch try connection.transport.receive(into: &room) {
+                switch try step(&connection) {
                 case .bytes(let count): return count
                 case .ended:
                     endedOrderly = true
@@ -211,31 +226,13 @@ extension RequestBody {
         }
     }
 
-    /// Receives at least one byte behind what the connection holds.
-    private mutating func receiveInput() throws(Problem) {
-        connection.input.reserve(max(64 << 10, connection.input.count * 2))
-        while true {
-            try sendContinue()
-            do throws(SocketError) {
-                switch try connection.input.receive(from: &connection.transport) {
-                case .bytes: return
-                case .ended:
-                    endedOrderly = true
-                    throw .disconnected
-                case .wait(let interest): try waitForClient(interest)
-                }
-            } catch {
-                throw broken(by: error)
-            }
-        }
-    }
+    static let continueLine = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
 
     private mutating func sendContinue() throws(Problem) {
         guard owesContinue else { return }
         owesContinue = false
-        let line: [UInt8] = Array("HTTP/1.1 100 Continue\r\n\r\n".utf8)
         do {
-            try connection.transport.sendAll(unsafe line.span.bytes, stall: limits.writeStall)
+            try connection.transport.sendAll(unsafe Self.continueLine.span.bytes, stall: limits.writeStall)
         } catch {
             throw broken(by: error)
         }

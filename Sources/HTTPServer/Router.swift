@@ -55,7 +55,7 @@ package struct Router: Sendable {
 }
 
 /// The routes, arranged for look-up.
-struct RouteTable: Sendable {
+struct RouteIndex: Sendable {
     /// Methods that a server is expected to know, of RFC 9110, RFC 5789 and
     /// draft-ietf-httpbis-safe-method-w-body; others are 501 rather than 405 (RFC 9110 section 9.1).
     static let knownMethods: Set<HTTPRequest.Method> =
@@ -171,7 +171,7 @@ struct RouteTable: Sendable {
     }
 }
 
-extension RouteTable.Segment {
+extension RouteIndex.Segment {
     fileprivate var isParameter: Bool {
         if case .parameter = self { true } else { false }
     }

@@ -21,7 +21,7 @@ package struct ServerLimits: Sendable {
     package var bodyGrace: Duration = .seconds(30)
     /// The same while other bodies and answers wait for a thread, and the waiting time that is free of it.
     package var crowdedBodyRate = 64 << 10
-    package var crowdedGrace: Duration = .seconds(5)
+    package var crowdedGrace: Duration = .seconds(2)
     /// The least bytes a second of an answer, counted over the time the server waited for the client to take it, and
     /// the waiting time that is free of it; then the connection is closed.
     package var answerMinimumRate = 1024

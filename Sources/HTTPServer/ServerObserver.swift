@@ -1,4 +1,5 @@
 package import HTTPTypes
+package import HTTPWire
 package import Sockets
 
 /// Hears what a server does, on the server's own threads: it must be quick and must not wait.
@@ -19,6 +20,8 @@ package protocol ServerObserver: Sendable {
 package struct RequestSummary: Sendable {
     /// The method; nil when the head could not be read.
     package let method: HTTPRequest.Method?
+    /// That of the request line; nil when the head could not be read.
+    package let version: HTTPVersion?
     /// The template of the route, `/v1/artifacts/{id}`; nil when none matched.
     package let route: String?
     /// The status of the answer.

@@ -5,7 +5,7 @@ import Synchronization
 /// What all threads of one server share.
 final class Service: Sendable {
     let limits: ServerLimits
-    let table: RouteTable
+    let table: RouteIndex
     let admit: @Sendable (RoutedRequest) throws(Problem) -> Void
     let observer: any ServerObserver
     let logger: Logger
@@ -20,7 +20,7 @@ final class Service: Sendable {
     init(limits: ServerLimits, router: Router, logger: Logger, observer: any ServerObserver) throws(ServerError) {
         self.limits = limits
         connections = ConnectionCounts(limits)
-        table = try RouteTable(router.routes)
+        table = try RouteIndex(router.routes)
         admit = router.admit
         self.logger = logger
         self.observer = observer

@@ -126,7 +126,7 @@ final class WorkerPool: Sendable {
             let waiting = isLong ? state.long.count : state.short.count
             if !hasThread, waiting >= limits.workerQueue, !always { return .full }
             if isLong { state.long.append(parcel) } else { state.short.append(parcel) }
-            service.crowding.set(state.crowd(mostLong))
+            report(state)
             // Without a thread of its own it is taken by the next one that is done.
             guard hasThread else { return .queued }
             if state.idle > 0 {
@@ -173,7 +173,7 @@ final class WorkerPool: Sendable {
         while true {
             let (taken, isStopped) = state.withLock { state in
                 let taken = state.takeFirst(mostLong)
-                service.crowding.set(state.crowd(mostLong))
+                report(state)
                 if taken == nil, !state.isStopped { state.idle += 1 }
                 return (taken, state.isStopped)
             }
@@ -194,8 +194,14 @@ final class WorkerPool: Sendable {
         state.withLock { state in
             guard state.atLongWork < mostLong else { return false }
             state.atLongWork += 1
+            report(state)
             return true
         }
+    }
+
+    private func report(_ state: borrowing State) {
+        let taken = state.atLongWork + state.long.count
+        service.crowding.set(waiting: state.crowd(mostLong), taken: taken, of: mostLong)
     }
 
     /// Does a parcel's work and sends it home; true when the thread was at long work.

@@ -85,11 +85,27 @@ package struct ChunkedDecoder: Sendable {
             output.copy(input.extracting(consumed..<consumed + count), to: produced)
             consumed += count
             produced += count
-            remaining -= count
-            overhead = max(0, overhead - count)
-            if remaining == 0 { state = .contentCarriageReturn }
+            pass(count)
         }
         return Progress(consumed: consumed, produced: produced, finished: state == .finished)
+    }
+
+    /// Reads over `input` without keeping its content; whether the body ends there. After a throw as for `decode`.
+    package mutating func skim(_ input: RawSpan) throws(WireError) -> Bool {
+        var offset = 0
+        while offset < input.byteCount, state != .finished {
+            let count = state == .content ? min(remaining, input.byteCount - offset) : 1
+            if state == .content { pass(count) } else { try step(input[octet: offset]) }
+            offset += count
+        }
+        return state == .finished
+    }
+
+    /// Content of the present chunk went by.
+    private mutating func pass(_ count: Int) {
+        remaining -= count
+        overhead = max(0, overhead - count)
+        if remaining == 0 { state = .contentCarriageReturn }
     }
 
     /// Takes one octet of framing.

@@ -16,6 +16,8 @@ internal import COpenSSL
         case wantWrite
         /// The peer ended the session: close_notify, end of file or reset.
         case closed
+        /// The peer speaks HTTP, not TLS; the session is broken.
+        case plainHTTP
         /// The session is broken and must be dropped.
         case failed(OpenSSLError)
     }
@@ -47,6 +49,11 @@ internal import COpenSSL
         guard !isBroken else { return .closed }
         ERR_clear_error()
         let result = unsafe SSL_do_handshake(session)
+        if result != 1, ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST {
+            isBroken = true
+            ERR_clear_error()
+            return .plainHTTP
+        }
         return result == 1 ? .bytes(0) : outcome(of: result, operation: "SSL_do_handshake")
     }
 

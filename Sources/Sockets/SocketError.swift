@@ -12,6 +12,8 @@ package enum SocketError: Error, Sendable, Equatable {
     case interrupted
     /// The peer broke the connection, or the session under it ended while bytes were to be sent.
     case disconnected
+    /// The peer speaks HTTP where TLS is spoken: the transport is a plain one from now on, and may answer so.
+    case plainHTTP
     /// The TLS session is broken.
     case tls(OpenSSLError)
 }

@@ -40,7 +40,7 @@ package struct Transport: ~Copyable, @unchecked Sendable {
 
     /// What a poller watches.
     package let descriptor: Descriptor
-    private let session: TLSSession?
+    private var session: TLSSession?
     /// Whether the TLS handshake is done; true from the start without TLS.
     package private(set) var isEstablished: Bool
     /// Whether the session failed: it must not be written to again.
@@ -79,7 +79,9 @@ package struct Transport: ~Copyable, @unchecked Sendable {
     /// One step of the TLS handshake; `.bytes` when it is done.
     package mutating func handshake() throws(SocketError) -> Progress {
         guard let session, !isEstablished else { return .bytes(0) }
-        let progress = try judge(session.handshake())
+        let outcome = session.handshake()
+        if outcome == .plainHTTP { self.session = nil }
+        let progress = try judge(outcome)
         if case .bytes = progress { isEstablished = true }
         return progress
     }
@@ -108,7 +110,7 @@ package struct Transport: ~Copyable, @unchecked Sendable {
             switch outcome {
             case .bytes(let more) where more > 0: count += more
             // A session that failed tells so once: what came before it cannot be answered.
-            case .failed: return try judge(outcome)
+            case .failed, .plainHTTP: return try judge(outcome)
             case .bytes, .wantRead, .wantWrite, .closed: return count > 0 ? .bytes(count) : try judge(outcome)
             }
         }
@@ -162,6 +164,9 @@ package struct Transport: ~Copyable, @unchecked Sendable {
         case .wantRead: return .wait(.read)
         case .wantWrite: return .wait(.write)
         case .closed: return .ended
+        case .plainHTTP:
+            isEstablished = true
+            throw .plainHTTP
         case .failed(let error):
             isBroken = true
             throw .tls(error)

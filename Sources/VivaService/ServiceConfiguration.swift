@@ -133,7 +133,7 @@ extension ServiceError {
             self = .failed("\(StoreError.system(operation: call, path: "\(place)", code: code))")
         case .lookup(let host, _): self = .failed("'\(host)' has no address")
         case .timedOut: self = .failed("\(place) does not answer in time")
-        case .interrupted, .disconnected: self = .failed("\(place) ended the connection")
+        case .interrupted, .disconnected, .plainHTTP: self = .failed("\(place) ended the connection")
         case .tls(let error): self = .failed("\(place): \(error.operation) failed")
         }
     }

@@ -2,6 +2,7 @@ import ArtifactStore
 import Catalogue
 import HTTPServer
 import HTTPTypes
+import HTTPWire
 import Jobs
 import Logging
 import Observability
@@ -136,8 +137,7 @@ final class ServiceMetrics: ServerObserver {
 
     /// Whether the log has a line of a request: the same for all services that a trace passes and that ask alike.
     private func isLogged(_ summary: RequestSummary) -> Bool {
-        if sampled >= 0x1p52 || summary.status.code >= 500 { return true }
-        if summary.status.code < 400, summary.errorCode != nil { return true }
+        if sampled >= 0x1p52 || !Self.failure(summary).isEmpty { return true }
         return UInt64(summary.traceID.suffix(13), radix: 16).map { Double($0) < sampled } ?? true
     }
 
@@ -151,11 +151,21 @@ final class ServiceMetrics: ServerObserver {
         let seconds = Double(summary.durationNanoseconds) / 1e9
         let labels = [
             method, summary.route ?? "", "\(summary.status.code)", summary.isSecure ? "https" : "http",
+            summary.version.map { $0 == .http10 ? "1.0" : "1.1" } ?? "", Self.failure(summary),
         ]
         requests.observe(seconds, labels)
         if summary.requestBodyBytes > 0 { requestSizes.observe(Double(summary.requestBodyBytes), labels) }
         if summary.responseBodyBytes > 0 { responseSizes.observe(Double(summary.responseBodyBytes), labels) }
         note(summary, method)
+    }
+
+    /// Why a request failed here, by the code of its problem or of what broke its answer off; empty where it did not.
+    private static func failure(_ summary: RequestSummary) -> String {
+        switch summary.status.code {
+        case 400..<500: ""
+        case 500...: summary.errorCode ?? "\(summary.status.code)"
+        default: summary.errorCode ?? ""
+        }
     }
 
     /// One line of the access log, in the form of the logger's lines; made here, for it is made for every request.
@@ -185,7 +195,8 @@ final class ServiceMetrics: ServerObserver {
 
     /// OpenTelemetry's attributes of a request, as Prometheus spells them.
     private static let requestLabels = [
-        "http_request_method", "http_route", "http_response_status_code", "url_scheme",
+        "http_request_method", "http_route", "http_response_status_code", "url_scheme", "network_protocol_version",
+        "error_type",
     ]
     /// 1 KiB to 64 GiB.
     private static let sizeBuckets = stride(from: 10, through: 36, by: 2).map { Double(1 << $0) }

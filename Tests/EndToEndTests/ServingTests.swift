@@ -35,9 +35,16 @@ import Testing
             _ = try service.curl(path).json()
         }
         _ = try service.post(Repository.example, "method=nf4")
+        #expect(try service.curl("/livez", ["--http1.0"]).status == 200)
         let text = String(decoding: try service.curl("/metrics").body, as: UTF8.self)
         #expect(text.contains("viva_quantized_inputs_total{method=\"nf4\"} 1"))
-        #expect(text.contains("http_server_request_duration_seconds_count"))
+        for version in ["1.0", "1.1"] {
+            #expect(
+                text.contains(
+                    #"http_server_request_duration_seconds_count{http_request_method="GET",http_route="/livez","#
+                        + #"http_response_status_code="200",url_scheme="http",network_protocol_version="\#(version)","#
+                        + #"error_type=""} 1"#))
+        }
         #expect(text.contains("viva_artifacts 1"))
         let open = try service.curl("/metrics", ["-H", "Accept: application/openmetrics-text"])
         #expect(String(decoding: open.body, as: UTF8.self).hasSuffix("# EOF\n"))

@@ -105,6 +105,67 @@ import Testing
         }
     }
 
+    /// Chunks that do not come hold no thread, however many wait for them; those that did come are answered.
+    @Test func chunksTakeAThreadOnceTheyAreThere() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 2
+        limits.reservedThreads = 1
+        limits.workerQueue = 1
+        try TestServer.with(limits) { test in
+            let silent = try (0..<10).map { _ in try Client(test.port) }
+            for client in silent {
+                try client.send("PUT /sum HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2")
+            }
+            #expect(eventually { test.server.flights.count == 10 })
+            let quick = try Client(test.port)
+            try quick.send(Self.upload(200_000, sending: 200_000))
+            #expect(try quick.answer().text == "200000 6600000")
+            #expect(test.server.flights.allSatisfy { $0.phase == .waiting })
+            for (index, client) in silent.enumerated() {
+                // Whole, in pieces, too long to be waited for, and broken.
+                switch index % 4 {
+                case 0: try client.send("\r\n!!\r\n0\r\n\r\n" + ExchangeTests.get)
+                case 1: for byte in "\r\n!!\r\n0;x\r\nA: b\r\n\r\n".utf8 { try client.send([byte]) }
+                case 2: try client.send("0000\r\n" + String(repeating: "!", count: 131_072) + "\r\n0\r\n\r\n")
+                default: try client.send("\n!!")
+                }
+                let answer = try client.answer()
+                if index % 4 == 3 {
+                    #expect(answer.code == "http.chunk_size")
+                } else {
+                    #expect(answer.text == (index % 4 == 2 ? "131072 4325376" : "2 66"))
+                }
+                if index % 4 == 0 { #expect(try client.answer().text == "hello") }
+            }
+        }
+    }
+
+    /// Clients that wait for 100 Continue and then send nothing get the first threads, not the last.
+    @Test func whoPromisesABodyHoldsFewThreads() throws {
+        var limits = ServerLimits()
+        limits.workerThreads = 3
+        limits.reservedThreads = 1
+        limits.workerQueue = 10
+        try TestServer.with(limits) { test in
+            let expect = "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+            let clients = try (0..<10).map { _ in try Client(test.port) }
+            for client in clients {
+                try client.send(expect)
+                #expect(try client.answer().status == 100)
+            }
+            #expect(test.server.flights.count(where: { $0.phase == .working }) == 1)
+            let quick = try Client(test.port)
+            try quick.send(Self.upload(200_000, sending: 200_000))
+            #expect(try quick.answer().text == "200000 6600000")
+            for client in clients { try client.send("!!") }
+            for client in clients { #expect(try client.answer().text == "2 66") }
+            // What can be refused without a thread is refused before the client is told to continue.
+            let refused = try Client(test.port)
+            try refused.send("PUT /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+            #expect(try refused.answer().status == 404)
+        }
+    }
+
     @Test func boundsTheConnectionsOfAnAddress() throws {
         var limits = ServerLimits()
         limits.maxConnectionsPerAddress = 2

@@ -52,10 +52,23 @@ import Testing
         try TestServer.with(limits, tls: try Self.context()) { test in
             let silent = try Client(test.port)
             #expect(silent.isClosed())
+            #expect(test.recorder.hits(.tlsHandshake) == 1)
+        }
+    }
+
+    @Test func tellsThoseWhoSpeakPlainHTTP() throws {
+        try TestServer.with(tls: try Self.context()) { test in
             let plain = try Client(test.port)
             try plain.send(ExchangeTests.get)
-            // An alert may come first; the end must.
-            #expect(eventually { test.recorder.counts.withLock { $0.closed } == 2 })
+            let refusal = try plain.answer()
+            #expect(refusal.status == 400)
+            #expect(refusal.code == "tls.required")
+            #expect(plain.isClosed())
+            // What is neither is told nothing in plain text.
+            let noise = try Client(test.port)
+            try noise.send("SSH-2.0-OpenSSH_9.2\r\n")
+            #expect(eventually { test.recorder.counts.withLock { $0.closed } == 1 })
+            #expect(test.recorder.counts.withLock { $0.started } == 1)
         }
     }
 }

@@ -23,6 +23,17 @@ private func decode(
     return (content, offset, false)
 }
 
+/// Whether a look at `raw` in pieces of `step` bytes finds the end.
+private func skim(_ raw: [UInt8], step: Int) throws -> Bool {
+    var decoder = ChunkedDecoder()
+    var isOver = false
+    for offset in stride(from: 0, to: raw.count, by: step) {
+        let piece = Array(raw[offset..<min(offset + step, raw.count)])
+        isOver = unsafe try decoder.skim(piece.span.bytes)
+    }
+    return isOver
+}
+
 private func raw(_ text: String) -> [UInt8] { Array(text.utf8) }
 
 @Suite struct ChunkedDecoderTests {
@@ -47,8 +58,10 @@ private func raw(_ text: String) -> [UInt8] { Array(text.utf8) }
                 #expect(result.finished)
             }
         }
+        for step in 1...bytes.count { #expect(try skim(bytes + raw("GET / HTTP/1.1"), step: step)) }
         for end in 0..<bytes.count {
             #expect(try decode(Array(bytes[..<end])).finished == false)
+            #expect(try !skim(Array(bytes[..<end]), step: 2))
         }
     }
 
