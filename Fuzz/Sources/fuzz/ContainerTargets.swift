@@ -102,7 +102,8 @@ private func readZip(_ archive: [UInt8], _ limits: ContainerLimits) {
     guard let members = try? zip.members(in: directory.span.bytes, limits: limits) else { return }
     precondition(members.count == zip.memberCount)
     var covered = 0
-    for member in members {
+    // The directory may list them in another order than they lie in.
+    for member in members.sorted(by: { $0.extent.lowerBound < $1.extent.lowerBound }) {
         precondition(member.extent.lowerBound >= covered && member.extent.upperBound <= zip.directory.lowerBound)
         covered = member.extent.upperBound
         let local = Array(archive[member.extent])
