@@ -6,7 +6,7 @@ FORMATTED := Sources Tests Benchmarks/Kernels Benchmarks/Catalogue Benchmarks/Hu
 
 .PHONY: help setup build run demo test lint bench bench-kernels bench-catalogue check-arm64 conformance
 .PHONY: conformance-uploads conformance-vllm conformance-awq crash quality quality-awq quality-decoder bench-awq
-.PHONY: bench-server scoreboard image-replay tls-check slow-test soak fuzz sanitize clean
+.PHONY: bench-server scoreboard image-replay tls-check slow-test soak fuzz sanitize memcheck clean
 .NOTPARALLEL:
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo "make scoreboard    measure the scoreboard anew and write it into README.md"
 	@echo "make fuzz          fuzz every reader of foreign bytes for FUZZ_SECONDS (60) each; docs/FUZZING.md"
 	@echo "make sanitize      the tests under AddressSanitizer and ThreadSanitizer; docs/FUZZING.md"
+	@echo "make memcheck      the release executable under valgrind, asked by clients that break off; docs/FUZZING.md"
 	@echo "make image-replay  replay the Dockerfile's build here and run what it would ship"
 	@echo "make build lint clean"
 
@@ -115,6 +116,9 @@ fuzz: setup
 
 sanitize: setup
 	tools/sanitize/run.sh
+
+memcheck: build
+	python3 tools/sanitize/memcheck.py $(VIVA)
 
 image-replay: setup
 	scripts/replay-image.sh
