@@ -28,6 +28,20 @@ import Testing
         #expect((report["totals"] as? NSDictionary)?["quantized_tensors"] as? Int == 2)
     }
 
+    /// The page of a folder is that of a file, but for how it is loaded: there is nothing to put anywhere.
+    @Test func theReportIsAPageToo() throws {
+        let page = folder.root.appending(path: "report.html")
+        let quantizer = CommandLineQuantizer(options: [("method", "nf4")], dtype: nil, shape: nil)
+        _ = try quantizer.run(input: folder.model.path, output: folder.output.path, reportPath: page.path)
+        let text = try String(contentsOf: page, encoding: .utf8)
+        #expect(text.contains("<svg") && text.contains("model.layers.0.mlp.down_proj.weight"))
+        #expect(text.contains("from_pretrained") && !text.contains("Verify it") && !text.contains("<script"))
+        #expect(throws: ServiceError.self) {
+            _ = try CommandLineQuantizer(options: [("method", "nf4")], dtype: "float16", shape: nil)
+                .run(input: folder.model.path, output: folder.output.path, reportPath: nil)
+        }
+    }
+
     @Test func theIndexSaysWhatTheShardsHold() throws {
         _ = try folder.quantize([("method", "nf4")])
         let index = try folder.json("model.safetensors.index.json")

@@ -26,18 +26,15 @@ package struct CommandLineQuantizer {
     /// A folder becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
         guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
-        guard dtype == nil, shape == nil, reportPath == nil else {
-            throw .failed(
-                "--dtype and --shape describe raw bytes, and --report goes with a file: the report of a folder is "
-                    + "\(FolderQuantizer.reportFile) in the new one")
-        }
+        try Self.keep([calibration], from: [reportPath])
+        guard dtype == nil, shape == nil else { throw .failed("--dtype and --shape describe raw bytes") }
         guard !hasBudget else {
             throw .failed("a budget is for a file; give each shard of a model one of its own")
         }
         do {
             try interruption.listen()
             return try FolderQuantizer(options: options, calibration: calibration, interruption: interruption)
-                .run(input: input, output: output)
+                .run(input: input, output: output, reportPath: reportPath)
         } catch {
             throw Self.explain(error)
         }
@@ -112,10 +109,15 @@ package struct CommandLineQuantizer {
         let isPage = reportPath?.lowercased().hasSuffix(".html") == true
         let digest = isPage ? "sha256:\(try staged.digest().hex)" : ""
         try staged.commit(to: output)
-        guard let reportPath else { return }
-        let report = try StagedFile.beside(path: reportPath)
+        if let reportPath { try write(description, digest, to: reportPath) }
+    }
+
+    /// Writes the report: a page where the path ends in `.html`, else JSON.
+    static func write(_ description: ArtifactDescription, _ digest: String, to path: String) throws {
+        let report = try StagedFile.beside(path: path)
+        let isPage = path.lowercased().hasSuffix(".html")
         try report.write(isPage ? page(description, digest) : description.report().bytes())
-        try report.commit(to: reportPath)
+        try report.commit(to: path)
     }
 
     /// Where an archive waits until it is whole.

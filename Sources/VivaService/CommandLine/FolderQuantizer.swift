@@ -25,7 +25,7 @@ struct FolderQuantizer {
     }
 
     /// Quantizes the folder `input` into the new folder `output`; returns the summary for people.
-    func run(input: String, output: String) throws(ServiceError) -> String {
+    func run(input: String, output: String, reportPath: String? = nil) throws(ServiceError) -> String {
         do {
             let source = try SourceFolder(opening: input)
             let checkpoint = try Checkpoint(source)
@@ -61,6 +61,7 @@ struct FolderQuantizer {
             try target.write(description.report().bytes(), to: Self.reportFile)
             if interruption.isWanted { throw ServiceError.interrupted }
             try target.commit()
+            if let reportPath { try CommandLineQuantizer.write(description, "", to: reportPath) }
             return ModelText(output: output, checkpoint: checkpoint, recipe: recipe, result: result).text
         } catch {
             throw CommandLineQuantizer.explain(error)

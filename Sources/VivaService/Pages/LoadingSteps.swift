@@ -5,23 +5,26 @@ struct LoadingSteps {
     let card: ArtifactCard
     /// The members for `config.json` as they stand in the description; nil when there are none.
     let config: String?
-    /// Whether the page comes from a service, which also has the bytes.
+    /// Whether the page comes from a service, which also has the bytes. A folder's has no digest.
     let isServed: Bool
 
     private var usesMLX: Bool { card.recipe.format == ArtifactFormat.mlx.rawValue }
 
     var html: HTML {
-        """
-        <section><h2>Load it</h2>
-        <p>\(fetch) Then:</p>
-        <pre><code>\(HTML(lines: script))</code></pre>
-        \(configuration)
-        </section>
-        <section><h2>Verify it</h2>
-        <p>The digest of the bytes, for <code>sha256sum -c</code>\(isServed ? tag : .empty):</p>
-        <pre><code>\(hexadecimal)  model.safetensors</code></pre>
-        </section>
-        """
+        guard !hexadecimal.isEmpty else {
+            return "<section><h2>Load it</h2><pre><code>\(HTML(lines: load))</code></pre></section>"
+        }
+        return """
+            <section><h2>Load it</h2>
+            <p>\(fetch) Then:</p>
+            <pre><code>\(HTML(lines: script))</code></pre>
+            \(configuration)
+            </section>
+            <section><h2>Verify it</h2>
+            <p>The digest of the bytes, for <code>sha256sum -c</code>\(isServed ? tag : .empty):</p>
+            <pre><code>\(hexadecimal)  model.safetensors</code></pre>
+            </section>
+            """
     }
 
     private var hexadecimal: String { String(card.digest.split(separator: ":").last ?? "") }
@@ -39,13 +42,16 @@ struct LoadingSteps {
             """
     }
 
-    private var script: String {
-        let member = usesMLX ? "quantization" : "quantization_config"
-        let load =
-            usesMLX
+    private var load: String {
+        let needs = card.recipe.format == ArtifactFormat.bitsandbytes.rawValue ? ", with vllm-bnb-plugin" : ""
+        return usesMLX
             ? "from mlx_lm import load\nmodel, tokenizer = load(\"model\")"
             : "from transformers import AutoModelForCausalLM\n"
-                + "model = AutoModelForCausalLM.from_pretrained(\"model\")  # or: vllm serve model"
+                + "model = AutoModelForCausalLM.from_pretrained(\"model\")  # or: vllm serve model\(needs)"
+    }
+
+    private var script: String {
+        let member = usesMLX ? "quantization" : "quantization_config"
         return """
             import json
             config = json.load(open("model/config.json"))
