@@ -124,4 +124,4 @@ image-replay: setup
 	scripts/replay-image.sh
 
 clean:
-	rm -rf .build .build-address .build-thread Fuzz/.build .venv-conformance .venv-uploads .venv-vllm .venv-awq .awq-data
+	rm -rf .build .build-address .build-thread .build-release Fuzz/.build .venv-conformance .venv-uploads .venv-vllm .venv-awq .awq-data

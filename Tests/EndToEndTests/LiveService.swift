@@ -6,8 +6,10 @@ import Testing
 enum Repository {
     static let root = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent()
-    /// The release executable that `make test` builds before the tests run.
-    static let viva = root.appending(path: ".build/release/viva")
+    /// The release executable that `make test` builds before the tests run, or the one that a sanitizer watches.
+    static let viva =
+        ProcessInfo.processInfo.environment["VIVA_UNDER_TEST"].map { URL(filePath: $0) }
+        ?? root.appending(path: ".build/release/viva")
     static let example = root.appending(path: "Examples/minilm-layer0.safetensors")
     static let awqExample = root.appending(path: "Examples/awq-layer.safetensors")
     /// Files that numpy and torch wrote.
