@@ -7,7 +7,7 @@ enum Next: Sendable {
     /// To go on: bytes are there already.
     case again
     /// A thread for the handler.
-    case work(Admitted)
+    case work(RoutedRequest)
     /// A thread for a long answer, whose head is in `output`.
     case deliver(Delivery)
     /// To be closed at once.
@@ -29,7 +29,7 @@ struct Connection: ~Copyable, Sendable {
         /// The head of the next request.
         case head
         /// This many bytes of a request's body.
-        case body(Admitted, needed: Int)
+        case body(RoutedRequest, needed: Int)
         /// The client to take more of a long answer.
         indirect case sending(Delivery)
         /// The client to take an answer that is made as it comes about.

@@ -122,10 +122,10 @@ final class Engine {
             case .route(let route, let parameters):
                 exchange.template = route.template
                 if route.execution == .worker { service.track(&exchange, connection.peer, .waiting) }
-                let admitted = Admitted(
+                let admitted = RoutedRequest(
                     head: head, route: route, parameters: parameters, coding: try .of(head.fields),
-                    exchange: exchange)
-                try check(admitted, &connection)
+                    origin: connection.origin, exchange: exchange)
+                try check(admitted)
                 let needed = admitted.bodyHeadStart(limits)
                 if connection.input.count >= needed { return dispatch(admitted, &connection) }
                 connection.stage = .body(admitted, needed: needed)
@@ -155,22 +155,12 @@ final class Engine {
     }
 
     /// Every check of a head that can fail, before 100 Continue and before a byte of the body.
-    private func check(_ admitted: Admitted, _ connection: inout Connection) throws(Problem) {
-        if case .length(let length) = admitted.head.framing, length > admitted.bodyLimit(limits) {
-            throw RequestBody.tooLarge(admitted.bodyLimit(limits))
+    private func check(_ request: RoutedRequest) throws(Problem) {
+        if case .length(let length) = request.head.framing, length > request.bodyLimit(limits) {
+            throw RequestBody.tooLarge(request.bodyLimit(limits))
         }
-        _ = try BodyDigest.expected(by: admitted.head.fields)
-        let origin = connection.origin
-        let body = RequestBody(admitted, connection: connection, limits: limits, crowding: service.crowding)
-        let request = Request(admitted, origin, body: body)
-        var refusal: Problem?
-        do throws(Problem) {
-            try service.admit(request)
-        } catch {
-            refusal = error
-        }
-        connection = request.releaseBody().releaseConnection()
-        if let refusal { throw refusal }
+        _ = try BodyDigest.expected(by: request.head.fields)
+        try service.admit(request)
     }
 
     /// Drops a body that lies in the buffer as a whole; false when more of it may come.
@@ -185,7 +175,7 @@ final class Engine {
         }
     }
 
-    private func dispatch(_ admitted: Admitted, _ connection: inout Connection) -> Next {
+    private func dispatch(_ admitted: RoutedRequest, _ connection: inout Connection) -> Next {
         guard admitted.route.execution == .inline, admitted.isWhole(in: connection.input.count) else {
             return .work(admitted)
         }
@@ -193,7 +183,7 @@ final class Engine {
     }
 
     /// Runs the handler and writes its answer.
-    func execute(_ admitted: Admitted, _ connection: inout Connection) -> Next {
+    func execute(_ admitted: RoutedRequest, _ connection: inout Connection) -> Next {
         if let flight = admitted.exchange.flight {
             guard !flight.isOverdue else { return refuse(.overdue, admitted.exchange, &connection) }
             flight.enter(.working)
@@ -207,9 +197,8 @@ final class Engine {
                 return fail(exchange, .badRequest, error, connection.origin)
             }
         }
-        let origin = connection.origin
         let body = RequestBody(admitted, connection: connection, limits: limits, crowding: service.crowding)
-        var request = Request(admitted, origin, body: body)
+        var request = Request(admitted, body: body)
         var response: Response
         do throws(Problem) {
             response = try admitted.route.handler(&request)
@@ -284,7 +273,7 @@ extension Engine {
         }
         connection.stage = stage
         rest(&connection)
-        finish(exchange, response.status, sent: length, connection.origin)
+        finish(exchange, response.status, sent: length, connection.origin, at: connection.since)
         return connection.hasUnseenBytes ? .again : .park
     }
 
@@ -311,7 +300,7 @@ extension Engine {
     }
 
     /// The end of a connection; a request that waited for its body ends with it, and so does a stream.
-    func abandon(_ connection: consuming Connection) {
+    func abandon(_ connection: borrowing Connection) {
         switch connection.stage {
         case .streaming(let streaming):
             breakOff(streaming.exchange, streaming.status, sent: connection.streamed, connection)
@@ -348,9 +337,12 @@ extension Engine {
     }
 
     /// The end of a request: it is told to the observer, and an operator sees it no more.
-    func finish(_ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ origin: Origin) {
+    func finish(
+        _ exchange: Exchange, _ status: HTTPResponse.Status, sent: Int, _ origin: Origin,
+        at end: ContinuousClock.Instant = .now
+    ) {
         if let flight = exchange.flight { service.flights.remove(flight) }
-        let (seconds, attoseconds) = exchange.started.duration(to: .now).components
+        let (seconds, attoseconds) = exchange.started.duration(to: end).components
         let nanoseconds = UInt64(clamping: seconds) &* 1_000_000_000 &+ UInt64(clamping: attoseconds / 1_000_000_000)
         service.observer.requestFinished(
             RequestSummary(

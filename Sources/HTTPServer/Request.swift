@@ -1,41 +1,26 @@
 import HTTPTypes
 package import HTTPWire
 
-/// A request on its way through a handler: the checked head and the body yet to be read.
+/// A request on its way through a handler: all that is known of it, and the body yet to be read.
 package struct Request: ~Copyable {
-    /// The head.
-    package let head: RequestHead
-    /// The template of the route that was found.
-    package let template: String
-    /// The parameters of the template, percent-decoded.
-    package let parameters: [String: String]
-    /// What `X-Request-Id` will say.
-    package let id: String
-    /// The trace the request belongs to.
-    package let trace: RequestTrace
-    /// The client's address and port.
-    package let peer: String
-    /// Whether the bytes are encrypted on the wire.
-    package let isSecure: Bool
-    /// Whether it came to an address that only this machine reaches.
-    package let isLocal: Bool
-    /// The clock of the request, for handlers that compute for long; nil on the loop.
-    package let flight: Flight?
+    /// What was known before its body.
+    package let routed: RoutedRequest
     /// The body; to be read or left.
     package var body: RequestBody
 
-    init(_ admitted: Admitted, _ origin: Origin, body: consuming RequestBody) {
-        head = admitted.head
-        template = admitted.route.template
-        parameters = admitted.parameters
-        id = admitted.exchange.id
-        trace = admitted.exchange.trace
-        flight = admitted.exchange.flight
-        peer = origin.peer
-        isSecure = origin.isSecure
-        isLocal = origin.isLocal
+    init(_ routed: RoutedRequest, body: consuming RequestBody) {
+        self.routed = routed
         self.body = body
     }
+
+    /// The head.
+    package var head: RequestHead { routed.head }
+    /// The parameters of the template, percent-decoded.
+    package var parameters: [String: String] { routed.parameters }
+    /// The trace the request belongs to.
+    package var trace: RequestTrace { routed.trace }
+    /// The clock of the request, for handlers that compute for long; nil on the loop.
+    package var flight: Flight? { routed.exchange.flight }
 
     consuming func releaseBody() -> RequestBody {
         body
@@ -67,21 +52,42 @@ struct Exchange: Sendable {
     var flight: Flight?
 }
 
-/// A request whose head and route are settled; it may wait in the loop or move to a thread.
-final class Admitted: Sendable {
-    let head: RequestHead
+/// A request whose head and route are settled: all that is known before its body. It may wait in the loop or move to a
+/// thread, and is handed on for the price of one reference.
+package final class RoutedRequest: Sendable {
+    /// The head.
+    package let head: RequestHead
+    /// The parameters of the template, percent-decoded.
+    package let parameters: [String: String]
     let route: Route
-    let parameters: [String: String]
     let coding: BodyCoding
+    let origin: Origin
     let exchange: Exchange
 
-    init(head: RequestHead, route: Route, parameters: [String: String], coding: BodyCoding, exchange: Exchange) {
+    init(
+        head: RequestHead, route: Route, parameters: [String: String], coding: BodyCoding, origin: Origin,
+        exchange: Exchange
+    ) {
         self.head = head
         self.route = route
         self.parameters = parameters
         self.coding = coding
+        self.origin = origin
         self.exchange = exchange
     }
+
+    /// The template of the route that was found.
+    package var template: String { route.template }
+    /// What `X-Request-Id` will say.
+    package var id: String { exchange.id }
+    /// The trace the request belongs to.
+    package var trace: RequestTrace { exchange.trace }
+    /// The client's address and port.
+    package var peer: String { origin.peer }
+    /// Whether the bytes are encrypted on the wire.
+    package var isSecure: Bool { origin.isSecure }
+    /// Whether it came to an address that only this machine reaches.
+    package var isLocal: Bool { origin.isLocal }
 
     /// The most bytes of the body, as sent.
     func bodyLimit(_ limits: ServerLimits) -> Int {

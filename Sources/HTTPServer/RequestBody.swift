@@ -47,7 +47,7 @@ package struct RequestBody: ~Copyable {
     /// The limit that a wait reached.
     private var reached: LimitName?
 
-    init(_ admitted: Admitted, connection: consuming Connection, limits: ServerLimits, crowding: Crowding) {
+    init(_ admitted: RoutedRequest, connection: consuming Connection, limits: ServerLimits, crowding: Crowding) {
         self.crowding = crowding
         flight = admitted.exchange.flight
         fields = admitted.head.fields

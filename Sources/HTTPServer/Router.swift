@@ -43,11 +43,11 @@ package struct Router: Sendable {
     /// The routes in the order given.
     package let routes: [Route]
     /// Runs after the route is found and before 100 Continue, any byte of the body, and the handler.
-    package let admit: @Sendable (borrowing Request) throws(Problem) -> Void
+    package let admit: @Sendable (RoutedRequest) throws(Problem) -> Void
 
     /// Collects routes.
     package init(
-        _ routes: [Route], admit: @escaping @Sendable (borrowing Request) throws(Problem) -> Void = { _ in }
+        _ routes: [Route], admit: @escaping @Sendable (RoutedRequest) throws(Problem) -> Void = { _ in }
     ) {
         self.routes = routes
         self.admit = admit

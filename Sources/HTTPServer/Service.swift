@@ -6,7 +6,7 @@ import Synchronization
 final class Service: Sendable {
     let limits: ServerLimits
     let table: RouteTable
-    let admit: @Sendable (borrowing Request) throws(Problem) -> Void
+    let admit: @Sendable (RoutedRequest) throws(Problem) -> Void
     let observer: any ServerObserver
     let logger: Logger
     let identifiers = IdentifierSource()

@@ -5,30 +5,32 @@ import Synchronization
 
 /// A connection on its way between its loop and a thread; whoever opens it owns the connection.
 final class Parcel: Sendable {
-    struct Cargo: ~Copyable, Sendable {
-        var connection: Connection
-        let next: Next
-        /// No thread was free and the queue was full: the request is to be refused.
-        var isLate = false
-    }
-
+    /// What the connection asks for; to be closed where it ended on the way.
+    let next: Next
+    /// Whether no thread was free and the queue was full: the request is to be refused.
+    let isLate: Bool
     /// The connection's place in its loop.
     let slot: Int
     let origin: Origin
     /// The loop it returns to.
     let home: Mailbox
-    private let cargo: Mutex<Cargo?>
+    private let connection: Mutex<Connection?>
 
-    init(_ cargo: consuming Cargo?, slot: Int, origin: Origin, home: Mailbox) {
+    init(
+        _ connection: consuming Connection?, _ next: Next, slot: Int, origin: Origin, home: Mailbox,
+        isLate: Bool = false
+    ) {
+        self.next = next
+        self.isLate = isLate
         self.slot = slot
         self.origin = origin
         self.home = home
-        self.cargo = Mutex(cargo)
+        self.connection = Mutex(connection)
     }
 
-    /// Takes the connection out; nil when it ended on the way.
-    func open() -> Cargo? {
-        cargo.withLock { $0.take() }
+    /// Takes the connection out; nil when it ended on the way, or was taken out before.
+    func open() -> Connection? {
+        connection.withLock { $0.take() }
     }
 }
 
@@ -198,17 +200,15 @@ final class WorkerPool: Sendable {
 
     /// Does a parcel's work and sends it home; true when the thread was at long work.
     private func carry(_ parcel: Parcel, _ engine: Engine, isLong: Bool) -> Bool {
-        guard let cargo = parcel.open() else { return isLong }
+        guard var connection = parcel.open() else { return isLong }
         var isLong = isLong
-        let isLate = cargo.isLate
-        var next = cargo.next
-        var connection = cargo.release()
+        var next = parcel.next
         if case .again = next {
             next = connection.input.isEmpty ? .park : engine.process(&connection)
             // Answers go out first: reading on may find the client's end of file, which ends the connection.
             if case .park = next, connection.output.isEmpty { next = engine.turn(&connection, now: .now) }
         }
-        if case .work(let admitted) = next, isLate {
+        if case .work(let admitted) = next, parcel.isLate {
             next = engine.refuse(.overloaded, admitted.exchange, &connection)
         }
         while next.needsThread {
@@ -233,22 +233,19 @@ final class WorkerPool: Sendable {
     private func postpone(_ connection: consuming Connection, _ next: Next, _ parcel: Parcel, _ engine: Engine) {
         var always = true
         if case .work = next { always = false }
-        let later = Parcel(
-            Parcel.Cargo(connection: connection, next: next), slot: parcel.slot, origin: parcel.origin,
-            home: parcel.home)
+        let later = Parcel(connection, next, slot: parcel.slot, origin: parcel.origin, home: parcel.home)
         if submit(later, isLong: true, always: always) { return }
-        guard case .work(let admitted) = next, let cargo = later.open() else { return }
-        var refused = cargo.release()
-        sendHome(refused, engine.refuse(.overloaded, admitted.exchange, &refused), parcel)
+        guard case .work(let admitted) = next, var refused = later.open() else { return }
+        let refusal = engine.refuse(.overloaded, admitted.exchange, &refused)
+        sendHome(refused, refusal, parcel)
     }
 
     private func sendHome(_ connection: consuming Connection, _ next: Next, _ parcel: Parcel) {
         if case .drop = next {
-            parcel.home.put(Parcel(nil, slot: parcel.slot, origin: parcel.origin, home: parcel.home))
+            parcel.home.put(Parcel(nil, .drop, slot: parcel.slot, origin: parcel.origin, home: parcel.home))
             return
         }
-        let back = Parcel.Cargo(connection: connection, next: next)
-        parcel.home.put(Parcel(back, slot: parcel.slot, origin: parcel.origin, home: parcel.home))
+        parcel.home.put(Parcel(connection, next, slot: parcel.slot, origin: parcel.origin, home: parcel.home))
     }
 }
 
@@ -294,12 +291,6 @@ extension Next {
         case .deliver: true
         case .park, .again, .drop: false
         }
-    }
-}
-
-extension Parcel.Cargo {
-    consuming func release() -> Connection {
-        connection
     }
 }
 

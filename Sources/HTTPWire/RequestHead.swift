@@ -47,33 +47,53 @@ package struct QueryItem: Sendable, Equatable {
 }
 
 /// A request's head after every check of RFC 9112 that can fail; a value of this type is safe to act on.
-package struct RequestHead: Sendable {
+package final class RequestHead: Sendable {
     /// The method; any token is accepted except CONNECT.
-    package var method: HTTPRequest.Method
+    package let method: HTTPRequest.Method
     /// The request target as it stood in the request line.
-    package var target: String
+    package let target: String
     /// The path of the target as sent, without query; `*` for `OPTIONS *`.
-    package var rawPath: String
+    package let rawPath: String
     /// The decoded segments of the path: `/a/b%20c` is `["a", "b c"]`, `/` is `[]`, `/a/` is `["a", ""]`.
-    package var path: [String]
+    package let path: [String]
     /// The items of the query in order.
-    package var query: [QueryItem]
+    package let query: [QueryItem]
     /// Whether the target is `*`.
-    package var isAsterisk: Bool
+    package let isAsterisk: Bool
     /// Whether an absolute-form target says `https`.
-    package var isHTTPS: Bool
+    package let isHTTPS: Bool
     /// The authority of an absolute-form target, else the Host field; nil for HTTP/1.0 without Host.
-    package var authority: String?
+    package let authority: String?
     /// The version of the request line; HTTP/1.2 to 1.9 are read as 1.1.
-    package var version: HTTPVersion
+    package let version: HTTPVersion
     /// The field lines in order; names and values are valid.
-    package var fields: HTTPFields
+    package let fields: HTTPFields
     /// How the body is delimited.
-    package var framing: BodyFraming
+    package let framing: BodyFraming
     /// Whether the client allows another request on this connection (RFC 9112 section 9.3).
-    package var keepAlive: Bool
+    package let keepAlive: Bool
     /// Whether the client waits for 100 Continue before it sends its body.
-    package var expectsContinue: Bool
+    package let expectsContinue: Bool
+
+    init(
+        method: HTTPRequest.Method, target: String, rawPath: String, path: [String], query: [QueryItem],
+        isAsterisk: Bool, isHTTPS: Bool, authority: String?, version: HTTPVersion, fields: HTTPFields,
+        framing: BodyFraming, keepAlive: Bool, expectsContinue: Bool
+    ) {
+        self.method = method
+        self.target = target
+        self.rawPath = rawPath
+        self.path = path
+        self.query = query
+        self.isAsterisk = isAsterisk
+        self.isHTTPS = isHTTPS
+        self.authority = authority
+        self.version = version
+        self.fields = fields
+        self.framing = framing
+        self.keepAlive = keepAlive
+        self.expectsContinue = expectsContinue
+    }
 }
 
 /// What a buffer that starts at a request head holds.

@@ -37,9 +37,8 @@ package struct JSONLogHandler: LogHandler {
 
     /// Writes the event; its metadata overrides the provider's, and that the handler's.
     package func log(event: LogEvent) {
-        var json = LogLine(
-            milliseconds: now(), level: event.level, logger: label, message: event.message.description
-        ).json
+        let kind = LogLine.Kind(level: event.level, logger: label, message: event.message.description)
+        var json = LogLine(milliseconds: now(), kind).json
         var fields: [String: Logger.MetadataValue] = [:]
         for source in [metadata, metadataProvider?.get() ?? [:], event.metadata ?? [:]] {
             for (key, value) in source { Self.flatten(value, key: key, into: &fields) }

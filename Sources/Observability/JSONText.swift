@@ -16,7 +16,12 @@ struct JSONText {
     /// Appends a quoted string; control characters, quotes and backslashes are escaped, other text stays as it is.
     mutating func append(string: String) {
         bytes.append(UInt8(ascii: "\""))
-        defer { bytes.append(UInt8(ascii: "\"")) }
+        append(contentsOf: string)
+        bytes.append(UInt8(ascii: "\""))
+    }
+
+    /// Appends what stands between the quotes of a string.
+    mutating func append(contentsOf string: String) {
         // Most text has nothing to escape, and is copied as a whole.
         guard Self.needsEscapes(string) else {
             bytes += string.utf8
@@ -55,8 +60,17 @@ struct JSONText {
         bytes += integer.description.utf8
     }
 
-    /// Appends one decimal digit.
-    mutating func append(digit: Int) { bytes.append(UInt8(ascii: "0") + UInt8(digit)) }
+    /// Appends one byte of structure.
+    mutating func append(octet: UInt8) { bytes.append(octet) }
+
+    /// Appends the decimal digits of a number that is not negative, from the one that `divisor` counts.
+    mutating func append(digitsOf number: Int, from divisor: Int) {
+        var divisor = divisor
+        while divisor > 0 {
+            bytes.append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: number / divisor % 10))
+            divisor /= 10
+        }
+    }
 
     mutating func append(bool: Bool) {
         append(bool ? "true" : "false")

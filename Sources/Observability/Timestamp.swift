@@ -18,23 +18,18 @@ extension JSONText {
         if rest < 0 { (days, rest) = (days - 1, rest + dayLength) }
         let date = civilDate(daysSince1970: days)
         let time = Int(rest)
-        append(Int(date.year), from: 1000, "-")
-        append(Int(date.month), from: 10, "-")
-        append(Int(date.day), from: 10, "T")
-        append(time / 3_600_000, from: 10, ":")
-        append(time / 60_000 % 60, from: 10, ":")
-        append(time / 1_000 % 60, from: 10, ".")
-        append(time % 1_000, from: 100, "Z")
+        append(Int(date.year), from: 1000, before: "-")
+        append(Int(date.month), from: 10, before: "-")
+        append(Int(date.day), from: 10, before: "T")
+        append(time / 3_600_000, from: 10, before: ":")
+        append(time / 60_000 % 60, from: 10, before: ":")
+        append(time / 1_000 % 60, from: 10, before: ".")
+        append(time % 1_000, from: 100, before: "Z")
     }
 
-    /// Appends all digits from the one that `divisor` counts, and what stands behind them.
-    private mutating func append(_ number: Int, from divisor: Int, _ separator: StaticString) {
-        var divisor = divisor
-        while divisor > 0 {
-            append(digit: number / divisor % 10)
-            divisor /= 10
-        }
-        append(separator)
+    private mutating func append(_ number: Int, from divisor: Int, before separator: Unicode.Scalar) {
+        append(digitsOf: number, from: divisor)
+        append(octet: UInt8(ascii: separator))
     }
 }
 

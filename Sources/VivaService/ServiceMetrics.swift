@@ -13,6 +13,7 @@ import Synchronization
 final class ServiceMetrics: ServerObserver {
     let registry = MetricsRegistry()
     private let logger: Logger
+    private let requestLine: LogLine.Kind
     private let accessLog: (@Sendable ([UInt8]) -> Void)?
     private let requests: Histogram
     private let active: Gauge
@@ -38,6 +39,7 @@ final class ServiceMetrics: ServerObserver {
     init(logger: Logger, accessLog: (@Sendable ([UInt8]) -> Void)? = nil, logSample: Double = 1) {
         self.logger = logger
         self.accessLog = accessLog
+        requestLine = LogLine.Kind(level: .info, logger: logger.label, message: "request")
         sampled = logSample * 0x1p52
         limits = registry.counter(
             "http_server_limit_reached_total", help: "Times a limit ended, refused or delayed something.",
@@ -159,17 +161,17 @@ final class ServiceMetrics: ServerObserver {
     /// One line of the access log, in the form of the logger's lines; made here, for it is made for every request.
     private func note(_ summary: RequestSummary, _ method: String) {
         guard let accessLog, logger.logLevel <= .info, isLogged(summary) else { return }
-        var line = LogLine(milliseconds: Clock.milliseconds(), level: .info, logger: logger.label, message: "request")
-        if let code = summary.errorCode { line.append("code", code) }
-        line.append("duration_ms", milliseconds: Int(summary.durationNanoseconds / 1000))
-        line.append("method", method)
-        line.append("peer", summary.peer)
-        line.append("request_bytes", digitsOf: summary.requestBodyBytes)
-        line.append("request_id", summary.requestID)
-        line.append("response_bytes", digitsOf: summary.responseBodyBytes)
-        line.append("route", summary.route ?? "")
-        line.append("status", digitsOf: summary.status.code)
-        line.append("trace_id", summary.traceID)
+        var line = LogLine(milliseconds: Clock.milliseconds(), requestLine)
+        if let code = summary.errorCode { line.append(#","code":""#, code) }
+        line.append(#","duration_ms":""#, milliseconds: Int(summary.durationNanoseconds / 1000))
+        line.append(#","method":""#, method)
+        line.append(#","peer":""#, summary.peer)
+        line.append(#","request_bytes":""#, digitsOf: summary.requestBodyBytes)
+        line.append(#","request_id":""#, summary.requestID)
+        line.append(#","response_bytes":""#, digitsOf: summary.responseBodyBytes)
+        line.append(#","route":""#, summary.route ?? "")
+        line.append(#","status":""#, digitsOf: summary.status.code)
+        line.append(#","trace_id":""#, summary.traceID)
         accessLog(line.finished())
     }
 

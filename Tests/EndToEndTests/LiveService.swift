@@ -116,6 +116,9 @@ final class LiveService {
 
     struct StartFailure: Error { let log: String }
 
+    /// Has freed memory overwritten at once, so that who reads it again ends the server (mallopt(3), M_PERTURB).
+    static let scrambledMemory = ["MALLOC_PERTURB_": "165", "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"]
+
     deinit {
         kill()
     }

@@ -14,7 +14,7 @@ struct Access: Sendable {
     let limits: OwnerLimits
 
     /// Lets a request in or refuses it, from its head alone: before 100 Continue and before a byte of the body.
-    func admit(_ request: borrowing Request) throws(Problem) {
+    func admit(_ request: RoutedRequest) throws(Problem) {
         let needed = (request.isLocal ? localPolicy : policy).scopes(request.head.method, request.template)
         guard !needed.isEmpty else { return }
         guard let key = try key(in: request) else { return try admission(request) }
@@ -24,12 +24,12 @@ struct Access: Sendable {
 
     /// Whose request it is; for handlers, whose requests have been admitted. No further look at the catalogue.
     func principal(_ request: borrowing Request) throws(Problem) -> Principal {
-        guard let key = try key(in: request) else { return .anybody(limits) }
+        guard let key = try key(in: request.routed) else { return .anybody(limits) }
         return try keys.admittedHolder(of: key)
     }
 
     /// The key that a request shows; nil where it needs none and shows none.
-    private func key(in request: borrowing Request) throws(Problem) -> AccessKey? {
+    private func key(in request: RoutedRequest) throws(Problem) -> AccessKey? {
         let policy = request.isLocal ? localPolicy : policy
         guard policy.keys != .ignored else { return nil }
         guard let field = request.head.fields[.authorization] else {

@@ -7,7 +7,7 @@ import HTTPWire
 /// A page from elsewhere can make a browser send requests to loopback: by its own name for 127.0.0.1 (DNS rebinding),
 /// and then it reads the answers too; or straight across origins, where it cannot. Both show in `Host` and `Origin`.
 struct Admission: Sendable {
-    func callAsFunction(_ request: borrowing Request) throws(Problem) {
+    func callAsFunction(_ request: RoutedRequest) throws(Problem) {
         // No browser reaches a local socket, and who forwards requests to one keeps their Host.
         if request.isLocal, !request.peer.hasPrefix("unix:"), let authority = request.head.authority,
             !Self.isLoopback(authority)
