@@ -4,8 +4,8 @@ import Tensors
 ///
 /// Prints one line a case, fields separated by tabs: group, case, level or threads, GB/s. A rate is float32 input (the
 /// group's name says where it is something else) over CPU time, the median of several runs; with threads over the time
-/// on the wall, the best of several runs. An argument picks the groups whose names begin with it,
-/// a second one the cases whose titles begin with that; `awq` times calibrated coding instead.
+/// on the wall, the best of several runs. An argument picks the groups whose names begin with it, a second one the
+/// cases whose titles begin with that, a third one a level or a number of threads; `awq` times calibrated coding instead.
 @main
 struct KernelBench {
     static func main() {
@@ -19,9 +19,11 @@ struct KernelBench {
             cases += KernelCases.all(level, weights)
         }
         cases += SessionCases.all(weights)
-        let wanted = CommandLine.arguments.dropFirst().first ?? ""
-        let title = CommandLine.arguments.dropFirst(2).first ?? ""
-        for benchmark in cases where benchmark.group.hasPrefix(wanted) && benchmark.title.hasPrefix(title) {
+        let wanted = CommandLine.arguments.dropFirst() + ["", "", ""]
+        let (group, title, column) = (wanted[1], wanted[2], wanted[3])
+        for benchmark in cases
+        where benchmark.group.hasPrefix(group) && benchmark.title.hasPrefix(title) && benchmark.column.hasPrefix(column)
+        {
             print(benchmark.group, benchmark.title, benchmark.column, benchmark.rate(), separator: "\t")
         }
     }

@@ -60,16 +60,11 @@ extension OpenBLAS {
     }
 
     /// Calls `body` with 0..<count in ascending order on up to `threads` threads; returns when all calls have.
-    static func forEach(_ count: Int, threads: Int, _ body: @Sendable (Int) -> Void) {
-        let threads = min(max(1, threads), maximumThreads, count)
-        guard threads > 1 else { return (0..<max(0, count)).forEach(body) }
+    package static func forEach(_ count: Int, threads: Int, _ body: @Sendable (Int) -> Void) {
+        let threads = min(max(1, threads), maximumThreads, max(0, count))
         let next = Atomic<Int>(0)
         DispatchQueue.concurrentPerform(iterations: threads) { _ in
-            while true {
-                let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
-                guard index < count else { return }
-                body(index)
-            }
+            while case let index = next.wrappingAdd(1, ordering: .relaxed).oldValue, index < count { body(index) }
         }
     }
 }

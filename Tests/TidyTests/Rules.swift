@@ -153,7 +153,7 @@ enum Rules {
     static let serverModules = ["HTTPWire", "Sockets", "HTTPServer"]
     static let maximumServerLines = 5_200
     static let engineModules = ["Quantization", "Tensors", "CKernels", "LinearAlgebra", "COpenBLAS"]
-    static let maximumEngineLines = 17_900
+    static let maximumEngineLines = 18_000
     static let maximumTrackedBytes = 9 * 1_048_576
 
     /// Never tracked: SwiftPM resolves afresh, and what is built is not source.

@@ -75,15 +75,6 @@ struct AWQLayer {
     }
 
     private func checkChoices() throws(QuantizationError) {
-        if let problem = Self.shapeProblem(rows: weight.rows, columns: weight.columns, groupSize: options.groupSize) {
-            throw .recipe(code: "awq.shape", detail: problem)
-        }
-        guard weight.type.isQuantizable, activations?.type.isQuantizable ?? true else {
-            throw .recipe(code: "awq.type", detail: "weights and activations must be F32, F16, BF16 or F64")
-        }
-        if options.scaling == .keep && placement.inputScales == nil {
-            throw .recipe(code: "awq.input_scales", detail: "scaling=keep needs a place for the input scales")
-        }
         guard options.calibration == .data else {
             if options.scaling != .keep { return }
             throw .calibration(code: "calibration.missing", detail: "scaling=keep needs activations")

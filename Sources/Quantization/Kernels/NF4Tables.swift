@@ -9,9 +9,6 @@ enum NF4Tables {
             0x3da2_faff, 0x3e24_cae3, 0x3e7c_04dd, 0x3ead_033a, 0x3ee1_a4b8, 0x3f10_07ab, 0x3f39_13b3, 0x3f80_0000,
         ])
 
-    /// The code of zero, which pads an odd count.
-    static let zeroCode: UInt8 = 7
-
     /// The midpoints of neighbouring values, rounded to float32.
     ///
     /// The code of v is the number of decision points strictly below v. Lane 15 holds infinity, below nothing.

@@ -33,7 +33,7 @@ struct AWQEncoder: TensorEncoder {
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try feed.cut(bytes) { (head, whole) throws(QuantizationError) in
-            try crew.work(head, whole, unitBytes: feed.unitBytes, from: groupsDone, workplace.kernels) {
+            try crew.work(head, whole, unitBytes: feed.unitBytes, from: groupsDone, workplace) {
                 (made, groups) throws(QuantizationError) in
                 try tile.add(made, groups, workplace)
                 for piece in made.pieces { sums.add(piece) }

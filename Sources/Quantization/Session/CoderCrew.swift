@@ -1,4 +1,3 @@
-import Dispatch
 internal import Synchronization
 
 /// What one thread does for an encoder: codes whole units of a weight, each by itself.
@@ -22,6 +21,7 @@ protocol UnitCoder: AnyObject, Sendable {
 struct CoderCrew<Coder: UnitCoder> {
     let coders: [Coder]
     private let shares: [CodedShare<Coder.Made>]
+    private let turns: Turns
     /// Most units of one share.
     private let shareUnits: Int
     /// Most whole units of one batch.
@@ -35,6 +35,7 @@ struct CoderCrew<Coder: UnitCoder> {
         batchUnits = size.batchUnits
         coders = (0..<size.threads).map { _ in coder() }
         shares = (0..<size.places).map { _ in CodedShare(room(size.shareUnits)) }
+        turns = Turns(threads: size.threads, places: size.places)
     }
 
     /// Codes `head`, which is one unit or empty, and the units of `whole` behind it, on all threads; the first of them
@@ -42,43 +43,26 @@ struct CoderCrew<Coder: UnitCoder> {
     /// one after the other, though not always on the caller's thread. The first refusal in the order of the units is
     /// thrown.
     func work(
-        _ head: RawSpan, _ whole: RawSpan, unitBytes: Int, from first: Int, _ kernels: Kernels,
+        _ head: RawSpan, _ whole: RawSpan, unitBytes: Int, from first: Int, _ workplace: Workplace,
         _ take: (Coder.Made, Int) throws(QuantizationError) -> Void
     ) throws(QuantizationError) {
         let heads = head.byteCount / unitBytes
         let units = whole.byteCount / unitBytes
         let bodies = (units + shareUnits - 1) / shareUnits
-        @Sendable func code(_ share: Int, _ coder: Coder, _ place: CodedShare<Coder.Made>) {
-            guard share >= heads else { return place.fill(coder, head, units: 1, from: first, kernels) }
-            let range = units * (share - heads) / bodies..<units * (share - heads + 1) / bodies
-            place.fill(
-                coder, whole.extracting(range.lowerBound * unitBytes..<range.upperBound * unitBytes),
-                units: range.count, from: first + heads + range.lowerBound, kernels)
-        }
-        guard coders.count > 1, heads + bodies > 1 else {
-            for share in 0..<heads + bodies {
-                code(share, coders[0], shares[0])
-                try shares[0].hand(to: take)
-            }
-            return
-        }
-        let turns = Turns(count: heads + bodies)
-        withoutActuallyEscaping(take) { take in
-            let taking = Taking(take: take)
-            DispatchQueue.concurrentPerform(iterations: min(coders.count, heads + bodies)) { thread in
-                while let share = turns.next() {
-                    code(share, coders[thread], shares[share])
-                    var ready = turns.isDone(share)
-                    while let taken = ready {
-                        do throws(QuantizationError) {
-                            try shares[taken].hand(to: taking.take)
-                            ready = turns.isTaken()
-                        } catch {
-                            ready = turns.fail(error)
-                        }
-                    }
+        turns.begin(count: heads + bodies)
+        workplace.threads.share(among: min(coders.count, heads + bodies)) { thread in
+            while let (share, place) = turns.next(for: thread) {
+                let range =
+                    share < heads ? 0..<1 : units * (share - heads) / bodies..<units * (share - heads + 1) / bodies
+                let stored = (share < heads ? head : whole).extracting(
+                    range.lowerBound * unitBytes..<range.upperBound * unitBytes)
+                shares[place].fill(
+                    coders[thread], stored, units: range.count,
+                    from: first + (share < heads ? 0 : heads) + range.lowerBound, workplace.kernels)
+                var ready = turns.isDone(share, at: place, by: thread)
+                while let taken = ready {
+                    ready = turns.isTaken(by: thread, failure: shares[taken].hand(to: take))
                 }
-                turns.awaitOthers()
             }
         }
         if let failure = turns.failure { throw failure }
@@ -165,98 +149,91 @@ private final class CodedShare<Made>: @unchecked Sendable {
     private var units = 0
     private var failure: QuantizationError?
 
-    init(_ made: Made) {
-        self.made = made
-    }
+    init(_ made: Made) { self.made = made }
 
     func fill<Coder: UnitCoder>(
         _ coder: Coder, _ stored: RawSpan, units: Int, from first: Int, _ kernels: Kernels
     ) where Coder.Made == Made {
-        self.units = units
+        (self.units, failure) = (units, nil)
         do throws(QuantizationError) {
             try coder.code(stored, units: units, from: first, into: &made, kernels)
-            failure = nil
-        } catch {
-            failure = error
-        }
+        } catch { failure = error }
     }
 
-    func hand(to take: (Made, Int) throws(QuantizationError) -> Void) throws(QuantizationError) {
-        if let failure { throw failure }
-        try take(made, units)
+    /// Why it was not taken, if it was not.
+    func hand(to take: (Made, Int) throws(QuantizationError) -> Void) -> QuantizationError? {
+        if let failure { return failure }
+        do throws(QuantizationError) { try take(made, units) } catch { return error }
+        return nil
     }
 }
 
-/// What the encoder does with each share.
-private struct Taking<Made>: @unchecked Sendable {
-    // Invariant: `Turns` lets one thread at a time call it, and `work` returns after the last call.
-    let take: (Made, Int) throws(QuantizationError) -> Void
-}
-
-/// Who codes which share of a batch, and who takes it: each share once, in order, by one thread at a time.
+/// Who codes which share of a batch at which place, and who takes it: each share once, in order, by one thread at a
+/// time.
+///
+/// A line of memory that goes from one core to another takes 50 ns, and 180 where they have no cache in common
+/// (docs/PERFORMANCE.md). Each thread therefore has places of its own, and takes what it has coded; what others have
+/// coded only when nothing is left to code.
 private final class Turns: Sendable {
-    private let count: Int
-    private let given = Atomic(0)
-    private let coded = Atomic(0)
-    /// How often a thread looks for the others: some 100 µs, in which any codes a share.
-    private static let looks = 1 << 17
     private let state: Mutex<State>
 
     private struct State {
-        var done: [Bool]
+        /// For each share that is coded its place.
+        var places: [Int?] = []
+        var given = 0
         var taken = 0
         var isTaking = false
         var failure: QuantizationError?
+        /// For each thread the free ones of its places.
+        var free: [[Int]]
 
-        /// The next share to take, if it is there.
-        mutating func ready() -> Int? {
-            isTaking = failure == nil && taken < done.count && done[taken]
-            return isTaking ? taken : nil
+        /// The place of the next share to take, if it is there and for this thread.
+        mutating func ready(_ thread: Int) -> Int? {
+            isTaking = false
+            guard failure == nil, taken < places.count, let place = places[taken],
+                place % free.count == thread || given == places.count
+            else { return nil }
+            isTaking = true
+            return place
         }
     }
 
-    init(count: Int) {
-        self.count = count
-        state = Mutex(State(done: [Bool](repeating: false, count: count)))
+    init(threads: Int, places: Int) {
+        state = Mutex(State(free: (0..<threads).map { Array(stride(from: $0, to: places, by: threads)) }))
     }
 
-    /// The next share to code; nil when all are given out.
-    func next() -> Int? {
-        let share = given.add(1, ordering: .relaxed).oldValue
-        return share < count ? share : nil
-    }
+    /// Begins a batch of `count` shares.
+    func begin(count: Int) { state.withLock { $0 = State(places: Array(repeating: nil, count: count), free: $0.free) } }
 
-    /// Says that a share is coded, and returns the share that the caller is to take; nil where there is none, or
-    /// another thread is taking already and will come to it.
-    func isDone(_ share: Int) -> Int? {
-        coded.add(1, ordering: .relaxed)
-        return state.withLock { state in
-            state.done[share] = true
-            return state.isTaking ? nil : state.ready()
-        }
-    }
-
-    /// Says that the share to take is taken, and returns the next one.
-    func isTaken() -> Int? {
+    /// The next share to code, and where; nil when all are given out, or one was refused.
+    func next(for thread: Int) -> (share: Int, place: Int)? {
         state.withLock { state in
+            let share = state.given
+            let owner = state.free[thread].isEmpty ? state.free.firstIndex { !$0.isEmpty } : thread
+            guard share < state.places.count, state.failure == nil, let owner, let place = state.free[owner].popLast()
+            else { return nil }
+            state.given += 1
+            return (share, place)
+        }
+    }
+
+    /// Says that a share is coded, and returns the place of the share that the caller is to take; nil where there is
+    /// none, or another thread is taking already or will.
+    func isDone(_ share: Int, at place: Int, by thread: Int) -> Int? {
+        state.withLock { state in
+            state.places[share] = place
+            return state.isTaking ? nil : state.ready(thread)
+        }
+    }
+
+    /// Says that the share to take is taken, and returns the place of the next one; behind a refusal nothing is taken.
+    func isTaken(by thread: Int, failure: QuantizationError?) -> Int? {
+        state.withLock { state in
+            if let place = state.places[state.taken] { state.free[place % state.free.count].append(place) }
             state.taken += 1
-            return state.ready()
+            state.failure = failure
+            return state.ready(thread)
         }
-    }
-
-    /// Ends the batch: nothing behind the refusal is taken.
-    func fail(_ error: QuantizationError) -> Int? {
-        state.withLock { state in
-            state.failure = error
-            return state.ready()
-        }
-    }
-
-    /// Waits a while for the last shares without sleeping: a thread that sleeps now wakes later than they take, and is
-    /// not at hand when the next batch comes.
-    func awaitOthers() {
-        var looks = Self.looks
-        while looks > 0, coded.load(ordering: .relaxed) < count { looks -= 1 }
     }
 
     var failure: QuantizationError? { state.withLock { $0.failure } }

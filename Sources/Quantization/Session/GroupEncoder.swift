@@ -39,24 +39,18 @@ struct GroupEncoder: TensorEncoder {
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try feed.cut(bytes) { (head, whole) throws(QuantizationError) in
-            try crew.work(head, whole, unitBytes: feed.unitBytes, from: groupsDone, workplace.kernels) {
-                (made, groups) throws(QuantizationError) in try take(made, groups, workplace)
+            try crew.work(head, whole, unitBytes: feed.unitBytes, from: groupsDone, workplace) {
+                (made, groups) throws(QuantizationError) in
+                try workplace.write(
+                    made.codes.span.extracting(first: groups * groupBytes),
+                    at: placement.codes.offset + groupsDone * groupBytes)
+                for piece in made.pieces { sums.add(piece) }
+                sums.count += groups * elements
+                groupsDone += groups
+                pending.append(contentsOf: made.scales[..<groups])
+                if pending.count >= Self.pendingLimit { try flushScales(workplace) }
             }
         }
-    }
-
-    /// Writes and counts what a coder has made of some groups.
-    private mutating func take(
-        _ made: GroupCoder.Made, _ groups: Int, _ workplace: Workplace
-    ) throws(QuantizationError) {
-        try workplace.write(
-            made.codes.span.extracting(first: groups * groupBytes),
-            at: placement.codes.offset + groupsDone * groupBytes)
-        for piece in made.pieces { sums.add(piece) }
-        sums.count += groups * elements
-        groupsDone += groups
-        pending.append(contentsOf: made.scales[..<groups])
-        if pending.count >= Self.pendingLimit { try flushScales(workplace) }
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {

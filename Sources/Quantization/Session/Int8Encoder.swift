@@ -31,23 +31,17 @@ struct Int8Encoder: TensorEncoder {
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try feed.cut(bytes) { (head, whole) throws(QuantizationError) in
-            try crew.work(head, whole, unitBytes: feed.unitBytes, from: rowsDone, workplace.kernels) {
-                (made, rows) throws(QuantizationError) in try take(made, rows, workplace)
+            try crew.work(head, whole, unitBytes: feed.unitBytes, from: rowsDone, workplace) {
+                (made, rows) throws(QuantizationError) in
+                try workplace.write(
+                    made.codes.span.extracting(first: rows * columns), at: places.codes.offset + rowsDone * columns)
+                for piece in made.pieces { sums.add(piece) }
+                sums.count += rows * columns
+                rowsDone += rows
+                scales += made.scales
+                if scales.count >= Self.scaleLimit { try flushScales(workplace) }
             }
         }
-    }
-
-    /// Writes and counts what a coder has made of some rows.
-    private mutating func take(
-        _ made: Int8Coder.Made, _ rows: Int, _ workplace: Workplace
-    ) throws(QuantizationError) {
-        try workplace.write(
-            made.codes.span.extracting(first: rows * columns), at: places.codes.offset + rowsDone * columns)
-        for piece in made.pieces { sums.add(piece) }
-        sums.count += rows * columns
-        rowsDone += rows
-        scales += made.scales
-        if scales.count >= Self.scaleLimit { try flushScales(workplace) }
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {

@@ -127,7 +127,7 @@ struct NF4BestEncoder: TensorEncoder {
     private mutating func encode(
         _ head: RawSpan, _ whole: RawSpan, _ workplace: Workplace
     ) throws(QuantizationError) {
-        try crew.work(head, whole, unitBytes: feed.unitBytes, from: groupsDone, workplace.kernels) {
+        try crew.work(head, whole, unitBytes: feed.unitBytes, from: groupsDone, workplace) {
             (made, _) throws(QuantizationError) in try take(made, elements: groupElements, workplace)
         }
     }

@@ -46,7 +46,7 @@ struct NF4Encoder: TensorEncoder {
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
         try feed.cut(bytes) { (head, whole) throws(QuantizationError) in
-            try crew.work(head, whole, unitBytes: feed.unitBytes, from: blocksDone, workplace.kernels) {
+            try crew.work(head, whole, unitBytes: feed.unitBytes, from: blocksDone, workplace) {
                 (made, blocks) throws(QuantizationError) in
                 try take(made, blocks: blocks, elements: blocks * blockSize, workplace)
             }

@@ -5,6 +5,7 @@ struct Workplace {
     let output: JoinedOutput
     let scratch: any ScratchStorage
     let kernels: Kernels
+    let threads = SessionThreads()
 
     init(output: any ArtifactOutput, scratch: any ScratchStorage, kernels: Kernels) {
         self.output = JoinedOutput(output)
