@@ -5,7 +5,6 @@ The raw requests of Tests/Fixtures/http (their language is told there), containe
 libraries wrote, and the few texts below.
 """
 import pathlib
-import re
 import struct
 import sys
 import zlib
@@ -13,7 +12,8 @@ import zlib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "Tests/Fixtures"
 OUT = pathlib.Path(sys.argv[1])
-ESCAPES = {b"r": b"\r", b"n": b"\n", b"t": b"\t", b"0": b"\0", b"\\": b"\\"}
+sys.path.insert(0, str(ROOT / "tools/http"))
+from raw_requests import raw_requests  # noqa: E402
 
 # What the first byte asks of `fields`, and texts for it.
 FIELDS = [
@@ -59,33 +59,6 @@ OPTIONS = [
     '"nf4", "options": {"overrides": [%s]}' % ", ".join(['{"match": "a"}'] * 300),
 ]
 JOBS = ['{"input": "sha256:%064d", "method": %s}' % (0, text) for text in OPTIONS]
-
-
-def repeat(match):
-    content = match.group(1)
-    if b"*" in content and content.rsplit(b"*", 1)[1].isdigit():
-        text, count = content.rsplit(b"*", 1)
-        return text * min(int(count), 40)
-    return b"x"
-
-
-def unescape(text):
-    text = re.sub(rb"\{\{(.*?)\}\}", repeat, text)
-    return re.sub(
-        rb"\\(x[0-9a-f]{2}|.)",
-        lambda m: bytes([int(m.group(1)[1:], 16)]) if m.group(1)[:1] == b"x" else ESCAPES[m.group(1)], text)
-
-
-def requests():
-    for file in sorted((FIXTURES / "http").glob("*.txt")):
-        for case in file.read_bytes().split(b"\n\n"):
-            sent = b""
-            for line in case.split(b"\n"):
-                if line[:1] == b"|":
-                    sent += unescape(line[2:]) + b"\r\n"
-                elif line[:1] == b">":
-                    sent += unescape(line[2:])
-            yield sent
 
 
 def gguf(version=3, alignment=32, tensors=1):
@@ -136,7 +109,7 @@ def read(pattern, most=8192):
     return [file.read_bytes()[:most] for file in sorted(FIXTURES.glob(pattern))]
 
 
-for number, sent in enumerate(requests()):
+for number, sent in enumerate(raw_requests(most=40)):
     write("head", number, sent)
     head, _, body = sent.partition(b"\r\n\r\n")
     if b"chunked" in head and body:

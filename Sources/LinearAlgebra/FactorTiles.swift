@@ -1,5 +1,4 @@
 import COpenBLAS
-import Dispatch
 import Synchronization
 
 /// Cholesky factors and their inverses in tiles, a row or column of tiles a step: a large matrix keeps all threads at
@@ -25,13 +24,13 @@ extension OpenBLAS {
             // Invariant: a call of the closure writes one tile, its own, and reads tiles that none of its round writes;
             // all have ended when the round does.
             nonisolated(unsafe) let base = unsafe first
-            Self.forEach(tiles.count - step, threads: threads) { index in
+            ParallelLoop.run(tiles.count - step, threads: threads) { index in
                 let row = step + index
                 guard row == step else { return unsafe subtract(tiles, row, base) }
                 failed.store(unsafe factorDiagonal(tiles, base), ordering: .relaxed)
             }
             guard failed.load(ordering: .relaxed) == 0 else { return }
-            Self.forEach(tiles.count - step - 1, threads: threads) { index in
+            ParallelLoop.run(tiles.count - step - 1, threads: threads) { index in
                 unsafe solve(tiles, step + 1 + index, base)
             }
         }
@@ -53,19 +52,10 @@ extension OpenBLAS {
             let row = unsafe (0..<tiles.height).flatMap { line in
                 unsafe UnsafeBufferPointer(start: base + (tiles.top + line) * tiles.order, count: tiles.top)
             }
-            Self.forEach(step, threads: threads) { column in unsafe invert(tiles, column, row.span, base) }
+            ParallelLoop.run(step, threads: threads) { column in unsafe invert(tiles, column, row.span, base) }
             return 0
         }
         guard failed == 0 else { throw .notPositive(order: failed) }
-    }
-
-    /// Calls `body` with 0..<count in ascending order on up to `threads` threads; returns when all calls have.
-    package static func forEach(_ count: Int, threads: Int, _ body: @Sendable (Int) -> Void) {
-        let threads = min(max(1, threads), maximumThreads, max(0, count))
-        let next = Atomic<Int>(0)
-        DispatchQueue.concurrentPerform(iterations: threads) { _ in
-            while case let index = next.wrappingAdd(1, ordering: .relaxed).oldValue, index < count { body(index) }
-        }
     }
 }
 

@@ -12,7 +12,7 @@ extension OpenBLAS {
             // Invariant: each pair is a rectangle of its own of the matrix, written by one thread, and all have ended
             // when the closure does.
             nonisolated(unsafe) let elements = unsafe elements
-            Self.forEach(pairs.count, threads: threads) { index in
+            ParallelLoop.run(pairs.count, threads: threads) { index in
                 let (top, left) = (pairs[index].0 * Self.gramTile, pairs[index].1 * Self.gramTile)
                 let start = top * columns + left
                 let (height, width) = (min(Self.gramTile, columns - top), min(Self.gramTile, columns - left))

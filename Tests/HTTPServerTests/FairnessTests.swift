@@ -9,16 +9,10 @@ import Testing
 @Suite struct FairnessTests {
     private static let file = "GET /file HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
 
-    private static func upload(_ length: Int, sending count: Int) -> String {
-        "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: \(length)\r\n\r\n" + String(repeating: "!", count: count)
-    }
-
     /// Ten clients that do not read, and one thread for all long answers.
     @Test(arguments: ["/file", "/produced/3000000/none"])
     func aClientThatDoesNotReadGivesItsThreadBack(_ path: String) throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 2
-        limits.reservedThreads = 1
+        var limits = ServerLimits.threads(2, reserved: 1)
         limits.threadPatience = .milliseconds(50)
         try TestServer.with(limits) { test in
             let request = "GET \(path) HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -84,19 +78,17 @@ import Testing
     }
 
     @Test func aSlowBodyGivesWayWhenOthersWait() throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 2
-        limits.reservedThreads = 1
+        var limits = ServerLimits.threads(2, reserved: 1)
         limits.crowdedGrace = .milliseconds(100)
         try TestServer.with(limits) { test in
             let slow = try Client(test.port)
-            try slow.send(Self.upload(200_000, sending: 100_000))
+            try slow.send(TestServer.upload(200_000, sending: 100_000))
             #expect(eventually { test.server.flights.contains { $0.bytesReceived == 100_000 } })
             usleep(400_000)
             // Nobody waits: it may be slow.
             #expect(test.server.flights.count == 1)
             let quick = try Client(test.port)
-            try quick.send(Self.upload(200_000, sending: 200_000))
+            try quick.send(TestServer.upload(200_000, sending: 200_000))
             #expect(try quick.answer().text == "200000 6600000")
             let refusal = try slow.answer()
             #expect(refusal.code == "body.timeout")
@@ -107,10 +99,7 @@ import Testing
 
     /// Chunks that do not come hold no thread, however many wait for them; those that did come are answered.
     @Test func chunksTakeAThreadOnceTheyAreThere() throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 2
-        limits.reservedThreads = 1
-        limits.workerQueue = 1
+        let limits = ServerLimits.threads(2, reserved: 1, queue: 1)
         try TestServer.with(limits) { test in
             let silent = try (0..<10).map { _ in try Client(test.port) }
             for client in silent {
@@ -118,7 +107,7 @@ import Testing
             }
             #expect(eventually { test.server.flights.count == 10 })
             let quick = try Client(test.port)
-            try quick.send(Self.upload(200_000, sending: 200_000))
+            try quick.send(TestServer.upload(200_000, sending: 200_000))
             #expect(try quick.answer().text == "200000 6600000")
             #expect(test.server.flights.allSatisfy { $0.phase == .waiting })
             for (index, client) in silent.enumerated() {
@@ -142,10 +131,7 @@ import Testing
 
     /// Clients that wait for 100 Continue and then send nothing get the first threads, not the last.
     @Test func whoPromisesABodyHoldsFewThreads() throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 3
-        limits.reservedThreads = 1
-        limits.workerQueue = 10
+        let limits = ServerLimits.threads(3, reserved: 1, queue: 10)
         try TestServer.with(limits) { test in
             let expect = "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
             let clients = try (0..<10).map { _ in try Client(test.port) }
@@ -155,7 +141,7 @@ import Testing
             }
             #expect(test.server.flights.count(where: { $0.phase == .working }) == 1)
             let quick = try Client(test.port)
-            try quick.send(Self.upload(200_000, sending: 200_000))
+            try quick.send(TestServer.upload(200_000, sending: 200_000))
             #expect(try quick.answer().text == "200000 6600000")
             for client in clients { try client.send("!!") }
             for client in clients { #expect(try client.answer().text == "2 66") }
@@ -215,7 +201,7 @@ import Testing
             #expect(test.recorder.hits(.requestDeadline) == 1)
             // The client's own time does not count.
             let slow = try Client(test.port)
-            try slow.send(Self.upload(100_000, sending: 70_000))
+            try slow.send(TestServer.upload(100_000, sending: 70_000))
             usleep(400_000)
             try slow.send([UInt8](repeating: 33, count: 30_000))
             #expect(try slow.answer().text == "100000 3300000")

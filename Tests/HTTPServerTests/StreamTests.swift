@@ -59,9 +59,7 @@ import Testing
     }
 
     @Test func overTLSTheyHoldNoThreadEither() throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 1
-        limits.reservedThreads = 0
+        let limits = ServerLimits.threads(1, reserved: 0)
         try TestServer.with(limits, tls: try TLSTests.context()) { test in
             let folder = FileManager.default.temporaryDirectory
             let copies = (0..<3).map { folder.appendingPathComponent("viva-stream-\($0)-\(UUID().uuidString)") }
@@ -204,9 +202,7 @@ import Testing
     }
 
     @Test func aThousandListenBesideRequests() throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 2
-        limits.reservedThreads = 1
+        let limits = ServerLimits.threads(2, reserved: 1)
         try TestServer.with(limits) { test in
             let listeners = try (0..<1000).map { index in
                 try Self.listener(test, index % 2 == 0 ? "/events" : "/late-events")

@@ -76,6 +76,17 @@ final class Gate: Sendable {
     func release() { leave.signal() }
 }
 
+extension ServerLimits {
+    /// Those of a server with few threads.
+    static func threads(_ threads: Int, reserved: Int, queue: Int? = nil) -> ServerLimits {
+        var limits = ServerLimits()
+        limits.workerThreads = threads
+        limits.reservedThreads = reserved
+        if let queue { limits.workerQueue = queue }
+        return limits
+    }
+}
+
 /// A server on a free port and a thread of its own; `with` always stops it.
 final class TestServer: Sendable {
     let server: Server
@@ -86,6 +97,11 @@ final class TestServer: Sendable {
     let fileURL: URL
     let fileBytes: [UInt8]
     private let ended: Sockets.Semaphore
+
+    /// A request to `/sum` that says it has `length` bytes, and `count` of them.
+    static func upload(_ length: Int, sending count: Int) -> String {
+        "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: \(length)\r\n\r\n" + String(repeating: "!", count: count)
+    }
 
     var port: UInt16 { server.address.port }
     var base: String { "http://127.0.0.1:\(port)" }

@@ -9,20 +9,13 @@ import Testing
 @Suite struct ThreadTests {
     static let wait = "GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
 
-    private static func upload(_ length: Int, sending count: Int) -> String {
-        "PUT /sum HTTP/1.1\r\nHost: x\r\nContent-Length: \(length)\r\n\r\n" + String(repeating: "!", count: count)
-    }
-
     @Test func stalledBodiesLeaveThreadsToOthers() throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 4
-        limits.reservedThreads = 2
-        limits.workerQueue = 2
+        let limits = ServerLimits.threads(4, reserved: 2, queue: 2)
         try TestServer.with(limits) { test in
             // Two get a thread, two wait for one, the rest is refused: whichever come last, and before a thread is
             // awake those that it will take wait too.
             let bodies = try (0..<5).map { _ in try Client(test.port) }
-            for client in bodies { try client.send(Self.upload(200_000, sending: 100_000)) }
+            for client in bodies { try client.send(TestServer.upload(200_000, sending: 100_000)) }
             #expect(eventually { bodies.contains { $0.hasBytes(within: 0) } })
             let refused = bodies.filter { $0.hasBytes(within: 100) }
             let stalled = bodies.filter { client in !refused.contains { $0 === client } }
@@ -38,9 +31,7 @@ import Testing
     }
 
     @Test func stalledReadersLeaveThreadsToOthers() throws {
-        var limits = ServerLimits()
-        limits.workerThreads = 2
-        limits.reservedThreads = 1
+        let limits = ServerLimits.threads(2, reserved: 1)
         try TestServer.with(limits) { test in
             let slow = try (0..<3).map { _ in try Client(test.port, receiveBuffer: 4096) }
             for client in slow { for _ in 0..<4 { try client.send("GET /file HTTP/1.1\r\nHost: x\r\n\r\n") } }
@@ -57,9 +48,9 @@ import Testing
         limits.maxWaitingBytes = 50_000
         try TestServer.with(limits) { test in
             let first = try Client(test.port)
-            try first.send(Self.upload(40_000, sending: 30_000))
+            try first.send(TestServer.upload(40_000, sending: 30_000))
             #expect(eventually { test.recorder.counts.withLock { $0.started } == 1 })
-            for part in [Self.upload(40_000, sending: 30_000), "GET /" + String(repeating: "a", count: 25_000)] {
+            for part in [TestServer.upload(40_000, sending: 30_000), "GET /" + String(repeating: "a", count: 25_000)] {
                 let late = try Client(test.port)
                 try late.send(part)
                 #expect(try late.answer().code == "server.overloaded")
@@ -80,7 +71,7 @@ import Testing
             try running.send(Self.wait)
             #expect(test.gate.waitForArrival())
             let upload = try Client(test.port)
-            try upload.send(Self.upload(2000, sending: 999))
+            try upload.send(TestServer.upload(2000, sending: 999))
             #expect(eventually { test.recorder.counts.withLock { $0.started } == 2 })
             usleep(50_000)
             // Nobody asked for the thread that is not there.
@@ -141,9 +132,9 @@ import Testing
             try computing.send(Self.wait)
             #expect(test.gate.waitForArrival())
             let stalled = try Client(test.port)
-            try stalled.send(Self.upload(200_000, sending: 100_000))
+            try stalled.send(TestServer.upload(200_000, sending: 100_000))
             let waiting = try Client(test.port)
-            try waiting.send(Self.upload(2000, sending: 10))
+            try waiting.send(TestServer.upload(2000, sending: 10))
             #expect(eventually { test.recorder.counts.withLock { $0.started } == 3 })
             test.server.drain()
             #expect(!test.hasEnded(within: .milliseconds(100)))

@@ -16,7 +16,6 @@ import http.client
 import json
 import os
 import random
-import re
 import shutil
 import socket
 import ssl
@@ -28,8 +27,9 @@ import threading
 import time
 from pathlib import Path
 
-FIXTURES = Path(__file__).resolve().parent.parent.parent / "Tests/Fixtures/http"
-ESCAPES = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "\\": "\\"}
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "http"))
+from raw_requests import raw_requests  # noqa: E402
+
 HOST = b"Host: localhost\r\n"
 WEIGHTS = b"\x00\x3c\x00\x38" * 2048  # 32x128 float16
 ROUTE = "/v1/quantize?method={}&dtype=float16&shape=32,128"
@@ -116,18 +116,6 @@ class Server:
         return self.process.wait(timeout=120)
 
 
-def raw_requests() -> list[bytes]:
-    """The corpus, without its expectations: Tests/Fixtures/http/README.md tells its language."""
-    requests = []
-    for page in sorted(FIXTURES.glob("*.txt")):
-        for case in re.split(r"^case ", page.read_text(), flags=re.M)[1:]:
-            parts = [line[2:] + ("\r\n" if line[0] == "|" else "") for line in case.splitlines() if line[:1] in ("|", ">")]
-            text = re.sub(r"\{\{(.+?)\*(\d+)\}\}", lambda hit: hit[1] * int(hit[2]), "".join(parts), flags=re.S)
-            text = re.sub(r"\\x(..)|\\(.)", lambda hit: chr(int(hit[1], 16)) if hit[1] else ESCAPES[hit[2]], text)
-            requests.append(text.encode("latin1", "replace"))
-    return requests
-
-
 def artifacts(server: Server) -> None:
     made = []
     for method in ("int8", "nf4", "int4", "fp8&format=compressed-tensors"):
@@ -204,7 +192,7 @@ def main() -> int:
             for secure in (False, True):
                 broken_uploads(server, secure)
             job(server)
-            requests = raw_requests()
+            requests = list(raw_requests())
             for number, request in enumerate(requests):
                 server.part(request, resets=number % 2 == 0)
             crowd(server)

@@ -8,7 +8,7 @@ enum OrderedWork {
     /// `threads` bounds how many run at once; nil leaves it to Dispatch. The call returns when all have ended.
     static func map<Result: Sendable>(_ count: Int, threads: Int?, _ body: @Sendable (Int) -> Result) -> [Result] {
         let results = Mutex<[Result?]>(Array(repeating: nil, count: count))
-        OpenBLAS.forEach(count, threads: threads ?? count) { index in
+        ParallelLoop.run(count, threads: threads ?? count) { index in
             let result = body(index)
             results.withLock { $0[index] = result }
         }

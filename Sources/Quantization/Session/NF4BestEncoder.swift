@@ -88,13 +88,19 @@ struct NF4BestEncoder: TensorEncoder {
         mean.add(absmax.span)
         // Scales that no search measures may leave the mean of no use.
         guard case let offset = mean.finish(), offset.isFinite else { return }
+        try beginAnew(held, offset, workplace)
+        if !(sums.squaredError <= error) { try beginAnew(held, own, workplace) }
+    }
+
+    private mutating func beginAnew(
+        _ held: [UInt8], _ offset: Float, _ workplace: Workplace
+    ) throws(QuantizationError) {
+        self = NF4BestEncoder(entry: entry, recipe: recipe, placement: placement, threads: threads)
         try begin(held, offset, workplace)
-        if !(sums.squaredError <= error) { try begin(held, own, workplace) }
     }
 
     /// Encodes the tensor from its first byte on, to its end if that was held.
     private mutating func begin(_ held: [UInt8], _ offset: Float, _ workplace: Workplace) throws(QuantizationError) {
-        self = NF4BestEncoder(entry: entry, recipe: recipe, placement: placement, threads: threads)
         opening = nil
         setOffset(offset)
         try feed.cut(held.span) { (head, whole) throws(QuantizationError) in try encode(head, whole, workplace) }
