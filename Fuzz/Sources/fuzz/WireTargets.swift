@@ -31,11 +31,28 @@ private let limits = HeadLimits(maxHeadBytes: 600, maxFields: 12, maxTargetBytes
     let pieces = decode(bytes, step: 1 + Int(bytes.first ?? 0) % 9, room: 1 + Int(bytes.last ?? 0) % 9)
     precondition(whole.content == pieces.content && whole.end == pieces.end && whole.code == pieces.code)
     precondition(whole.content.count <= bytes.count)
+    for step in [max(1, bytes.count), 1 + Int(bytes.first ?? 0) % 9] {
+        precondition(skim(bytes, step: step) == whole.code, "a look finds another end")
+    }
+}
+
+private let chunkLimits = ChunkLimits(maxExtensionBytes: 20, maxTrailerBytes: 60, maxTrailers: 3, maxOverheadBytes: 200)
+
+private func skim(_ bytes: [UInt8], step: Int) -> String? {
+    var decoder = ChunkedDecoder(limits: chunkLimits)
+    for offset in stride(from: 0, to: bytes.count, by: step) {
+        let piece = Array(bytes[offset..<min(bytes.count, offset + step)])
+        do {
+            if try decoder.skim(piece.span.bytes) { return "end" }
+        } catch {
+            return error.code
+        }
+    }
+    return nil
 }
 
 private func decode(_ bytes: [UInt8], step: Int, room: Int) -> (content: [UInt8], end: Int, code: String?) {
-    var decoder = ChunkedDecoder(
-        limits: ChunkLimits(maxExtensionBytes: 20, maxTrailerBytes: 60, maxTrailers: 3, maxOverheadBytes: 200))
+    var decoder = ChunkedDecoder(limits: chunkLimits)
     var content: [UInt8] = []
     var buffer = [UInt8](repeating: 0xA5, count: room)
     var offset = 0
