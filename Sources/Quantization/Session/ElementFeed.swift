@@ -47,13 +47,6 @@ final class ElementFeed {
         }
     }
 
-    /// The same for bytes that the caller has held.
-    func cut(
-        _ held: Span<UInt8>, _ body: (_ head: RawSpan, _ whole: RawSpan) throws(QuantizationError) -> Void
-    ) throws(QuantizationError) {
-        try cut(unsafe held.bytes, body)
-    }
-
     /// Calls `body` with the unfinished last unit as it is stored, and the number of its elements, if there is one that
     /// it was not called with before.
     func flush(_ body: (RawSpan, Int) throws(QuantizationError) -> Void) throws(QuantizationError) {
@@ -70,6 +63,13 @@ final class ElementFeed {
     func restore(from state: inout StateReader, taken: Int) throws(QuantizationError) -> Int {
         carried = try state.raw(taken % unitBytes)
         return taken / unitBytes
+    }
+}
+
+extension TensorEncoder {
+    /// Takes bytes that the caller has held.
+    mutating func consume(_ held: Span<UInt8>, _ workplace: Workplace) throws(QuantizationError) {
+        try consume(unsafe held.bytes, workplace)
     }
 }
 

@@ -8,18 +8,16 @@ struct Int8Encoder: TensorEncoder {
     private let places: (codes: Place, scales: Place, format: Place)
     private let feed: ElementFeed
     private let crew: CoderCrew<Int8Coder>
-    private var scales: [Float] = []
+    private var scales: ScaleWriter
     private var sums = QualitySums()
     private var rowsDone = 0
-
-    /// Scales are written this many at a time.
-    private static let scaleLimit = 1 << 14
 
     /// An encoder that codes on up to `threads` threads.
     init(entry: TensorEntry, places: (codes: Place, scales: Place, format: Place), threads: Int) {
         let columns = entry.shape[1]
         self.columns = columns
         self.places = places
+        scales = ScaleWriter(places.scales)
         let size = CrewSize(unitElements: columns, elements: entry.elementCount, threads: threads)
         crew = CoderCrew(size) {
             Int8Coder(entry: entry)
@@ -38,21 +36,20 @@ struct Int8Encoder: TensorEncoder {
                 for piece in made.pieces { sums.add(piece) }
                 sums.count += rows * columns
                 rowsDone += rows
-                scales += made.scales
-                if scales.count >= Self.scaleLimit { try flushScales(workplace) }
+                try scales.append(made.scales[...], workplace)
             }
         }
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
-        try flushScales(workplace)
+        try scales.flush(workplace)
         try workplace.write([UInt8(0)].span, at: places.format.offset)
         let histogram = crew.gather(&sums)
         return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
     }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
-        try flushScales(workplace)
+        try scales.flush(workplace)
         crew.save(feed, &sums, to: &state)
     }
 
@@ -60,11 +57,6 @@ struct Int8Encoder: TensorEncoder {
         from state: inout StateReader, taken: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
         rowsDone = try crew.restore(feed, &sums, from: &state, taken: taken)
-    }
-
-    private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {
-        guard !scales.isEmpty else { return }
-        try workplace.write(scales.span, at: places.scales.offset + (rowsDone - scales.count) * 4)
-        scales.removeAll(keepingCapacity: true)
+        scales.restore(count: rowsDone)
     }
 }

@@ -9,6 +9,8 @@ final class NF4BestCoder: UnitCoder, @unchecked Sendable {
         var blocks: CodedBlocks
         fileprivate(set) var nestedCodes: ArraySlice<UInt8> = []
         fileprivate(set) var nestedAbsmax: Float = 0
+        /// The least squared error that the reference's codes could have; as low as the cast may make it.
+        fileprivate(set) var leastError = 0.0
     }
 
     private let name: String
@@ -22,8 +24,6 @@ final class NF4BestCoder: UnitCoder, @unchecked Sendable {
     /// Errors that were counted and then not kept.
     private var rejected = [UInt32](repeating: 0, count: ErrorHistogram.bins)
     private(set) var maximumSignal = 0.0
-    /// Whether a group has, or may have, more error than the reference's codes could with some scales.
-    private(set) var isUnsure = false
 
     /// A searched scale must lower a block's error by more than the rounding of the float32 sums could feign.
     private static let decisive: Float = 1 - 0x1p-14
@@ -92,7 +92,7 @@ final class NF4BestCoder: UnitCoder, @unchecked Sendable {
         for block in 0..<blocks { made.blocks.scales[block] = choices[block].scale }
         guard var group = rivals else { return settle(x, type, elements, blocks, &made.blocks, kernels) }
         rivals = nil  // so that `group` alone owns its buffers and nothing is copied
-        settle(x, type, elements, blocks, &made.blocks, &group, kernels)
+        made.leastError = settle(x, type, elements, blocks, &made.blocks, &group, kernels)
         made.nestedCodes = group.kept.codes[..<blocks]
         made.nestedAbsmax = group.kept.nestedAbsmax
         rivals = group
@@ -118,17 +118,18 @@ final class NF4BestCoder: UnitCoder, @unchecked Sendable {
     }
 
     /// 8-bit scales: the group keeps the better of the searched scales and absmax, both as a reader restores them.
+    /// Returns the least error that the reference's codes could have with any scales; its own where squares leave
+    /// float32.
     private func settle(
         _ x: RawSpan, _ type: ElementType, _ elements: Int, _ blocks: Int, _ made: inout CodedBlocks,
         _ group: inout NestedRivals, _ kernels: Kernels
-    ) {
+    ) -> Double {
         let bound = group.fit(choices, made.scales, blocks: blocks)
         let all = 0..<blocks
         assign(x, type, elements, all, group.searched.restored, keeps: true, &made, kernels)
         let error = squaredError(made, blocks)
         let isMeasured = error.isFinite && error >= Self.smallestGroupError
-        isUnsure = isUnsure || isMeasured && error > bound * (restored == .f32 ? 1 : Self.castAside)
-        if isMeasured, error <= bound { return }
+        if isMeasured, error <= bound { return bound }
         group.fitPlain(choices, blocks: blocks)
         assign(x, type, elements, all, group.searched.restored, keeps: false, &made, kernels)
         assign(x, type, elements, all, group.plain.restored, keeps: true, &made, kernels)
@@ -138,6 +139,8 @@ final class NF4BestCoder: UnitCoder, @unchecked Sendable {
             assign(x, type, elements, all, group.searched.restored, keeps: true, &made, kernels)
         }
         histogram.withdraw(&rejected)
+        guard isMeasured else { return squaredError(made, blocks) }
+        return bound * (restored == .f32 ? 1 : Self.castAside)
     }
 
     /// Codes and sums of some blocks; their errors count, or are taken back.

@@ -13,17 +13,18 @@ struct NF4Encoder: TensorEncoder {
     private var sums = QualitySums()
     private var blocksDone = 0
     private var nested: NestedPass?
-    /// absmax values not yet written, without double quantization.
-    private var pending: [Float] = []
+    /// absmax values without double quantization.
+    private var scales: ScaleWriter
 
-    /// absmax values are written this many at a time.
-    private static let pendingLimit = 1 << 14
-
-    /// An encoder that codes on up to `threads` threads.
-    init(entry: TensorEntry, recipe: Recipe, placement: NF4Placement, scratchBase: Int, threads: Int) {
+    /// An encoder that codes on up to `threads` threads; `rivalOffset` as for `NestedPass`.
+    init(
+        entry: TensorEntry, recipe: Recipe, placement: NF4Placement, scratchBase: Int, rivalOffset: Float? = nil,
+        threads: Int
+    ) {
         let blockSize = recipe.blockSize
         self.blockSize = blockSize
         self.placement = placement
+        scales = ScaleWriter(placement.absmax)
         let type = RestoredType(of: entry.type)
         excludesCast = recipe.doubleQuant && type != .f32
         let size = CrewSize(unitElements: blockSize, elements: entry.elementCount, threads: threads)
@@ -40,7 +41,7 @@ struct NF4Encoder: TensorEncoder {
             let blocks = (entry.elementCount + blockSize - 1) / blockSize
             nested = NestedPass(
                 name: entry.name, blocks: blocks, blockSize: blockSize, type: type, scratchBase: scratchBase,
-                codes: placement.absmax, nestedAbsmax: codes)
+                codes: placement.absmax, nestedAbsmax: codes, rivalOffset: rivalOffset)
         }
     }
 
@@ -60,23 +61,18 @@ struct NF4Encoder: TensorEncoder {
             }
             try take(made, blocks: 1, elements: elements, workplace)
         }
-        try flushPending(workplace)
-        let quantMap = (0..<16).map { NF4Tables.values[$0] }
-        try workplace.write(quantMap.span, at: placement.quantMap.offset)
+        try scales.flush(workplace)
+        try placement.writeMaps(workplace)
         let histogram = crew.gather(&sums)
         var quality = TensorQuality(sums: sums, counts: histogram)
-        guard var nested, let map = placement.nestedQuantMap else {
-            return EncodedTensor(quality: quality, counts: histogram)
-        }
-        let dynamicMap = DynamicMap.values
-        try workplace.write(dynamicMap.span, at: map.offset)
+        guard var nested else { return EncodedTensor(quality: quality, counts: histogram) }
         let offset = try nested.run(&quality, workplace)
         quality.excludesCast = excludesCast
         return EncodedTensor(quality: quality, counts: histogram, nestedOffset: offset)
     }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
-        try flushPending(workplace)
+        try scales.flush(workplace)
         crew.save(feed, &sums, to: &state)
         try nested?.save(to: &state, workplace)
     }
@@ -85,6 +81,7 @@ struct NF4Encoder: TensorEncoder {
         from state: inout StateReader, taken: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
         blocksDone = try crew.restore(feed, &sums, from: &state, taken: taken)
+        scales.restore(count: blocksDone)
         try nested?.restore(from: &state, blocks: blocksDone, workplace)
     }
 
@@ -104,14 +101,7 @@ struct NF4Encoder: TensorEncoder {
                 made.scales.span.extracting(first: blocks), made.sums.span.extracting(first: blocks), workplace)
             nested = pass
         } else {
-            pending.append(contentsOf: made.scales[..<blocks])
-            if pending.count >= Self.pendingLimit { try flushPending(workplace) }
+            try scales.append(made.scales[..<blocks], workplace)
         }
-    }
-
-    private mutating func flushPending(_ workplace: Workplace) throws(QuantizationError) {
-        guard !pending.isEmpty else { return }
-        try workplace.write(pending.span, at: placement.absmax.offset + (blocksDone - pending.count) * 4)
-        pending.removeAll(keepingCapacity: true)
     }
 }

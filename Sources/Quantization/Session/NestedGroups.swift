@@ -47,6 +47,17 @@ struct NestedRivals {
     var kept: NestedFit { keepsPlain ? plain : searched }
 }
 
+extension NF4Placement {
+    /// Writes what the codes mean, and with double quantization what those of the scales mean.
+    func writeMaps(_ workplace: Workplace) throws(QuantizationError) {
+        let values = (0..<16).map { NF4Tables.values[$0] }
+        try workplace.write(values.span, at: quantMap.offset)
+        guard let nestedQuantMap else { return }
+        let nestedValues = DynamicMap.values
+        try workplace.write(nestedValues.span, at: nestedQuantMap.offset)
+    }
+}
+
 /// The 8-bit scales of one weight's groups on their way to the artifact.
 struct NestedWriter {
     /// What the differences were taken from.

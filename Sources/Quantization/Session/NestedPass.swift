@@ -3,6 +3,8 @@
 /// Source: FORMATS of bitsandbytes 0.50.2, `quantize_blockwise` over `absmax - mean`, nested blocks of 256. Beside
 /// each absmax a the sums of its block wait too, for the error with the reconstructed a' follows from them:
 /// Σ(x − c·a')² = Σe² − 2(a' − a)·Σe·c + (a' − a)²·Σc², where e = x − c·a.
+///
+/// `mode=best` names an offset that competes with the mean: less error wins.
 struct NestedPass {
     /// One block on scratch: absmax, Σe·c, Σc², Σ|c|, max|e| as float32.
     static let recordBytes = recordFields * 4
@@ -18,13 +20,15 @@ struct NestedPass {
     private let name: String
     private let blockSize: Int
     private let type: RestoredType
+    /// What the scales' differences are taken from if that gives less error than their mean.
+    private let rivalOffset: Float?
     private var mean: TorchMean
     private var records: [Float] = []
     private var staged = 0
 
     init(
         name: String, blocks: Int, blockSize: Int, type: RestoredType, scratchBase: Int, codes: Place,
-        nestedAbsmax: Place
+        nestedAbsmax: Place, rivalOffset: Float?
     ) {
         self.name = name
         self.blockSize = blockSize
@@ -33,6 +37,7 @@ struct NestedPass {
         self.scratchBase = scratchBase
         self.codes = codes
         self.nestedAbsmax = nestedAbsmax
+        self.rivalOffset = rivalOffset
         mean = TorchMean(count: blocks)
     }
 
@@ -74,55 +79,81 @@ struct NestedPass {
         try workplace.unstage(into: &records, count: records.count, at: scratchBase + staged * Self.recordBytes)
     }
 
-    /// Writes codes and nested absmax, corrects `quality` for the reconstructed scales, and returns the mean.
+    /// Writes codes and nested absmax, corrects `quality` for the reconstructed scales, and returns their offset.
     mutating func run(_ quality: inout TensorQuality, _ workplace: Workplace) throws(QuantizationError) -> Float {
-        let offset = mean.finish()
+        var offset = mean.finish()
         // A tensor of one batch never touched scratch.
         if staged > 0 { try stage(workplace) }
-        var correction = Correction()
-        var done = 0
-        while done < blocks {
-            let count = min(Self.batch, blocks - done)
-            if staged > 0 {
-                records = [Float](repeating: 0, count: count * Self.recordFields)
-                try workplace.unstage(into: &records, count: records.count, at: scratchBase + done * Self.recordBytes)
-            }
-            try quantize(count: count, from: done, offset: offset, &correction, workplace)
-            done += count
+        if let rivalOffset {
+            let (error, other) = try (errorChange(offset, workplace), errorChange(rivalOffset, workplace))
+            // The rounding to 16 bits, which the sums leave out, must not turn it round.
+            if other < error * (type == .f32 ? 1 : 0.25) { offset = rivalOffset }
+        }
+        let correction = try pass(offset, workplace) { (first, codeBytes, nestedValues) throws(QuantizationError) in
+            try workplace.write(codeBytes.span, at: codes.offset + first)
+            try workplace.write(nestedValues.span, at: nestedAbsmax.offset + first / NestedQuantizer.blockSize * 4)
         }
         correction.apply(to: &quality)
         return offset
     }
 
-    private func quantize(
-        count: Int, from first: Int, offset: Float, _ correction: inout Correction, _ workplace: Workplace
-    ) throws(QuantizationError) {
-        var codeBytes: [UInt8] = []
-        var nestedValues: [Float] = []
-        codeBytes.reserveCapacity(count)
-        for start in stride(from: 0, to: count, by: NestedQuantizer.blockSize) {
-            let end = min(start + NestedQuantizer.blockSize, count)
-            let absmax = (start..<end).map { records[$0 * Self.recordFields] }
-            let (blockCodes, nested) = Self.quantizer.quantize(absmax.span, offset: offset)
-            guard nested.isFinite else {
-                // Scales so large that their mean overflows float32: no such weight exists in a usable model.
-                throw .outOfRange(tensor: name, index: 0, value: nested, limit: .greatestFiniteMagnitude)
-            }
-            codeBytes += blockCodes
-            nestedValues.append(nested)
-            for (index, code) in zip(start..<end, blockCodes) {
-                let restored = Self.quantizer.reconstruct(code, nestedAbsmax: nested, offset: offset)
-                // The largest weight of a block is restored as its scale, which may lie beyond what the type holds.
-                guard HalfPrecision.rounded(restored, to: type).isFinite else {
-                    throw .outOfRange(
-                        tensor: name, index: (first + index) * blockSize, value: restored, limit: type.largest)
-                }
-                correction.add(records[(index * Self.recordFields)...].prefix(Self.recordFields), restored)
-            }
+    /// How much the scales add to Σe² under an offset; infinite where a reader could not restore the scales.
+    private func errorChange(_ offset: Float, _ workplace: Workplace) throws(QuantizationError) -> Double {
+        do throws(QuantizationError) {
+            return try pass(offset, workplace) { (_, _, _) in }.squaredError
+        } catch {
+            guard case .outOfRange = error else { throw error }
+            return .infinity
         }
-        try workplace.write(codeBytes.span, at: codes.offset + first)
-        let firstNested = first / NestedQuantizer.blockSize
-        try workplace.write(nestedValues.span, at: nestedAbsmax.offset + firstNested * 4)
+    }
+
+    /// Makes the codes of all blocks, a batch after the other, and calls `body` with the first block of each, its codes
+    /// and its nested absmax values.
+    private func pass(
+        _ offset: Float, _ workplace: Workplace, _ body: (Int, [UInt8], [Float]) throws(QuantizationError) -> Void
+    ) throws(QuantizationError) -> Correction {
+        var correction = Correction()
+        var batch = records
+        for done in stride(from: 0, to: blocks, by: Self.batch) {
+            let count = min(Self.batch, blocks - done)
+            if staged > 0 {
+                batch = [Float](repeating: 0, count: count * Self.recordFields)
+                try workplace.unstage(into: &batch, count: batch.count, at: scratchBase + done * Self.recordBytes)
+            }
+            var codeBytes: [UInt8] = []
+            var nestedValues: [Float] = []
+            codeBytes.reserveCapacity(count)
+            for start in stride(from: 0, to: count, by: NestedQuantizer.blockSize) {
+                let group = start..<min(start + NestedQuantizer.blockSize, count)
+                try quantize(batch, group, from: done, offset, &correction, &codeBytes, &nestedValues)
+            }
+            try body(done, codeBytes, nestedValues)
+        }
+        return correction
+    }
+
+    /// Adds one nested group, whose blocks are `group` of a batch that begins with block `first`.
+    private func quantize(
+        _ batch: [Float], _ group: Range<Int>, from first: Int, _ offset: Float, _ correction: inout Correction,
+        _ codeBytes: inout [UInt8], _ nestedValues: inout [Float]
+    ) throws(QuantizationError) {
+        let absmax = group.map { batch[$0 * Self.recordFields] }
+        let (groupCodes, nested) = Self.quantizer.quantize(absmax.span, offset: offset)
+        guard nested.isFinite else {
+            // Scales so large that their mean overflows float32: no such weight exists in a usable model.
+            throw .outOfRange(tensor: name, index: 0, value: nested, limit: .greatestFiniteMagnitude)
+        }
+        codeBytes += groupCodes
+        nestedValues.append(nested)
+        for (index, code) in zip(group, groupCodes) {
+            let restored = Self.quantizer.reconstruct(code, nestedAbsmax: nested, offset: offset)
+            // The largest weight of a block is restored as its scale, which may lie beyond what the type holds.
+            guard HalfPrecision.rounded(restored, to: type).isFinite else {
+                throw .outOfRange(
+                    tensor: name, index: (first + index) * blockSize, value: restored, limit: type.largest)
+            }
+            correction.add(batch[(index * Self.recordFields)...].prefix(Self.recordFields), restored)
+        }
     }
 
     /// What the reconstructed scales change in the sums of a tensor.

@@ -90,7 +90,8 @@ struct ScratchPlan: Sendable {
                 rows: entry.shape[0], columns: entry.shape[1], knowledge: knowledge, options: CalibratedOptions(recipe))
         }
         switch tensor {
-        case .nf4 where recipe.doubleQuant && recipe.mode == .reference:
+        case .nf4 where recipe.doubleQuant:
+            if recipe.mode == .best, !NF4OpeningEncoder.mayNeedScratch(entry, blockSize: recipe.blockSize) { return 0 }
             let blocks = (entry.elementCount + recipe.blockSize - 1) / recipe.blockSize
             return blocks * NestedPass.recordBytes
         case .awq(let placement, _):

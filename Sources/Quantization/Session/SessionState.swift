@@ -21,7 +21,7 @@ package enum SnapshotFlaw: String, Sendable, Equatable {
 /// ```
 struct StateWriter {
     /// Changed with everything that any part of a session writes.
-    static let version: UInt8 = 3
+    static let version: UInt8 = 4
     private var bytes: [UInt8]
 
     /// A state of the session that `identity` names.

@@ -113,12 +113,16 @@ struct TensorStage {
         case .copy(let place): return CopyEncoder(place: place)
         case .castToF16(let place): return CastEncoder(entry: entry, place: place)
         case .nf4(let placement):
-            if recipe.mode == .best {
+            let scratchBase = scratch.passBase(isSecond: usesSecondPlace)
+            if recipe.mode == .reference {
+                return NF4Encoder(
+                    entry: entry, recipe: recipe, placement: placement, scratchBase: scratchBase, threads: threads)
+            }
+            if placement.nestedAbsmax == nil {
                 return NF4BestEncoder(entry: entry, recipe: recipe, placement: placement, threads: threads)
             }
-            return NF4Encoder(
-                entry: entry, recipe: recipe, placement: placement,
-                scratchBase: scratch.passBase(isSecond: usesSecondPlace), threads: threads)
+            return NF4OpeningEncoder(
+                entry: entry, recipe: recipe, placement: placement, scratchBase: scratchBase, threads: threads)
         case .int8(let codes, let scales, let format):
             return Int8Encoder(entry: entry, places: (codes, scales, format), threads: threads)
         case .grouped(let placement):

@@ -47,6 +47,49 @@ import Testing
         }
     }
 
+    /// Two kinds of weights in a row, longer than the opening from which the offset is chosen.
+    @Test(arguments: 0..<6)
+    func randomLongTensorsAreNeverWorse(_ seed: UInt64) throws {
+        var random = SplitMix(state: seed &* 104_729 &+ 3)
+        let kinds = Weights.allCases.filter { ![.tiny, .subnormal, .huge, .nearLimit].contains($0) }
+        func part(_ count: Int) -> [Float] {
+            let magnitude: Float = [0.01, 1, 30][Int(random.next32()) % 3]
+            let kind = kinds[Int(random.next32()) % kinds.count]
+            return kind.values(count, seed: random.next32() >> 8).map { $0 * magnitude }
+        }
+        let blockSize = [32, 64, 128, 4096][Int(random.next32()) % 4]
+        let count = 1 << 18 + 50_001
+        let first = Int(random.next32()) % count
+        let x = part(first) + part(count - first)
+        let errors = try ["best", "reference"].map {
+            try #require(run(x, $0, nested: true, blockSize: blockSize).result.report.tensors[0].quality)
+                .sums.squaredError
+        }
+        #expect(errors[0] <= errors[1] * (1 + 1e-6), "\(blockSize) \(first) \(errors)")
+    }
+
+    /// All that is left to lose is the precision of the scales, and with the old offset next to nothing: that of the
+    /// library is the mean of all absmax values, that of `best` the one that the opening gives.
+    @Test(arguments: ["reference", "best"], [ElementType.f32, .bf16])
+    func whatWasNF4BeforeHardlyLoses(_ before: String, _ type: ElementType) throws {
+        for count in [1 << 12, 1 << 20 / (type.bitWidth / 8) + 8200] {
+            let first = try RestoredWeight(run(gaussian(count, seed: 21, scale: 0.02), before, nested: true)).values
+            let (bytes, x) = stored(first, type)
+            let file = safetensors([("weight", type, [1, x.count], bytes)])
+            let runs = try ["best", "reference"].map { try SessionRun(file, options($0, true, 64)) }
+            let errors = try runs.map { try RestoredWeight($0).squaredError(x) }
+            #expect(errors[0] <= errors[1] * (1 + 1e-6), "\(type) \(errors)")
+            guard bytes.count > 1 << 20 else { continue }
+            // Longer than its opening it has the codes of the reference, and the report counts as that one's does.
+            let quality = try runs.map { try #require($0.result.report.tensors[0].quality) }
+            #expect(quality[0].absoluteErrorsAreBounds && quality[0].excludesCast == (type != .f32))
+            let power = x.reduce(0) { $0 + Double($1) * Double($1) }
+            #expect(type != .f32 || errors[0] < power * 1e-7, "\(errors[0] / power)")
+            #expect(
+                before == "best" || runs[0].output.bytes.suffix(count / 2) == runs[1].output.bytes.suffix(count / 2))
+        }
+    }
+
     /// A group on the grid asks for the reference's offset, which the weights behind it make infinite.
     @Test func anOffsetThatOverflowsIsNotTaken() throws {
         let x = Weights.gridOfManyScales.values(16384) + Weights.nearLimit.values(16384)
@@ -137,13 +180,15 @@ import Testing
         }
     }
 
-    @Test func needsNoScratch() throws {
-        let file = safetensors([("weight", .f32, [64, 64], bytes(of: gaussian(4096, seed: 1)))])
-        let input = try unsafe parseFile(file.span.bytes)
+    /// The reference's absmax values wait on scratch; only weights longer than the opening may become its own.
+    @Test func shortWeightsNeedNoScratch() throws {
         // The records of 64 blocks fill less than a page.
-        for (mode, scratch) in [("best", 0), ("reference", 4096)] {
-            let recipe = try Recipe(options: options(mode, true, 64).map { RecipeOption($0.0, $0.1) })
-            #expect(try ArtifactLayout(input: input, recipe: recipe, engine: "test").scratchBytes == scratch)
+        for (rows, best, reference) in [(64, 0, 4096), (4096, 0, 81_920), (4097, 86_016, 86_016)] {
+            let input = try describeRaw(type: .f32, shape: [rows, 64], totalBytes: rows * 256)
+            for (mode, scratch) in [("best", best), ("reference", reference)] {
+                let recipe = try Recipe(options: options(mode, true, 64).map { RecipeOption($0.0, $0.1) })
+                #expect(try ArtifactLayout(input: input, recipe: recipe, engine: "test").scratchBytes == scratch)
+            }
         }
     }
 
@@ -188,8 +233,12 @@ import Testing
         let output = MemoryStorage()
         let workplace = Workplace(
             output: output, scratch: MemoryStorage(), kernels: try #require(Kernels(level: level)))
-        var encoder = NF4BestEncoder(
-            entry: description.entries[0], recipe: recipe, placement: placement, threads: 1)
+        let entry = description.entries[0]
+        var encoder: any TensorEncoder = NF4BestEncoder(entry: entry, recipe: recipe, placement: placement, threads: 1)
+        if nested {
+            encoder = NF4OpeningEncoder(
+                entry: entry, recipe: recipe, placement: placement, scratchBase: 0, threads: 1)
+        }
         try encoder.consume(unsafe input.span.bytes, workplace)
         let made = try encoder.finish(workplace)
         try workplace.flush()

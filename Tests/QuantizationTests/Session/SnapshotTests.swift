@@ -127,11 +127,13 @@ import Testing
 
     /// More than the opening of a tensor, from which NF4 chooses its offset, and more than a batch of blocks, beyond
     /// which the reference's double quantization stages them: there a later tensor must not disturb an earlier one.
+    /// Weights that were NF4 before become the reference's behind the opening.
     @Test(arguments: [
-        [("method", "nf4")], [("method", "nf4"), ("mode", "reference"), ("block_size", "32")],
+        (Weights.gaussian, [("method", "nf4")]), (.gridOfManyScales, [("method", "nf4")]),
+        (.gaussian, [("method", "nf4"), ("mode", "reference"), ("block_size", "32")]),
     ])
-    func largeTensors(_ options: [(String, String)]) throws {
-        let values = Self.halves(gaussian(550 * 1024, seed: 12, scale: 0.02), .bf16)
+    func largeTensors(_ weights: Weights, _ options: [(String, String)]) throws {
+        let values = Self.halves(weights.values(550 * 1024, seed: 12), .bf16)
         let input = safetensors([
             ("a.weight", .bf16, [550, 1024], values),
             ("b.weight", .bf16, [540, 1024], Array(values.suffix(540 * 2048))),

@@ -28,14 +28,11 @@ struct CodeWriter {
     private func write(
         _ grids: inout LayerGrids, _ placement: NF4Placement, _ workplace: Workplace
     ) throws(QuantizationError) -> Float? {
-        let quantMap = (0..<16).map { NF4Tables.values[$0] }
-        try workplace.write(quantMap.span, at: placement.quantMap.offset)
-        guard let nestedAbsmax = placement.nestedAbsmax, let map = placement.nestedQuantMap else {
+        try placement.writeMaps(workplace)
+        guard let nestedAbsmax = placement.nestedAbsmax else {
             try workplace.write(grids.scales.span, at: placement.absmax.offset)
             return nil
         }
-        let dynamicMap = DynamicMap.values
-        try workplace.write(dynamicMap.span, at: map.offset)
         var writer = NestedWriter(codes: placement.absmax, nestedAbsmax: nestedAbsmax)
         writer.offset = NestedQuantizer.offset(of: grids.scales)
         var fit = NestedFit()
