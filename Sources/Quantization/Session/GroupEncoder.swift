@@ -13,12 +13,8 @@ struct GroupEncoder: TensorEncoder {
     private let groupBytes: Int
     private let feed: ElementFeed
     private let crew: CoderCrew<GroupCoder>
-    private var pending: [GroupScale] = []
     private var sums = QualitySums()
     private var groupsDone = 0
-
-    /// Scales are written this many at a time.
-    private static let pendingLimit = 1 << 14
 
     /// An encoder that codes on up to `threads` threads.
     init(entry: TensorEntry, recipe: Recipe, code: GroupedCode, placement: GroupPlacement, threads: Int) {
@@ -46,15 +42,13 @@ struct GroupEncoder: TensorEncoder {
                     at: placement.codes.offset + groupsDone * groupBytes)
                 for piece in made.pieces { sums.add(piece) }
                 sums.count += groups * elements
+                try write(made.scales[..<groups], workplace)
                 groupsDone += groups
-                pending.append(contentsOf: made.scales[..<groups])
-                if pending.count >= Self.pendingLimit { try flushScales(workplace) }
             }
         }
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
-        try flushScales(workplace)
         if let shape = placement.shape {
             let extents = entry.shape.map { Int64($0) }
             try workplace.write(extents.span, at: shape.offset)
@@ -64,7 +58,6 @@ struct GroupEncoder: TensorEncoder {
     }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
-        try flushScales(workplace)
         crew.save(feed, &sums, to: &state)
     }
 
@@ -74,24 +67,12 @@ struct GroupEncoder: TensorEncoder {
         groupsDone = try crew.restore(feed, &sums, from: &state, taken: taken)
     }
 
-    private mutating func flushScales(_ workplace: Workplace) throws(QuantizationError) {
-        guard !pending.isEmpty else { return }
-        let offset = (groupsDone - pending.count) * restored.width
-        let values = pending.map { $0.storedValue }
-        try write(values, at: placement.scales.offset + offset, workplace)
+    /// Writes the scales of the groups behind `groupsDone`, and what lies beside them.
+    private func write(_ scales: ArraySlice<GroupScale>, _ workplace: Workplace) throws(QuantizationError) {
+        let offset = groupsDone * restored.width
+        try workplace.write(scales.map { $0.storedValue }, as: restored, at: placement.scales.offset + offset)
         if let place = placement.biases {
-            let biases = pending.map { $0.storedBias }
-            try write(biases, at: place.offset + offset, workplace)
+            try workplace.write(scales.map { $0.storedBias }, as: restored, at: place.offset + offset)
         }
-        pending.removeAll(keepingCapacity: true)
-    }
-
-    /// Writes values that the weight's type holds exactly.
-    private func write(_ values: [Float], at offset: Int, _ workplace: Workplace) throws(QuantizationError) {
-        guard restored != .f32 else { return try workplace.write(values.span, at: offset) }
-        let halves = values.map { value in
-            restored == .f16 ? HalfOctets.bits(value) : UInt16(truncatingIfNeeded: value.bitPattern >> 16)
-        }
-        try workplace.write(halves.span, at: offset)
     }
 }

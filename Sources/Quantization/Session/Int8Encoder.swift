@@ -8,7 +8,6 @@ struct Int8Encoder: TensorEncoder {
     private let places: (codes: Place, scales: Place, format: Place)
     private let feed: ElementFeed
     private let crew: CoderCrew<Int8Coder>
-    private var scales: ScaleWriter
     private var sums = QualitySums()
     private var rowsDone = 0
 
@@ -17,7 +16,6 @@ struct Int8Encoder: TensorEncoder {
         let columns = entry.shape[1]
         self.columns = columns
         self.places = places
-        scales = ScaleWriter(places.scales)
         let size = CrewSize(unitElements: columns, elements: entry.elementCount, threads: threads)
         crew = CoderCrew(size) {
             Int8Coder(entry: entry)
@@ -35,21 +33,19 @@ struct Int8Encoder: TensorEncoder {
                     made.codes.span.extracting(first: rows * columns), at: places.codes.offset + rowsDone * columns)
                 for piece in made.pieces { sums.add(piece) }
                 sums.count += rows * columns
+                try workplace.write(made.scales.span, at: places.scales.offset + rowsDone * 4)
                 rowsDone += rows
-                try scales.append(made.scales[...], workplace)
             }
         }
     }
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
-        try scales.flush(workplace)
         try workplace.write([UInt8(0)].span, at: places.format.offset)
         let histogram = crew.gather(&sums)
         return EncodedTensor(quality: TensorQuality(sums: sums, counts: histogram), counts: histogram)
     }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
-        try scales.flush(workplace)
         crew.save(feed, &sums, to: &state)
     }
 
@@ -57,6 +53,5 @@ struct Int8Encoder: TensorEncoder {
         from state: inout StateReader, taken: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
         rowsDone = try crew.restore(feed, &sums, from: &state, taken: taken)
-        scales.restore(count: rowsDone)
     }
 }

@@ -18,12 +18,11 @@ struct NF4BestEncoder: TensorEncoder {
     /// The errors of what was coded.
     private(set) var sums = QualitySums()
     private var groupsDone = 0
-    private var nested: NestedWriter?
+    /// What the scales' differences are taken from, with double quantization.
+    private var offset: Float?
     /// The least squared error that the reference's codes could have with any scales, of what was coded; as low as the
     /// cast to 16 bits may make it. With double quantization only.
     private(set) var leastError = 0.0
-    /// Scales without double quantization.
-    private var scales: ScaleWriter
 
     /// An encoder that codes on up to `threads` threads; with double quantization the scales' differences are taken
     /// from `offset`.
@@ -31,7 +30,6 @@ struct NF4BestEncoder: TensorEncoder {
         let blockSize = recipe.blockSize
         self.blockSize = blockSize
         self.placement = placement
-        scales = ScaleWriter(placement.absmax)
         let blocks = min(NestedQuantizer.blockSize, (entry.elementCount + blockSize - 1) / blockSize)
         groupElements = blocks * blockSize
         let size = CrewSize(
@@ -42,9 +40,7 @@ struct NF4BestEncoder: TensorEncoder {
             NF4BestCoder.Made(blocks: CodedBlocks(blocks: blocks, blockSize: blockSize))
         }
         feed = ElementFeed(type: entry.type, unitElements: groupElements, batchUnits: size.batchUnits)
-        guard let place = placement.nestedAbsmax else { return }
-        nested = NestedWriter(codes: placement.absmax, nestedAbsmax: place)
-        setOffset(offset)
+        if placement.nestedAbsmax != nil { setOffset(offset) }
     }
 
     mutating func consume(_ bytes: RawSpan, _ workplace: Workplace) throws(QuantizationError) {
@@ -56,7 +52,7 @@ struct NF4BestEncoder: TensorEncoder {
     }
 
     private mutating func setOffset(_ offset: Float) {
-        nested?.offset = offset
+        self.offset = offset
         crew.coders.forEach { $0.setOffset(offset) }
     }
 
@@ -72,29 +68,23 @@ struct NF4BestEncoder: TensorEncoder {
 
     mutating func finish(_ workplace: Workplace) throws(QuantizationError) -> EncodedTensor {
         try encodeRest(workplace)
-        try scales.flush(workplace)
-        try nested?.flush(workplace)
         try placement.writeMaps(workplace)
         let histogram = crew.gather(&sums)
         return EncodedTensor(
             quality: TensorQuality(sums: sums, counts: histogram), counts: histogram,
-            nestedOffset: nested?.offset)
+            nestedOffset: offset)
     }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
-        try scales.flush(workplace)
-        try nested?.flush(workplace)
-        if let offset = nested?.offset { state.add(offset) }
+        if let offset { state.add(offset) }
         crew.save(feed, &sums, to: &state)
     }
 
     mutating func restore(
         from state: inout StateReader, taken: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
-        if nested != nil { setOffset(try state.finiteFloat()) }
+        if offset != nil { setOffset(try state.finiteFloat()) }
         groupsDone = try crew.restore(feed, &sums, from: &state, taken: taken)
-        scales.restore(count: groupsDone * (groupElements / blockSize))
-        nested?.restore(blocks: groupsDone * (groupElements / blockSize))
     }
 
     /// Writes and counts what a coder has made of one group, which may be short at the tensor's end.
@@ -109,11 +99,13 @@ struct NF4BestEncoder: TensorEncoder {
         for block in 0..<blocks { sums.add(made.blocks.sums[block]) }
         sums.count += elements
         leastError += made.leastError
-        groupsDone += 1
-        if nested == nil {
-            try scales.append(made.blocks.scales[..<blocks], workplace)
+        if let nestedAbsmax = placement.nestedAbsmax {
+            try workplace.write(made.nestedCodes.span, at: placement.absmax.offset + first)
+            try workplace.write([made.nestedAbsmax].span, at: nestedAbsmax.offset + groupsDone * 4)
         } else {
-            try nested?.append(made.nestedCodes, nestedAbsmax: made.nestedAbsmax, workplace)
+            try workplace.write(
+                made.blocks.scales.span.extracting(first: blocks), at: placement.absmax.offset + first * 4)
         }
+        groupsDone += 1
     }
 }

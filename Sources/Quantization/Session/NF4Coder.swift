@@ -74,3 +74,14 @@ final class NF4Coder: UnitCoder, @unchecked Sendable {
         }
     }
 }
+
+extension NF4Placement {
+    /// Writes what the codes mean, and with double quantization what those of the scales mean.
+    func writeMaps(_ workplace: Workplace) throws(QuantizationError) {
+        let values = (0..<16).map { NF4Tables.values[$0] }
+        try workplace.write(values.span, at: quantMap.offset)
+        guard let nestedQuantMap else { return }
+        let nestedValues = DynamicMap.values
+        try workplace.write(nestedValues.span, at: nestedQuantMap.offset)
+    }
+}

@@ -13,8 +13,6 @@ struct NF4Encoder: TensorEncoder {
     private var sums = QualitySums()
     private var blocksDone = 0
     private var nested: NestedPass?
-    /// absmax values without double quantization.
-    private var scales: ScaleWriter
 
     /// An encoder that codes on up to `threads` threads; `rivalOffset` as for `NestedPass`.
     init(
@@ -24,7 +22,6 @@ struct NF4Encoder: TensorEncoder {
         let blockSize = recipe.blockSize
         self.blockSize = blockSize
         self.placement = placement
-        scales = ScaleWriter(placement.absmax)
         let type = RestoredType(of: entry.type)
         excludesCast = recipe.doubleQuant && type != .f32
         let size = CrewSize(unitElements: blockSize, elements: entry.elementCount, threads: threads)
@@ -61,7 +58,6 @@ struct NF4Encoder: TensorEncoder {
             }
             try take(made, blocks: 1, elements: elements, workplace)
         }
-        try scales.flush(workplace)
         try placement.writeMaps(workplace)
         let histogram = crew.gather(&sums)
         var quality = TensorQuality(sums: sums, counts: histogram)
@@ -72,7 +68,6 @@ struct NF4Encoder: TensorEncoder {
     }
 
     mutating func save(to state: inout StateWriter, _ workplace: Workplace) throws(QuantizationError) {
-        try scales.flush(workplace)
         crew.save(feed, &sums, to: &state)
         try nested?.save(to: &state, workplace)
     }
@@ -81,7 +76,6 @@ struct NF4Encoder: TensorEncoder {
         from state: inout StateReader, taken: Int, _ workplace: Workplace
     ) throws(QuantizationError) {
         blocksDone = try crew.restore(feed, &sums, from: &state, taken: taken)
-        scales.restore(count: blocksDone)
         try nested?.restore(from: &state, blocks: blocksDone, workplace)
     }
 
@@ -94,6 +88,7 @@ struct NF4Encoder: TensorEncoder {
             at: placement.codes.offset + blocksDone * (blockSize / 2))
         for block in 0..<blocks { sums.add(made.sums[block]) }
         sums.count += elements
+        let first = blocksDone
         blocksDone += blocks
         if var pass = nested {
             nested = nil  // so that `pass` alone owns its buffers and nothing is copied
@@ -101,7 +96,7 @@ struct NF4Encoder: TensorEncoder {
                 made.scales.span.extracting(first: blocks), made.sums.span.extracting(first: blocks), workplace)
             nested = pass
         } else {
-            try scales.append(made.scales[..<blocks], workplace)
+            try workplace.write(made.scales.span.extracting(first: blocks), at: placement.absmax.offset + first * 4)
         }
     }
 }

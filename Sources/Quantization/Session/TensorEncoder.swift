@@ -26,6 +26,15 @@ struct Workplace {
         try write(unsafe values.bytes, at: offset)
     }
 
+    /// Writes values that `type` holds exactly as elements of that type.
+    func write(_ values: [Float], as type: RestoredType, at offset: Int) throws(QuantizationError) {
+        guard type != .f32 else { return try write(values.span, at: offset) }
+        let halves = values.map { value in
+            type == .f16 ? HalfOctets.bits(value) : UInt16(truncatingIfNeeded: value.bitPattern >> 16)
+        }
+        try write(halves.span, at: offset)
+    }
+
     /// Hands to the output what was written and held back.
     func flush() throws(QuantizationError) {
         do { try output.flush() } catch { throw .storage(error) }

@@ -46,6 +46,38 @@ import Testing
         }
     }
 
+    @Test func codesAndScalesAreJoinedSideBySide() throws {
+        let listed = ListedOutput()
+        let output = JoinedOutput(listed)
+        let step = JoinedOutput.heldLimit / 8
+        for index in 0..<16 {
+            for part in 0..<JoinedOutput.runLimit {
+                let (start, size) = (part << 20, step >> (2 * part))
+                try write(output, start + index * size..<start + (index + 1) * size)
+            }
+        }
+        #expect(listed.writes == [0..<8 * step, 8 * step..<16 * step])
+        try output.flush()
+        let (scales, beside) = (1 << 20, 2 << 20)
+        #expect(Array(listed.writes[2...]) == [scales..<scales + 4 * step, beside..<beside + step])
+    }
+
+    /// The opening of a weight may be coded twice.
+    @Test func theLaterWriteStands() throws {
+        for later in [0..<100, 50..<150, 0..<10, 90..<100, 0..<JoinedOutput.heldLimit] {
+            let listed = ListedOutput()
+            let output = JoinedOutput(listed)
+            try write(output, 0..<100)
+            try write(output, 1000..<1100)
+            try output.write(unsafe [UInt8](repeating: 255, count: later.count).span.bytes, at: later.lowerBound)
+            try write(output, later.upperBound..<later.upperBound + 10)
+            try output.flush()
+            #expect(listed.storage.bytes[later].allSatisfy { $0 == 255 }, "\(later)")
+            let rest = listed.storage.bytes.indices.filter { !later.contains($0) && ($0 < 100 || $0 >= 1000) }
+            #expect(rest.allSatisfy { listed.storage.bytes[$0] == UInt8(truncatingIfNeeded: $0 % 251) })
+        }
+    }
+
     @Test func aFailureOfWhatWasHeldBackIsTold() throws {
         let output = JoinedOutput(FullStorage())
         try write(output, 0..<10)

@@ -33,20 +33,19 @@ struct CodeWriter {
             try workplace.write(grids.scales.span, at: placement.absmax.offset)
             return nil
         }
-        var writer = NestedWriter(codes: placement.absmax, nestedAbsmax: nestedAbsmax)
-        writer.offset = NestedQuantizer.offset(of: grids.scales)
+        let offset = NestedQuantizer.offset(of: grids.scales)
         var fit = NestedFit()
         let size = NestedQuantizer.blockSize
         for first in stride(from: 0, to: grids.scales.count, by: size) {
             let count = min(size, grids.scales.count - first)
             fit.fit(
                 Array(grids.scales[first..<first + count]), weights: Array(grids.costs[first..<first + count]),
-                count: count, offset: writer.offset, tolerance: 0)
+                count: count, offset: offset, tolerance: 0)
             for index in 0..<count { grids.scales[first + index] = fit.restored[index] }
-            try writer.append(fit.codes[..<count], nestedAbsmax: fit.nestedAbsmax, workplace)
+            try workplace.write(fit.codes.span.extracting(first: count), at: placement.absmax.offset + first)
+            try workplace.write([fit.nestedAbsmax].span, at: nestedAbsmax.offset + first / size * 4)
         }
-        try writer.flush(workplace)
-        return writer.offset
+        return offset
     }
 
     /// Writes the codes of a tile, and its scales where they are stored as they are.
@@ -79,14 +78,7 @@ struct CodeWriter {
         let scales = tile.scales(groups: form.groups)
         let type = form.coder.type
         let at = placement.scales.offset + tile.firstRow * form.groups * type.width
-        switch type {
-        case .f32: try workplace.write(scales.span, at: at)
-        case .f16, .bf16:
-            let halves = scales.map { scale in
-                type == .f16 ? HalfOctets.bits(scale) : UInt16(truncatingIfNeeded: scale.bitPattern >> 16)
-            }
-            try workplace.write(halves.span, at: at)
-        }
+        try workplace.write(scales, as: type, at: at)
     }
 }
 
