@@ -56,6 +56,16 @@ import Testing
         _ = try CommandLineRestorer(dtype: nil, bits: nil).run(input: artifact, output: place("in"))
     }
 
+    @Test func commandsOfOneFileSayThatAFolderIsNone() throws {
+        let isSaid = { (error: any Error) in "\(error)".contains("is a folder; this command reads one file") }
+        #expect {
+            try CommandLineRestorer(dtype: nil, bits: nil).run(input: folder.path, output: place("out"))
+        } throws: {
+            isSaid($0)
+        }
+        #expect { try CompareCommand(path: folder.path, options: [], isJSON: false).run() } throws: { isSaid($0) }
+    }
+
     @Test func oneFileIsNotTwoResults() throws {
         let input = try write(SampleInput.safetensors(), "in")
         #expect(throws: ServiceError.self) { try quantize(input, place("out"), report: place("out")) }

@@ -156,6 +156,12 @@ package struct CommandLineQuantizer {
         }
     }
 
+    /// Refuses a folder where a command reads one file.
+    static func refuseFolder(_ path: String) throws(ServiceError) {
+        guard InputFile.isFolder(path) else { return }
+        throw .failed("\(path) is a folder; this command reads one file, a shard of a model for instance")
+    }
+
     /// What a person reads of a failure.
     static func explain(_ error: any Error) -> ServiceError {
         switch error {

@@ -185,6 +185,15 @@ import Testing
         }
     }
 
+    @Test func aSlipIsAnsweredWithWhatThereIs() {
+        #expect {
+            try labels([("group_size", "64"), ("blocksize", "64")])
+        } throws: { error in
+            guard case .recipe(_, let detail) = error as? QuantizationError else { return false }
+            return detail.hasPrefix("No method has the option 'blocksize'; known: bits, block_size, calibration,")
+        }
+    }
+
     /// What the query says is the recipe.
     @Test func theQueryMakesTheRecipeAgain() throws {
         for recipe in try Recipe.variants([], varied: Recipe.sizeOptions + ["mode"]) {
