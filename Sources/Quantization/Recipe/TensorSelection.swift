@@ -99,7 +99,7 @@ struct TensorSelection: Sendable {
         guard let any = entries.first else { return "The input holds no tensors." }
         let who = entries.count == 1 ? "The one tensor is no" : "None of the \(entries.count) tensors is a"
         var detail = who + " 2-D floating point weight that the recipe takes and can code."
-        if let architecture = recipe.architecture {
+        if let architecture = recipe.architecture, include.isEmpty {
             let (reader, format) = (recipe.reader.rawValue, recipe.format.rawValue)
             detail += " In format \(format) \(reader) quantizes none of model_type '\(architecture.modelType)'."
         }
