@@ -25,6 +25,7 @@ package struct CommandLineQuantizer {
     /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON.
     /// A folder becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
+        if let reportPath { try Self.requireReplaceable(reportPath) }
         guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
         try Self.keep([calibration], from: [reportPath])
         guard dtype == nil, shape == nil else { throw .failed("--dtype and --shape describe raw bytes") }
@@ -153,6 +154,17 @@ package struct CommandLineQuantizer {
             for result in results.compactMap({ $0 }) where InputFile.isSame(source, result) {
                 throw .failed("\(result) is read by this command and would be lost: write to another place")
             }
+        }
+    }
+
+    /// Refuses a place of the report that could not be taken when the work is done.
+    private static func requireReplaceable(_ path: String) throws(ServiceError) {
+        do {
+            _ = try StagedFile.beside(path: path)
+        } catch .notReplaced(let path) {
+            throw explain(StoreError.notReplaced(path: path))
+        } catch {
+            // Its folder may be the one that is made: what is wrong then shows when the report is written.
         }
     }
 
