@@ -107,7 +107,8 @@ import Testing
     @Test func theArchitectureThatDecidedIsNamed() throws {
         #expect(try folder.quantize([("method", "nf4")]).contains(": llama as nf4 in format bitsandbytes"))
         let other = folder.root.appending(path: "other")
-        #expect(try folder.quantize([("method", "nf4"), ("model_type", "qwen2")], to: other).contains(": qwen2 as nf4"))
+        #expect(
+            try folder.quantize([("method", "nf4"), ("model_type", "qwen2")], to: other).contains(": qwen2 as nf4"))
     }
 
     /// In the cache of the Hugging Face Hub every file of a snapshot is a link to a blob.
