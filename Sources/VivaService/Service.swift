@@ -165,7 +165,11 @@ package final class Service: Sendable {
         case (nil, nil) where !configuration.hasTLS: return nil
         case (let certificate?, let key?):
             guard configuration.hasTLS else { throw ServiceError.unusedTLS }
-            return try TLSContext(certificateFile: certificate, keyFile: key)
+            do throws(OpenSSLError) {
+                return try TLSContext(certificateFile: certificate, keyFile: key)
+            } catch {
+                throw ServiceError.failed("\(certificate) and \(key) are no certificate chain and its key: \(error)")
+            }
         default: throw ServiceError.incompleteTLS
         }
     }
