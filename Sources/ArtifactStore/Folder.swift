@@ -103,6 +103,16 @@ struct Folder: ~Copyable, Sendable {
         }
     }
 
+    /// Whether nothing has this name, or a plain file; links are not followed.
+    func mayReplace(_ name: String) throws(StoreError) -> Bool {
+        do {
+            return try status(name).st_mode & S_IFMT == S_IFREG
+        } catch {
+            if error.isAbsence { return true }
+            throw error
+        }
+    }
+
     /// Bytes of the disk that the file system gave to an entry and all that is in it; links are not followed.
     func allocatedBytes(_ name: String) throws(StoreError) -> Int {
         let status = try status(name)

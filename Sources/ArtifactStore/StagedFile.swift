@@ -62,9 +62,12 @@ package final class StagedFile: Sendable {
     }
 
     /// A hidden file beside `path`, which `commit(to:)` turns into `path` in one step; permissions follow the umask.
+    ///
+    /// Throws `notReplaced` where something else than a plain file is there: a rename over /dev/null would end it.
     package static func beside(path: String) throws(StoreError) -> StagedFile {
         let (parent, last) = try split(path)
         let folder = try Folder(opening: parent)
+        guard try folder.mayReplace(last) else { throw .notReplaced(path: path) }
         let name = ".\(last.utf8.count > 200 ? "viva" : last).\(freshName())"
         let file = try folder.file(name, O_RDWR | O_CREAT | O_EXCL, mode: 0o666)
         return StagedFile(file, path: folder.pathOf(name), folder: folder, name: name)

@@ -23,6 +23,8 @@ package enum StoreError: Error, Sendable, Equatable {
     case escapes(path: String, to: String)
     /// What was to be made is there already.
     case exists(path: String)
+    /// What is there is no plain file (a link, a folder, a device, a pipe), and a rename would take its place.
+    case notReplaced(path: String)
     /// A result was to be made inside the folder that it is made from.
     case insideSource(path: String, source: String)
     /// OpenSSL could not compute the digest of a file.
@@ -81,6 +83,7 @@ extension StoreError: CustomStringConvertible {
         case .truncated(let path, let offset, let missing): "\(path) ends \(missing) bytes early, read from \(offset)"
         case .escapes(let path, let target): "\(path) leads out of the folder, to \(target)"
         case .exists(let path): "\(path) is there already"
+        case .notReplaced(let path): "\(path) is there and is no plain file: it is not replaced"
         case .insideSource(let path, let source): "\(path) lies inside of \(source), which is read"
         case .digest(let path, let error): "the digest of \(path) failed: \(error.operation)"
         }

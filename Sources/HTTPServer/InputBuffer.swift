@@ -19,7 +19,6 @@ struct InputBuffer: Sendable {
 
     var count: Int { end - start }
     var isEmpty: Bool { start == end }
-    var capacity: Int { storage.count }
 
     /// Lends the bytes held to `body`.
     func withBytes<R, E: Error>(_ body: (RawSpan) throws(E) -> R) throws(E) -> R {

@@ -4,7 +4,6 @@ struct MetricFamily: Sendable {
     enum Kind: Sendable {
         case counter(SeriesTable<Double>)
         case gauge(SeriesTable<Double>)
-        case observedCounter(@Sendable () -> Double)
         case observedGauge(labels: [String], @Sendable () -> [Sample])
         case histogram(Histogram)
     }
@@ -30,7 +29,6 @@ struct MetricFamily: Sendable {
     var labels: [String] {
         switch kind {
         case .counter(let table), .gauge(let table): table.labels
-        case .observedCounter: []
         case .observedGauge(let labels, _): labels
         case .histogram(let histogram): histogram.table.labels
         }
@@ -39,7 +37,7 @@ struct MetricFamily: Sendable {
     /// The word of the exposition formats for the kind.
     var type: StaticString {
         switch kind {
-        case .counter, .observedCounter: "counter"
+        case .counter: "counter"
         case .gauge, .observedGauge: "gauge"
         case .histogram: "histogram"
         }
@@ -49,7 +47,6 @@ struct MetricFamily: Sendable {
         switch kind {
         case .counter(let table): .counter(Self.samples(table))
         case .gauge(let table): .gauge(Self.samples(table))
-        case .observedCounter(let read): .counter([Sample(labelValues: [], value: read())])
         case .observedGauge(_, let read): .gauge(read())
         case .histogram(let histogram): .histogram(histogram.table.sorted(), bounds: histogram.bounds)
         }

@@ -61,12 +61,6 @@ package final class MetricsRegistry: Sendable {
         guard case .observedGauge(labels, _) = family.kind else { Self.taken(name) }
     }
 
-    /// A counter without labels whose value, which must not fall, is read whenever the metrics are rendered.
-    package func observedCounter(_ name: String, help: String, read: @escaping @Sendable () -> Double) {
-        let family = register(Self.withoutTotal(name), help, .observedCounter(read))
-        guard case .observedCounter = family.kind else { Self.taken(name) }
-    }
-
     /// A histogram over these upper bounds, in any order; the bucket without a bound is added.
     package func histogram(_ name: String, help: String, labels: [String] = [], buckets: [Double]) -> Histogram {
         let bounds = Set(buckets.filter(\.isFinite)).sorted()

@@ -23,3 +23,10 @@ package struct OpenSSLError: Error, Sendable, Equatable {
         self.reasons = reasons
     }
 }
+
+extension OpenSSLError: CustomStringConvertible {
+    /// One sentence for a terminal or a log, without its full stop.
+    package var description: String {
+        "\(operation) failed" + (reasons.isEmpty ? "" : ": \(reasons.joined(separator: "; "))")
+    }
+}

@@ -196,19 +196,6 @@ extension Transport {
         }
     }
 
-    /// Reads at least one byte, waiting until `deadline`; 0 when the peer ended its half.
-    package mutating func receive(
-        into buffer: inout MutableRawSpan, until deadline: ContinuousClock.Instant
-    ) throws(SocketError) -> Int {
-        while true {
-            switch try receive(into: &buffer) {
-            case .bytes(let count): return count
-            case .ended: return 0
-            case .wait(let interest): try wait(for: interest, until: deadline)
-            }
-        }
-    }
-
     /// Writes all of `bytes`; throws `timedOut` when the peer takes nothing for `stall`.
     package mutating func sendAll(_ bytes: RawSpan, more: Bool = false, stall: Duration) throws(SocketError) {
         var sent = 0

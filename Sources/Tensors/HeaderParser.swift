@@ -30,15 +30,18 @@ package func parseHeader(
         throw TensorFormatError(code: "container.unknown", detail: foreign.detail, offset: 0)
     }
     guard isPlausible || opens else {
-        let detail = "neither safetensors nor npy; bare elements need their type and shape beside them"
+        let detail = "neither safetensors, npy nor npz; \(adviceForRaw)"
         throw TensorFormatError(code: "container.unknown", detail: detail, offset: 0)
     }
     guard opens || isWhole || length == 0 else {
-        let detail = "a safetensors header must begin with '{'; bare elements need their type and shape beside them"
+        let detail = "a safetensors header must begin with '{'; \(adviceForRaw)"
         throw safetensorsError("header_start", detail, at: lengthBytes)
     }
     return try SafetensorsParser.parse(prefix, totalBytes: totalBytes, limits: limits)
 }
+
+/// What to say beside values without a header.
+private let adviceForRaw = "of raw values say dtype and shape, float32 and 4096,4096 for instance"
 
 /// Parses the header of an input that is wholly in memory, and holds it to the input's length.
 package func parseFile(

@@ -3,10 +3,10 @@ import HTTPWire
 
 /// The limits of the server as `--limit NAME=VALUE` sets them and docs/OPERATIONS.md lists them.
 package enum NamedLimits {
-    /// Where a limit stands, and the least it may be.
+    /// Where a limit stands, and the least and the most it may be.
     enum Place: Sendable {
         case time(any WritableKeyPath<ServerLimits, Duration> & Sendable)
-        case count(any WritableKeyPath<ServerLimits, Int> & Sendable, atLeast: Int)
+        case count(any WritableKeyPath<ServerLimits, Int> & Sendable, atLeast: Int, atMost: Int = .max)
     }
 
     /// All that can be set, in the order of the page.
@@ -27,7 +27,7 @@ package enum NamedLimits {
         ("stream-heartbeat", .time(\.streamHeartbeat)),
         ("linger", .time(\.lingerTotal)),
         ("linger-idle", .time(\.lingerIdle)),
-        ("head-bytes", .count(\.head.maxHeadBytes, atLeast: 1024)),
+        ("head-bytes", .count(\.head.maxHeadBytes, atLeast: 1024, atMost: 16 << 20)),
         ("head-fields", .count(\.head.maxFields, atLeast: 1)),
         ("target-bytes", .count(\.head.maxTargetBytes, atLeast: 64)),
         ("body-bytes", .count(\.maxBodyBytes, atLeast: 0)),
@@ -54,22 +54,14 @@ package enum NamedLimits {
                 return "'\(text)' is not a time like 500ms, 10s, 30m or 24h"
             }
             configuration.serverLimits[keyPath: path] = time
-        case .count(let path, let least):
-            guard value.utf8.allSatisfy({ (48...57).contains($0) }), let count = Int(value), count >= least else {
-                return "'\(text)' is not a whole number from \(least)"
+        case .count(let path, let least, let most):
+            guard value.utf8.allSatisfy({ (48...57).contains($0) }), let count = Int(value), count >= least,
+                count <= most
+            else {
+                return "'\(text)' is not a whole number from \(least)" + (most == .max ? "" : " to \(most)")
             }
             configuration.serverLimits[keyPath: path] = count
         }
         return nil
-    }
-
-    /// A limit's value as `--limit` takes it.
-    static func text(_ place: Place, in limits: ServerLimits) -> String {
-        switch place {
-        case .count(let path, _): return "\(limits[keyPath: path])"
-        case .time(let path):
-            let (seconds, attoseconds) = limits[keyPath: path].components
-            return attoseconds == 0 ? "\(seconds)s" : "\(seconds * 1000 + attoseconds / 1_000_000_000_000_000)ms"
-        }
     }
 }

@@ -173,8 +173,7 @@ extension Problem {
 
     /// The answer to a failure of the crypto library.
     init(_ error: OpenSSLError) {
-        self = .failure(
-            code: "crypto.failed", evidence: "\(error.operation) failed: \(error.reasons.joined(separator: "; ")).")
+        self = .failure(code: "crypto.failed", evidence: "\(error).")
     }
 
     private init(storage code: Int32, _ operation: String) {

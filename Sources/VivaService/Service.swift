@@ -1,6 +1,5 @@
 import ArtifactStore
 import Catalogue
-import FoundationEssentials
 import HTTPServer
 import Logging
 import Observability
@@ -64,7 +63,9 @@ package final class Service: Sendable {
             try retention.start()
             if let path = configuration.portFile {
                 let ports = server.addresses.map { "\($0.port)\n" }.joined()
-                try Data(ports.utf8).write(to: URL(filePath: path), options: .atomic)
+                let file = try StagedFile.beside(path: path)
+                try file.write(Array(ports.utf8))
+                try file.commit(to: path)
             }
             try jobs.start()
             // Before the log: who reads there that the server listens may count on its supervisor knowing it.
@@ -164,7 +165,11 @@ package final class Service: Sendable {
         case (nil, nil) where !configuration.hasTLS: return nil
         case (let certificate?, let key?):
             guard configuration.hasTLS else { throw ServiceError.unusedTLS }
-            return try TLSContext(certificateFile: certificate, keyFile: key)
+            do throws(OpenSSLError) {
+                return try TLSContext(certificateFile: certificate, keyFile: key)
+            } catch {
+                throw ServiceError.failed("\(certificate) and \(key) are no certificate chain and its key: \(error)")
+            }
         default: throw ServiceError.incompleteTLS
         }
     }

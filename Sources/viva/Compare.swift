@@ -15,14 +15,7 @@ struct Compare: ParsableCommand {
     @Argument(help: "A safetensors or npy file, raw bytes with --dtype and --shape, or - for standard input.")
     var input: String
 
-    @Option(name: Names.methods, help: "Only these methods, for instance nf4,int8.")
-    var methods: String?
-
-    @Option(help: "Only this format: bitsandbytes, compressed-tensors, awq or mlx.")
-    var format: String?
-
-    @Option(help: "Any option of the contract as NAME=VALUE, for instance group_size=64 (repeatable).")
-    var option: [String] = []
+    @OptionGroup var recipes: RecipeChoice
 
     @Option(help: "Only the tensors of this glob (repeatable).")
     var include: [String] = []
@@ -47,10 +40,10 @@ struct Compare: ParsableCommand {
 
     func run() throws {
         let given: [(String, String?)] = [
-            ("methods", methods), ("format", format), ("sample_tensors", sampleTensors.map(String.init)),
-            ("sample_bytes", sampleBytes.map(String.init)), ("dtype", dtype), ("shape", shape),
+            ("sample_tensors", sampleTensors.map(String.init)), ("sample_bytes", sampleBytes.map(String.init)),
+            ("dtype", dtype), ("shape", shape),
         ]
-        var options = given.compactMap { name, value in value.map { (name, $0) } } + (try NamedOption.parse(option))
+        var options = given.compactMap { name, value in value.map { (name, $0) } } + (try recipes.items)
         options += include.map { ("include", $0) } + exclude.map { ("exclude", $0) }
         print(try CompareCommand(path: input, options: options, isJSON: json).run())
     }

@@ -19,14 +19,7 @@ struct Plan: ParsableCommand {
     @Option(help: "Only this card, for instance rtx-4090.")
     var gpu: String?
 
-    @Option(name: Names.methods, help: "Only these methods, for instance nf4,int8.")
-    var methods: String?
-
-    @Option(help: "Only this format: bitsandbytes, compressed-tensors, awq or mlx.")
-    var format: String?
-
-    @Option(help: "Any option of the contract as NAME=VALUE, for instance group_size=64 (repeatable).")
-    var option: [String] = []
+    @OptionGroup var recipes: RecipeChoice
 
     @Option(help: "Count the KV cache of this many tokens; the layers come from config.json.")
     var context: Int?
@@ -45,18 +38,34 @@ struct Plan: ParsableCommand {
 
     func run() throws {
         let given: [(String, String?)] = [
-            ("gpu", gpu), ("methods", methods), ("format", format), ("context", context.map(String.init)),
-            ("batch", batch.map(String.init)), ("kv_dtype", kvDtype),
+            ("gpu", gpu), ("context", context.map(String.init)), ("batch", batch.map(String.init)),
+            ("kv_dtype", kvDtype),
         ]
-        let options = given.compactMap { name, value in value.map { (name, $0) } } + (try NamedOption.parse(option))
+        let options = given.compactMap { name, value in value.map { (name, $0) } } + (try recipes.items)
         print(try PlanCommand(target: target, options: options, configuration: config, isJSON: json).run())
     }
 }
 
-/// Names of flags that several commands have.
-enum Names {
-    /// A list; of one method people say `--method`, as they do to quantize.
-    static let methods: NameSpecification = [.customLong("methods"), .customLong("method")]
+/// Which recipes a plan or a comparison looks at: all that these leave open.
+struct RecipeChoice: ParsableArguments {
+    // A list; of one method people say `--method`, as they do to quantize.
+    @Option(
+        name: [.customLong("methods"), .customLong("method")], help: "Only these methods, for instance nf4,int8.")
+    var methods: String?
+
+    @Option(help: "Only this format: bitsandbytes, compressed-tensors, awq or mlx.")
+    var format: String?
+
+    @Option(help: "Any option of the contract as NAME=VALUE, for instance group_size=64 (repeatable).")
+    var option: [String] = []
+
+    /// By the names of the contract.
+    var items: [(String, String)] {
+        get throws {
+            [("methods", methods), ("format", format)].compactMap { name, value in value.map { (name, $0) } }
+                + (try NamedOption.parse(option))
+        }
+    }
 }
 
 /// Options of the contract that have no flag of their own.

@@ -76,6 +76,22 @@ import Testing
         #expect(throws: StoreError.self) { try file.commit(to: path) }
     }
 
+    /// A rename over a device, a link or a pipe would end what others reach by that name.
+    @Test func whatIsNoPlainFileIsNotReplaced() throws {
+        let folder = try TemporaryFolder()
+        let files = FileManager.default
+        try files.createDirectory(atPath: folder.path + "/folder", withIntermediateDirectories: true)
+        #expect(files.createFile(atPath: folder.path + "/file", contents: nil))
+        try files.createSymbolicLink(atPath: folder.path + "/link", withDestinationPath: "file")
+        try files.createSymbolicLink(atPath: folder.path + "/null", withDestinationPath: "/dev/null")
+        #expect(unsafe mkfifo(folder.path + "/pipe", 0o600) == 0)
+        for name in ["folder", "link", "null", "pipe"] {
+            let path = folder.path + "/" + name
+            #expect(throws: StoreError.notReplaced(path: path)) { _ = try StagedFile.beside(path: path) }
+        }
+        #expect(folder.contents() == ["file", "folder", "link", "null", "pipe"])
+    }
+
     @Test func anAbandonedFileBesideIsRemoved() throws {
         let folder = try TemporaryFolder()
         do {

@@ -43,6 +43,8 @@ import Testing
         try Data("nonsense".utf8).write(to: folder.url.appending(path: "cert.pem"))
         Glibc.kill(service.process.processIdentifier, SIGHUP)
         #expect(service.eventuallyLogs("the old certificate stays"))
+        let error = try #require(service.logLines("the old certificate stays").first?["error"] as? String)
+        #expect(error.contains("cert.pem and ") && error.contains("are no certificate chain and its key"), "\(error)")
         #expect(try Self.serial(secure) == after)
         let metrics = String(decoding: try service.curl("/metrics").body, as: UTF8.self)
         #expect(metrics.contains("\nviva_tls_refused_reloads_total 1\n"))

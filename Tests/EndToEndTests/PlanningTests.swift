@@ -149,6 +149,8 @@ import Testing
 
         let short = try service.curl(query + "&shards=3", ["-T", heads.path])
         #expect(try short.status == 400 && short.json()["code"] as? String == "input.truncated")
+        let apart = try service.curl("/v1/plan?shards=2", ["-T", Repository.example.path])
+        #expect(try apart.status == 400 && (apart.json()["detail"] as? String)?.contains("headers of all 2") == true)
         let twice = try folder.file("twice", Data(contentsOf: heads) + Data(contentsOf: heads))
         let doubled = try service.curl(query + "&shards=4", ["-T", twice.path])
         #expect(try doubled.status == 400 && doubled.json()["code"] as? String == "plan.tensor_twice")

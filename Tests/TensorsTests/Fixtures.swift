@@ -7,7 +7,6 @@ struct ContainerCase: Decodable, Sendable, CustomTestStringConvertible {
     let file: String
     let format: String
     let strict: String
-    let reference_library: String
 
     var testDescription: String { file }
 

@@ -85,9 +85,4 @@ import Testing
             #expect(Checks.missingTests(in: section, column: column, names: names) == [])
         }
     }
-
-    @Test func theServedContractIsTheOneInTheRoot() throws {
-        let served = try Tree.text(of: "Sources/VivaService/Resources/openapi.yaml")
-        #expect(try served == Tree.text(of: "openapi.yaml"))
-    }
 }

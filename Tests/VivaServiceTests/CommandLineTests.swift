@@ -56,6 +56,31 @@ import Testing
         _ = try CommandLineRestorer(dtype: nil, bits: nil).run(input: artifact, output: place("in"))
     }
 
+    /// Said before the work, and nothing is made.
+    @Test func whatIsNoPlainFileIsNotReplaced() throws {
+        let input = try write(SampleInput.safetensors(), "in")
+        let pipe = place("pipe")
+        #expect(unsafe mkfifo(pipe, 0o600) == 0)
+        for (output, report) in [(pipe, nil), (place("out"), pipe), (place("out"), folder.path)] {
+            #expect {
+                try quantize(input, output, report: report)
+            } throws: {
+                "\($0)".contains("is no plain file: it is not replaced")
+            }
+        }
+        #expect(!FileManager.default.fileExists(atPath: place("out")))
+    }
+
+    @Test func commandsOfOneFileSayThatAFolderIsNone() throws {
+        let isSaid = { (error: any Error) in "\(error)".contains("is a folder; this command reads one file") }
+        #expect {
+            try CommandLineRestorer(dtype: nil, bits: nil).run(input: folder.path, output: place("out"))
+        } throws: {
+            isSaid($0)
+        }
+        #expect { try CompareCommand(path: folder.path, options: [], isJSON: false).run() } throws: { isSaid($0) }
+    }
+
     @Test func oneFileIsNotTwoResults() throws {
         let input = try write(SampleInput.safetensors(), "in")
         #expect(throws: ServiceError.self) { try quantize(input, place("out"), report: place("out")) }

@@ -48,6 +48,16 @@ import Testing
         #expect(configuration.hasTLS)
     }
 
+    /// A limit's default as `--limit` takes it.
+    private static func standard(_ place: NamedLimits.Place) -> String {
+        switch place {
+        case .count(let path, _, _): return "\(ServerLimits()[keyPath: path])"
+        case .time(let path):
+            let (seconds, attoseconds) = ServerLimits()[keyPath: path].components
+            return attoseconds == 0 ? "\(seconds)s" : "\(seconds * 1000 + attoseconds / 1_000_000_000_000_000)ms"
+        }
+    }
+
     @Test func limitsAreSetByName() {
         var configuration = ServiceConfiguration()
         #expect(NamedLimits.set("head-deadline=250ms", in: &configuration) == nil)
@@ -55,7 +65,7 @@ import Testing
         #expect(NamedLimits.set("connections-per-address=0", in: &configuration) == nil)
         #expect(configuration.serverLimits.maxConnectionsPerAddress == 0)
         for (name, place) in NamedLimits.all {
-            let text = NamedLimits.text(place, in: ServerLimits())
+            let text = Self.standard(place)
             #expect(NamedLimits.set("\(name)=\(text)", in: &configuration) == nil, "\(name)")
         }
         #expect(configuration.serverLimits.headDeadline == ServerLimits().headDeadline)
@@ -64,7 +74,8 @@ import Testing
     @Test(
         arguments: [
             "head-deadline", "head-deadline=", "head-deadline=10", "head-deadline=0s", "worker-threads=0",
-            "worker-threads=+1", "worker-threads=1e3", "worker-threads=10s", "no-such=1", "=1", "",
+            "worker-threads=+1", "head-bytes=1023", "head-bytes=16777217", "worker-threads=1e3", "worker-threads=10s",
+            "no-such=1", "=1", "",
         ])
     func otherLimitsAreRefused(_ text: String) {
         var configuration = ServiceConfiguration()
@@ -88,7 +99,7 @@ import Testing
         let figures = Set(LimitName.allCases.map(\.rawValue))
         for (name, place) in NamedLimits.all {
             let row = try #require(rows[name], "\(name) has no row")
-            let text = NamedLimits.text(place, in: ServerLimits())
+            let text = Self.standard(place)
             if name != "worker-threads" { #expect(row[1].hasPrefix("`\(text)`"), "\(name): \(text)") }
             #expect(figures.contains(row[4].trimmingCharacters(in: ["`"])), "\(name): \(row[4])")
             #expect(tests.contains("func \(row[5].trimmingCharacters(in: ["`"]))("), "\(name): \(row[5])")

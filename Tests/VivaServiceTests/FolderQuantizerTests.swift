@@ -103,6 +103,14 @@ import Testing
         #expect(names.filter { $0.hasPrefix("model") } == ["model.safetensors"])
     }
 
+    /// `--model-type` is above `config.json`; what is said is what was done.
+    @Test func theArchitectureThatDecidedIsNamed() throws {
+        #expect(try folder.quantize([("method", "nf4")]).contains(": llama as nf4 in format bitsandbytes"))
+        let other = folder.root.appending(path: "other")
+        #expect(
+            try folder.quantize([("method", "nf4"), ("model_type", "qwen2")], to: other).contains(": qwen2 as nf4"))
+    }
+
     /// In the cache of the Hugging Face Hub every file of a snapshot is a link to a blob.
     @Test func aSnapshotOfTheHubsCacheIsRead() throws {
         let files = FileManager.default

@@ -114,5 +114,6 @@ import Testing
         try refuses("recipe.target_mismatch", [("method", "nf4"), ("target", "mlx")])
         try refuses("calibration.missing", [("method", "awq")])
         try refuses("input.nothing_to_quantize", [("method", "nf4"), ("exclude", "*")])
+        try refuses("'b*' matches no tensor", [("method", "nf4"), ("include", "b*")])
     }
 }

@@ -31,6 +31,40 @@ import Testing
         #expect(described == routes)
     }
 
+    /// YAML 1.2 section 3.2.1.3 wants the keys of a mapping to differ; most readers refuse a file where they do not.
+    @Test func noKeyOfTheContractStandsTwice() throws {
+        let yaml = try String(contentsOf: Self.root.appending(path: "openapi.yaml"), encoding: .utf8)
+        #expect(Self.repeatedKeys(in: yaml) == [])
+        let planted = "a:\n  b: |\n    c: text\n    c: text\n  d:\n    - e: 1\n      f: 2\n    - e: 1\n  'b': 2\na: 3\n"
+        #expect(Self.repeatedKeys(in: planted) == ["'b' in line 9", "'a' in line 10"])
+    }
+
+    /// The keys that a block mapping has twice; what stands in braces on one line is not looked into.
+    private static func repeatedKeys(in yaml: String) -> [String] {
+        var repeated: [String] = []
+        var open: [(indent: Int, keys: Set<Substring>)] = []
+        var textIndent: Int?
+        for (number, line) in yaml.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+            var rest = line.drop { $0 == " " }
+            var indent = line.count - rest.count
+            if rest.isEmpty || rest.hasPrefix("#") { continue }
+            if let textIndent, indent > textIndent { continue }
+            textIndent = nil
+            while rest.hasPrefix("- ") {
+                open.removeAll { $0.indent > indent }
+                indent += 2
+                rest = rest.dropFirst(2)
+            }
+            guard let match = rest.prefixMatch(of: /(?:'([^']*)'|([^\s'"{\[:][^:]*)):(?:\s+(.*))?$/) else { continue }
+            let key = match.1 ?? match.2 ?? ""
+            open.removeAll { $0.indent > indent }
+            if open.last?.indent != indent { open.append((indent, [])) }
+            if !open[open.count - 1].keys.insert(key).inserted { repeated.append("'\(key)' in line \(number + 1)") }
+            if let value = match.3, value.hasPrefix("|") || value.hasPrefix(">") { textIndent = indent }
+        }
+        return repeated
+    }
+
     @Test func servedContractIsTheFile() throws {
         let file = try Data(contentsOf: Self.root.appending(path: "openapi.yaml"))
         #expect(Data(PackageResources.openapi_yaml) == file)

@@ -6,12 +6,6 @@ struct AWQGrid {
     let scale: RowOctet
     let zero: RowOctet
 
-    /// A grid that was found otherwise; `scale` holds float16 values.
-    init(scale: RowOctet, zero: RowOctet) {
-        self.scale = scale
-        self.zero = zero
-    }
-
     /// The grid in float32, the arithmetic of the searches.
     @inline(__always)
     init(minimum: RowOctet, maximum: RowOctet) {

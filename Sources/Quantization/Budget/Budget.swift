@@ -46,17 +46,23 @@ package struct BudgetCandidate: Sendable {
 
     /// The formats that libraries load with more than one way of coding in a file.
     package static let formats: [ArtifactFormat] = [.compressedTensors, .mlx]
+    /// The methods that such a file mixes.
+    private static let methods: [Method] = [.int4, .int8]
 
     /// Every way of coding weights alone that the options leave open: in compressed-tensors, or in the format that is
     /// named, INT4 and INT8 with all group sizes.
     ///
-    /// - Throws: `recipe` for options that no such way takes, `budget.format` and `budget.overrides`.
+    /// - Throws: `recipe` for options that no such way takes, `budget.method`, `budget.format` and `budget.overrides`.
     package static func list(options: [RecipeOption]) throws(QuantizationError) -> [BudgetCandidate] {
         guard !options.contains(where: { $0.name == "overrides" }) else {
             throw .recipe(code: "budget.overrides", detail: "A budget chooses for each tensor; leave out overrides.")
         }
         let named = options.filter { $0.name == "method" || $0.name == "methods" }.map(\.text)
-        let methods = named.isEmpty ? Method.allCases : try Method.list(named.joined(separator: ","))
+        let methods = named.isEmpty ? Self.methods : try Method.list(named.joined(separator: ","))
+        if let other = methods.first(where: { !Self.methods.contains($0) }) {
+            throw .recipe(
+                code: "budget.method", detail: "A budget chooses between int4 and int8, not \(other.rawValue).")
+        }
         var given = options.filter { $0.name != "method" && $0.name != "methods" }
         if !given.contains(where: { $0.name == "format" }) {
             let isMLX = given.contains { $0.name == "target" && $0.text == Target.mlx.rawValue }
@@ -79,7 +85,8 @@ package struct BudgetCandidate: Sendable {
                     own: try Recipe(options: recipe.options)))
         }
         guard !candidates.isEmpty else {
-            throw .recipe(code: "budget.format", detail: "A budget mixes INT4 and INT8 weights; methods=int4,int8.")
+            throw .recipe(
+                code: "budget.format", detail: "A budget mixes codes of weights alone: activations stay as they are.")
         }
         return candidates
     }

@@ -34,9 +34,6 @@ struct CalibrationIndex {
         }
     }
 
-    /// Whether there is no data at all.
-    var isEmpty: Bool { modules.isEmpty }
-
     /// The data for the Linear whose weight has this name and so many input columns; nil when there is none.
     ///
     /// `isLone` for the only weight of an input, which bare names mean. Throws what `LayerCalibration` finds wrong.

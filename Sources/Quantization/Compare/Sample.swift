@@ -87,8 +87,9 @@ package struct Sample: Sendable {
         sessionLimits.maximumGlobSteps /= max(1, recipes.count)
         let candidates = try Self.candidates(whole, recipes, sessionLimits)
         guard !candidates.isEmpty else {
+            let selection = recipes.first.map { TensorSelection($0) }
             throw .nothingToQuantize(
-                detail: "None of the \(whole.entries.count) tensors is a 2-D floating point weight to compare.")
+                detail: selection?.reasonForNothing(whole.entries, []) ?? "There is no recipe to compare.")
         }
         let count = min(candidates.count, max(1, limits.maximumTensors))
         let total = candidates.reduce(0) { $0 + whole.entries[$1].bytes.count }

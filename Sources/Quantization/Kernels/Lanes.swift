@@ -37,3 +37,33 @@ extension SIMD16<UInt32> {
     /// The larger of each two lanes.
     func larger(_ other: Self) -> Self { replacing(with: other, where: other .> self) }
 }
+
+/// The error sums of a row, a group or a block while its rows of sixteen go by.
+struct ErrorLanes {
+    private var signal = Lanes.zero
+    private var squaredError = Lanes.zero
+    private var restoredSquared = Lanes.zero
+    private var absoluteError = Lanes.zero
+    private var maximumError = SIMD16<UInt32>.zero
+
+    /// Adds `count` weights and what they are restored to, counts their errors, and returns them; further lanes hold
+    /// zeros that are restored exactly.
+    @inline(__always) @discardableResult
+    mutating func add(_ v: Lanes, _ back: Lanes, count: Int, histogram: UnsafeMutablePointer<UInt32>?) -> Lanes {
+        let e = v - back
+        signal += v * v
+        squaredError += e * e
+        restoredSquared += back * back
+        absoluteError += e.magnitude
+        maximumError = maximumError.larger(e.magnitude.bitPattern)
+        unsafe ErrorHistogram.count(e, count: count, in: histogram)
+        return e
+    }
+
+    /// The sums so far.
+    var sums: ErrorSums {
+        ErrorSums(
+            signal: signal.treeSum, squaredError: squaredError.treeSum, restoredSquared: restoredSquared.treeSum,
+            absoluteError: absoluteError.treeSum, maximumError: Float(bitPattern: maximumError.max()))
+    }
+}

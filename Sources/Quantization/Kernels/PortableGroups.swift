@@ -117,7 +117,7 @@ enum PortableGroups {
         @inline(__always)
         func run<Choice: Coding>(_ coding: (GroupScale) -> Choice) {
             for group in 0..<groups {
-                var measure = GroupMeasure()
+                var measure = ErrorLanes()
                 defer { unsafe sums[group] = measure.sums }
                 let choice = coding(unsafe scales[group])
                 let from = unsafe x + group * elements * 4
@@ -221,34 +221,6 @@ enum PortableGroups {
         }
         return GridSums(
             product: products.treeSum, codeSquared: squares.treeSum, code: codes.treeSum, weight: weights.treeSum)
-    }
-}
-
-/// The error sums of one group while its rows go by.
-private struct GroupMeasure {
-    private var signal = Lanes.zero
-    private var squaredError = Lanes.zero
-    private var restoredSquared = Lanes.zero
-    private var absoluteError = Lanes.zero
-    private var maximumError = SIMD16<UInt32>.zero
-
-    /// Adds a row of `count` weights and what they are restored to; further lanes hold zeros, which every code around
-    /// zero restores exactly (affine groups have none).
-    @inline(__always)
-    mutating func add(_ v: Lanes, _ back: Lanes, count: Int, histogram: UnsafeMutablePointer<UInt32>?) {
-        let e = v - back
-        signal += v * v
-        squaredError += e * e
-        restoredSquared += back * back
-        absoluteError += e.magnitude
-        maximumError = maximumError.larger(e.magnitude.bitPattern)
-        unsafe ErrorHistogram.count(e, count: count, in: histogram)
-    }
-
-    var sums: ErrorSums {
-        ErrorSums(
-            signal: signal.treeSum, squaredError: squaredError.treeSum, restoredSquared: restoredSquared.treeSum,
-            absoluteError: absoluteError.treeSum, maximumError: Float(bitPattern: maximumError.max()))
     }
 }
 

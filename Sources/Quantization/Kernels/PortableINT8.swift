@@ -24,29 +24,16 @@ enum PortableINT8 {
         // A number below 2^22 in magnitude loses its fraction here, half to even, and leaves an integer in the low
         // bits.
         let magic: Float = 0x1.8p23
-        var signal = Lanes.zero
-        var squaredError = Lanes.zero
-        var restoredSquared = Lanes.zero
-        var absoluteError = Lanes.zero
-        var maximumError = SIMD16<UInt32>.zero
+        var measure = ErrorLanes()
         for row in 0..<(count + 15) / 16 {
             let taken = min(count - row * 16, 16)
             let v = unsafe taken == 16 ? Lanes(x, row: row) : Lanes(x, row: row, count: taken)
             let shifted = HalfPrecision.roundedToFloat16(v) * scale + magic
             let q = shifted - magic
-            let back = q * absmax * reciprocalOf127
-            let e = v - back
-            signal += v * v
-            squaredError += e * e
-            restoredSquared += back * back
-            absoluteError += e.magnitude
-            maximumError = maximumError.larger(e.magnitude.bitPattern)
-            unsafe ErrorHistogram.count(e, count: taken, in: histogram)
+            unsafe measure.add(v, q * absmax * reciprocalOf127, count: taken, histogram: histogram)
             let code = SIMD16<Int8>(truncatingIfNeeded: shifted.bitPattern)
             for lane in 0..<taken { unsafe codes[row * 16 + lane] = code[lane] }
         }
-        unsafe sums.pointee = ErrorSums(
-            signal: signal.treeSum, squaredError: squaredError.treeSum, restoredSquared: restoredSquared.treeSum,
-            absoluteError: absoluteError.treeSum, maximumError: Float(bitPattern: maximumError.max()))
+        unsafe sums.pointee = measure.sums
     }
 }

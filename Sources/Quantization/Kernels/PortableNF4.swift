@@ -95,14 +95,10 @@ struct NF4Measure {
     private let absmax: Float
     private let restored: RestoredType
     private let codeSums: Bool
-    private var signal = Lanes.zero
-    private var squaredError = Lanes.zero
+    private var errors = ErrorLanes()
     private var errorTimesCode = Lanes.zero
     private var codeSquared = Lanes.zero
-    private var absoluteError = Lanes.zero
     private var absoluteCode = Lanes.zero
-    private var restoredSquared = Lanes.zero
-    private var maximumError = SIMD16<UInt32>.zero
 
     /// Starts a block that is restored as c·absmax, rounded to `restored`.
     init(absmax: Float, restored: RestoredType, codeSums: Bool = true) {
@@ -119,13 +115,7 @@ struct NF4Measure {
         var c = Lanes.zero
         for lane in 0..<16 { c[lane] = NF4Tables.values[Int(codes[lane])] }
         let back = HalfPrecision.rounded(c * absmax, to: restored)
-        let e = x - back
-        signal += x * x
-        squaredError += e * e
-        absoluteError += e.magnitude
-        restoredSquared += back * back
-        maximumError = maximumError.larger(e.magnitude.bitPattern)
-        unsafe ErrorHistogram.count(e, count: count, in: histogram)
+        let e = unsafe errors.add(x, back, count: count, histogram: histogram)
         guard codeSums else { return }
         errorTimesCode += e * c
         codeSquared += c * c
@@ -134,11 +124,12 @@ struct NF4Measure {
 
     /// The sums so far.
     var sums: NF4BlockSums {
-        NF4BlockSums(
-            signal: signal.treeSum, squaredError: squaredError.treeSum, errorTimesCode: errorTimesCode.treeSum,
-            codeSquared: codeSquared.treeSum, absoluteError: absoluteError.treeSum,
-            absoluteCode: absoluteCode.treeSum, maximumError: Float(bitPattern: maximumError.max()),
-            restoredSquared: restoredSquared.treeSum)
+        let errors = errors.sums
+        return NF4BlockSums(
+            signal: errors.signal, squaredError: errors.squaredError, errorTimesCode: errorTimesCode.treeSum,
+            codeSquared: codeSquared.treeSum, absoluteError: errors.absoluteError,
+            absoluteCode: absoluteCode.treeSum, maximumError: errors.maximumError,
+            restoredSquared: errors.restoredSquared)
     }
 }
 

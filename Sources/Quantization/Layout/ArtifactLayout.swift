@@ -98,7 +98,7 @@ package struct ArtifactLayout: Sendable {
         if !isShard { selected.warnings += selection.idleGlobs(input.entries, limits: limits) }
         scaling = try BlockScaling(input.entries, &selected.treatments)
         guard isShard || selected.treatments.contains(where: { $0.variant != nil }) else {
-            throw .nothingToQuantize(detail: Self.explainNothing(input, recipe, selected.warnings))
+            throw .nothingToQuantize(detail: selection.reasonForNothing(input.entries, selected.warnings))
         }
         let input = selection.oriented(input, selected.treatments)
         self.input = input
@@ -249,18 +249,5 @@ package struct ArtifactLayout: Sendable {
     private static func told(_ warnings: [String], atMost limit: Int) -> [String] {
         guard warnings.count > limit else { return warnings }
         return warnings.prefix(limit) + ["\(warnings.count - limit) more tensors have such warnings."]
-    }
-
-    private static func explainNothing(
-        _ input: InputDescription, _ recipe: Recipe, _ warnings: [String]
-    ) -> String {
-        var detail =
-            "None of \(input.entries.count) tensors is a 2-D floating point weight that the recipe takes and can code."
-        if let architecture = recipe.architecture {
-            let (reader, format) = (recipe.reader.rawValue, recipe.format.rawValue)
-            detail += " In format \(format) \(reader) quantizes none of model_type '\(architecture.modelType)'."
-        }
-        if let first = warnings.first { detail += " " + first }
-        return detail
     }
 }

@@ -28,7 +28,7 @@ package struct Architecture: Sendable, Hashable {
     /// The architecture that the options name, if they do.
     static func read(_ reader: inout OptionReader) throws(QuantizationError) -> Architecture? {
         let isTied = try reader.flag("tied")
-        guard let modelType = try reader.text("model_type") else {
+        guard let modelType = reader.text("model_type") else {
             guard isTied == nil else {
                 throw .recipe(
                     code: "recipe.invalid_option", detail: "tied goes with model_type, both as config.json has them.")

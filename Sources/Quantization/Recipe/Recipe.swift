@@ -79,17 +79,20 @@ package struct Recipe: Sendable, Hashable {
     /// `options` holds every option that was given; an option that the method does not know is refused, so that
     /// nothing a client asks for is silently ignored.
     package init(options: [RecipeOption]) throws(QuantizationError) {
-        var unknown: Set<String> = []
-        try self.init(options: options, unknown: &unknown)
-        if let name = unknown.min() { throw Self.unknownOption(name, method, [format]) }
+        var names = OptionNames()
+        try self.init(options: options, names: &names)
+        try names.requireKnown(method, [format])
     }
 
-    /// The same, the names of the options that method and format do not know left in `unknown`.
-    init(options: [RecipeOption], unknown: inout Set<String>) throws(QuantizationError) {
+    /// The same, the names of the options that method and format know, and of those that they do not, put into `names`.
+    init(options: [RecipeOption], names: inout OptionNames) throws(QuantizationError) {
         var reader = try OptionReader(options)
-        guard let methodName = try reader.text("method") else {
+        guard let methodName = reader.text("method") else {
+            let given = reader.names.unknown.sorted().joined(separator: ", ")
             throw .recipe(
-                code: "recipe.method_missing", detail: "Say method=int8, or another of: \(Method.known).")
+                code: "recipe.method_missing",
+                detail: "Say method=int8, or another of: \(Method.known)."
+                    + (given.isEmpty ? "" : " What was said: \(given)."))
         }
         guard let method = Method(rawValue: methodName) else {
             throw .recipe(
@@ -104,7 +107,8 @@ package struct Recipe: Sendable, Hashable {
         guard method.formats.contains(format) else {
             throw .recipe(
                 code: "recipe.format_mismatch",
-                detail: "Method \(method.rawValue) is not written as \(format.rawValue).")
+                detail:
+                    "Method \(method.rawValue) is not written as \(format.rawValue), only as: \(method.knownFormats).")
         }
         self.format = format
         blockSize = method == .nf4 ? try reader.member("block_size", of: Self.blockSizes) ?? 64 : 64
@@ -126,18 +130,12 @@ package struct Recipe: Sendable, Hashable {
                 name: "globs", value: include.count + exclude.count, limit: Self.maximumGlobs, tensor: nil)
         }
         gates = try Gates(&reader)
-        let overridesText = try reader.text("overrides")
-        unknown = reader.unread
+        let overridesText = reader.text("overrides")
+        names = reader.names
         overrides =
             if let overridesText {
                 try Override.list(overridesText, base: options, method: method, format: format)
             } else { [] }
-    }
-
-    static func unknownOption(_ name: String, _ method: Method, _ formats: [ArtifactFormat]) -> QuantizationError {
-        let place = method.formats.count > 1 ? " in format \(formats.map(\.rawValue).joined(separator: " or "))" : ""
-        return .recipe(
-            code: "recipe.unknown_option", detail: "Method \(method.rawValue) has no option '\(name)'\(place).")
     }
 
     /// The recipe as JSON with sorted keys and every option spelled out: equal recipes give equal text.
@@ -211,4 +209,6 @@ extension Method {
 
     /// The names of all methods, for people.
     static var known: String { allCases.map(\.rawValue).joined(separator: ", ") }
+    /// The names of the method's formats, for people.
+    fileprivate var knownFormats: String { formats.map(\.rawValue).joined(separator: ", ") }
 }

@@ -11,16 +11,14 @@ extension Recipe {
             throw .recipe(code: "recipe.duplicate_format", detail: "format='\(format.text)' names one format twice.")
         }
         var recipes: [Recipe] = []
-        var unknown: Set<String>?
+        var known = OptionNames()
         for name in names {
             let own = options.map { $0.name == "format" ? RecipeOption("format", name) : $0 }
-            var rest: Set<String> = []
-            recipes.append(try Recipe(options: own, unknown: &rest))
-            unknown = unknown?.intersection(rest) ?? rest
+            var ofFormat = OptionNames()
+            recipes.append(try Recipe(options: own, names: &ofFormat))
+            known = recipes.count == 1 ? ofFormat : known.joined(ofFormat)
         }
-        if let name = unknown?.min() {
-            throw unknownOption(name, recipes[0].method, recipes.map(\.format))
-        }
+        try known.requireKnown(recipes[0].method, recipes.map(\.format))
         return recipes
     }
 }

@@ -12,10 +12,11 @@ package struct RecipeOption: Sendable, Hashable {
     }
 }
 
-/// Takes options one by one and knows at the end which were left over.
+/// Takes options one by one and knows at the end which were left over, and which there are.
 struct OptionReader {
     private var rest: [String: String] = [:]
     private var globs: [String: [String]] = [:]
+    private var asked: Set<String> = []
 
     init(_ options: [RecipeOption]) throws(QuantizationError) {
         for option in options {
@@ -30,26 +31,30 @@ struct OptionReader {
     /// Whether an option was given and nobody has asked for it yet.
     func holds(_ name: String) -> Bool { rest[name] != nil }
 
-    mutating func text(_ name: String) throws(QuantizationError) -> String? { rest.removeValue(forKey: name) }
+    /// The text of an option; nil where it was not given.
+    mutating func text(_ name: String) -> String? {
+        asked.insert(name)
+        return rest.removeValue(forKey: name)
+    }
 
     mutating func choice<Choice: RawRepresentable<String> & CaseIterable>(
         _ name: String, _: Choice.Type
     ) throws(QuantizationError) -> Choice? {
-        guard let text = rest.removeValue(forKey: name) else { return nil }
+        guard let text = text(name) else { return nil }
         if let choice = Choice(rawValue: text) { return choice }
         let known = Choice.allCases.map(\.rawValue).joined(separator: ", ")
         throw .recipe(code: "recipe.invalid_option", detail: "\(name)='\(text)' is not one of: \(known).")
     }
 
     mutating func member(_ name: String, of allowed: [Int]) throws(QuantizationError) -> Int? {
-        guard let text = rest.removeValue(forKey: name) else { return nil }
+        guard let text = text(name) else { return nil }
         if let value = Int(text), allowed.contains(value) { return value }
         let known = allowed.map(String.init).joined(separator: ", ")
         throw .recipe(code: "recipe.invalid_option", detail: "\(name)='\(text)' is not one of: \(known).")
     }
 
     mutating func flag(_ name: String) throws(QuantizationError) -> Bool? {
-        switch rest.removeValue(forKey: name) {
+        switch text(name) {
         case nil: return nil
         case "true", "1": return true
         case "false", "0": return false
@@ -58,19 +63,46 @@ struct OptionReader {
         }
     }
 
-    mutating func globs(_ name: String) -> [String] { globs.removeValue(forKey: name) ?? [] }
+    mutating func globs(_ name: String) -> [String] {
+        asked.insert(name)
+        return globs.removeValue(forKey: name) ?? []
+    }
 
     /// A finite number in decimal digits.
     mutating func number(_ name: String, in range: ClosedRange<Double>) throws(QuantizationError) -> Double? {
-        guard let text = rest.removeValue(forKey: name) else { return nil }
+        guard let text = text(name) else { return nil }
         if let value = Double(decimal: text), range.contains(value) { return value }
         throw .recipe(
             code: "recipe.invalid_option",
             detail: "\(name)='\(text)' is not a number from \(range.lowerBound) to \(range.upperBound).")
     }
 
-    /// The names of the options that nobody asked for.
-    var unread: Set<String> { Set(rest.keys) }
+    /// The names that were asked for, and those that nobody asked for.
+    var names: OptionNames { OptionNames(known: asked, unknown: Set(rest.keys)) }
+}
+
+/// The names of the options that a method has in a format, and of those that were given and it has not.
+struct OptionNames {
+    var known: Set<String> = []
+    var unknown: Set<String> = []
+
+    /// What either of two formats knows, and what was given and neither does.
+    func joined(_ other: OptionNames) -> OptionNames {
+        OptionNames(known: known.union(other.known), unknown: unknown.intersection(other.unknown))
+    }
+
+    /// Refuses an option that none of `formats` knows, and says which there are.
+    func requireKnown(_ method: Method, _ formats: [ArtifactFormat]) throws(QuantizationError) {
+        let place = method.formats.count > 1 ? " in format \(formats.map(\.rawValue).joined(separator: " or "))" : ""
+        try requireKnown { "Method \(method.rawValue) has no option '\($0)'\(place)" }
+    }
+
+    /// The same; `saying` begins the sentence about an option.
+    func requireKnown(_ saying: (String) -> String) throws(QuantizationError) {
+        guard let name = unknown.min() else { return }
+        throw .recipe(
+            code: "recipe.unknown_option", detail: "\(saying(name)); known: \(known.sorted().joined(separator: ", ")).")
+    }
 }
 
 extension Double {

@@ -28,8 +28,25 @@ extension Recipe {
         guard variants.isEmpty, let first = refusals.first else { return variants }
         if let refusal = refusals.first(where: { !$0.saysNotApplicable }) { throw refusal }
         guard methods.count > 1 else { throw first }
+        try optionNames(unknown: given).requireKnown { "No method has the option '\($0)'" }
         let names = given.map(\.name).filter { $0 != "include" && $0 != "exclude" }.joined(separator: ", ")
         throw .recipe(code: "recipe.unknown_option", detail: "No method has all of the options: \(names).")
+    }
+
+    /// The names of the options that some method has in some format, and of those in `given` that none has.
+    private static func optionNames(unknown given: [RecipeOption]) throws(QuantizationError) -> OptionNames {
+        var names = OptionNames(unknown: Set(given.map(\.name)))
+        for method in Method.allCases {
+            for format in method.formats {
+                var own = OptionNames()
+                _ = try Recipe(
+                    options: [RecipeOption("method", method.rawValue), RecipeOption("format", format.rawValue)],
+                    names: &own)
+                names.known.formUnion(own.known)
+            }
+        }
+        names.unknown.subtract(names.known)
+        return names
     }
 
     /// This recipe, made of `options`, and those that differ from it in the `varied` options.

@@ -93,6 +93,31 @@ struct TensorSelection: Sendable {
         }.map { "'\($0)' matches no tensor." }
     }
 
+    /// Why no entry is quantized, for people: the rule, and what it makes of one of them. `warnings` are those of the
+    /// treatments.
+    func reasonForNothing(_ entries: [TensorEntry], _ warnings: [String]) -> String {
+        guard let any = entries.first else { return "The input holds no tensors." }
+        let who = entries.count == 1 ? "The one tensor is no" : "None of the \(entries.count) tensors is a"
+        var detail = who + " 2-D floating point weight that the recipe takes and can code."
+        if let architecture = recipe.architecture, include.isEmpty {
+            let (reader, format) = (recipe.reader.rawValue, recipe.format.rawValue)
+            detail += " In format \(format) \(reader) quantizes none of model_type '\(architecture.modelType)'."
+        }
+        if let first = warnings.first { return detail + " " + first }
+        let scales = BlockScaling.names(in: entries)
+        let matrix = entries.first { entry in
+            entry.shape.count == 2 && entry.type.isQuantizable && !scales.contains(ExactName(entry.name))
+        }
+        guard let matrix else { return detail + " '\(any.name)' for instance is \(any.type.rawValue) \(any.shape)." }
+        var steps = 0
+        if exclude.contains(where: { $0.matches(matrix.name, steps: &steps) }) {
+            return detail + " exclude leaves out '\(matrix.name)' for instance."
+        }
+        if !include.isEmpty || rule != nil { return detail }
+        return detail + " '\(matrix.name)' for instance is left out by its name: taken are '*.weight', but for "
+            + "embeddings, output heads and routers; include=* takes every matrix."
+    }
+
     /// The input with the weights that an architecture stores as [in, out] described as what they are: columns first.
     func oriented(_ input: InputDescription, _ treatments: [Treatment]) -> InputDescription {
         guard let rule else { return input }

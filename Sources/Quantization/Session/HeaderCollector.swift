@@ -75,18 +75,26 @@ extension InputDescription {
         try reading(headers: 1, limits: limits, memory: memory, receive)[0]
     }
 
-    /// Reads so many headers that lie one directly behind the other: those of a model's shards. At least one.
+    /// Reads so many headers that lie one directly behind the other: those of a model's shards. At least one; refused
+    /// where their inputs have more bytes together than 63 bits count.
     package static func reading<Failure: Error>(
         headers count: Int, limits: ContainerLimits, memory: MemoryShare?,
         _ receive: (inout MutableRawSpan) throws(Failure) -> Int
     ) throws(TransferError<Failure>) -> [InputDescription] {
         var found: [InputDescription] = []
+        var total = 0
         var header = HeaderCollector(declaredBytes: nil, limits: limits, memory: memory)
         try transfer(receive) { (bytes) throws(QuantizationError) in
             var rest = bytes
             while rest.byteCount > 0 {
                 rest = rest.extracting(droppingFirst: try header.take(rest))
                 guard let (input, overshoot) = header.finished() else { return true }
+                let (sum, overflow) = total.addingReportingOverflow(input.totalBytes)
+                guard !overflow else {
+                    let detail = "the bytes of \(found.count + 1) shards together do not fit 64 bits"
+                    throw .container(TensorFormatError(code: "\(input.container).data_too_large", detail: detail))
+                }
+                total = sum
                 found.append(input)
                 guard found.count < count else { return false }
                 header = HeaderCollector(declaredBytes: nil, limits: limits, memory: memory)

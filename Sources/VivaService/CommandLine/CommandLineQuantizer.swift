@@ -25,6 +25,7 @@ package struct CommandLineQuantizer {
     /// for people, and writes it to `reportPath` if there is one: a page where that ends in `.html`, else JSON.
     /// A folder becomes a folder.
     package func run(input: String, output: String, reportPath: String?) throws(ServiceError) -> String {
+        if let reportPath { try Self.requireReplaceable(reportPath) }
         guard InputFile.isFolder(input) else { return try runFile(input, output, reportPath) }
         try Self.keep([calibration], from: [reportPath])
         guard dtype == nil, shape == nil else { throw .failed("--dtype and --shape describe raw bytes") }
@@ -154,6 +155,23 @@ package struct CommandLineQuantizer {
                 throw .failed("\(result) is read by this command and would be lost: write to another place")
             }
         }
+    }
+
+    /// Refuses a place of the report that could not be taken when the work is done.
+    private static func requireReplaceable(_ path: String) throws(ServiceError) {
+        do {
+            _ = try StagedFile.beside(path: path)
+        } catch .notReplaced(let path) {
+            throw explain(StoreError.notReplaced(path: path))
+        } catch {
+            // Its folder may be the one that is made: what is wrong then shows when the report is written.
+        }
+    }
+
+    /// Refuses a folder where a command reads one file.
+    static func refuseFolder(_ path: String) throws(ServiceError) {
+        guard InputFile.isFolder(path) else { return }
+        throw .failed("\(path) is a folder; this command reads one file, a shard of a model for instance")
     }
 
     /// What a person reads of a failure.

@@ -18,6 +18,7 @@ package struct CommandLineRestorer {
 
     /// Restores the artifact `input` into `output`, which appears whole or not at all; says what was written.
     package func run(input: String, output: String) throws(ServiceError) -> String {
+        try CommandLineQuantizer.refuseFolder(input)
         try CommandLineQuantizer.keep([input], from: [output])
         do {
             let session = try RestoringSession(

@@ -18,6 +18,7 @@ package struct CompareCommand {
 
     /// The answer, as a table or as JSON.
     package func run() throws(ServiceError) -> String {
+        try CommandLineQuantizer.refuseFolder(path)
         let comparison: Comparison
         do {
             let question = try CompareQuestion(items)

@@ -13,8 +13,9 @@ struct ModelText {
         let report = result.report
         let quantized = report.tensors.count { $0.quality != nil }
         let files = checkpoint.shards.count == 1 ? "1 file" : "\(checkpoint.shards.count) files"
+        let modelType = recipe.architecture?.modelType ?? checkpoint.config.modelType
         var lines = [
-            "\(TerminalText.plain(output)): \(checkpoint.config.modelType) as \(recipe.method.rawValue) in format "
+            "\(TerminalText.plain(output)): \(TerminalText.plain(modelType)) as \(recipe.method.rawValue) in format "
                 + "\(recipe.format.rawValue), for \(recipe.reader.rawValue)",
             "\(files); \(quantized) tensors quantized, \(report.tensors.count - quantized) copied",
         ]

@@ -12,27 +12,17 @@ struct ArtifactHandlers: Sendable {
 
     private var catalogue: Catalogue { facilities.catalogue }
     private var store: ArtifactStore { facilities.store }
-    /// Artifacts in one page of a list when the client does not say.
-    static let defaultPage = 100
 
     func list(_ request: inout Request) throws(Problem) -> Response {
         let owner = try facilities.access.principal(request).owner
         let query = try Query(request.head, known: ["limit", "cursor", "method", "name"])
-        let limit = try query.integer("limit", in: 1...Catalogue.maximumPageSize) ?? Self.defaultPage
-        if let method = query.text("method"), Method(rawValue: method) == nil {
-            let known = Method.allCases.map(\.rawValue).joined(separator: ", ")
-            throw Query.invalid("method='\(method)' is not one of: \(known).")
-        }
-        _ = try query.artifactName()
+        let (limit, method) = (try query.pageSize(), try query.choice("method", Method.self))
+        let name = try query.artifactName()
         do throws(CatalogueError) {
             let page = try catalogue.artifacts(
-                owner: owner, after: query.text("cursor"), limit: limit, method: query.text("method"),
-                name: query.text("name"))
-            let body = JSON.object([
-                ("items", .array(page.items.map { .raw(String($0.manifest.dropLast())) })),
-                ("next", .optional(page.next)),
-            ])
-            return .json(body.bytes())
+                owner: owner, after: query.text("cursor"), limit: limit, method: method?.rawValue, name: name)
+            let items = page.items.map { JSON.raw(String($0.manifest.dropLast())) }
+            return .json(JSON.page(items, next: page.next).bytes())
         } catch {
             throw Problem(error)
         }

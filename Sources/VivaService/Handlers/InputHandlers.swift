@@ -43,11 +43,11 @@ struct InputHandlers: Sendable {
     func list(_ request: inout Request) throws(Problem) -> Response {
         let owner = try facilities.access.principal(request).owner
         let query = try Query(request.head, known: ["limit", "cursor"])
-        let limit = try query.integer("limit", in: 1...Catalogue.maximumPageSize) ?? ArtifactHandlers.defaultPage
+        let limit = try query.pageSize()
         do throws(CatalogueError) {
             let page = try catalogue.inputs(owner: owner, after: query.text("cursor"), limit: limit)
             let items = page.items.map { JSON.object(InputJSON.members($0, expiresAt: expiry($0))) }
-            return .json(JSON.object([("items", .array(items)), ("next", .optional(page.next))]).bytes())
+            return .json(JSON.page(items, next: page.next).bytes())
         } catch {
             throw Problem(error)
         }

@@ -116,20 +116,12 @@ struct JobHandlers: Sendable {
     func list(_ request: inout Request) throws(Problem) -> Response {
         let owner = try facilities.access.principal(request).owner
         let query = try Query(request.head, known: ["limit", "cursor", "state"])
-        let limit = try query.integer("limit", in: 1...Catalogue.maximumPageSize) ?? ArtifactHandlers.defaultPage
-        var state: JobState?
-        if let text = query.text("state") {
-            guard let named = JobState(rawValue: text) else {
-                let known = JobState.allCases.map(\.rawValue).joined(separator: ", ")
-                throw Query.invalid("state='\(text)' is not one of: \(known).")
-            }
-            state = named
-        }
+        let (limit, state) = (try query.pageSize(), try query.choice("state", JobState.self))
         do throws(CatalogueError) {
             let page = try facilities.catalogue.jobs(
                 owner: owner, state: state, after: query.text("cursor"), limit: limit)
             let items = page.items.map { JobJSON(job: $0, progress: jobs.board.progress(of: $0.id)).json }
-            return .json(JSON.object([("items", .array(items)), ("next", .optional(page.next))]).bytes())
+            return .json(JSON.page(items, next: page.next).bytes())
         } catch {
             throw Problem(error)
         }

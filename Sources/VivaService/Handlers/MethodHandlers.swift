@@ -19,7 +19,7 @@ enum MethodHandlers {
                 ("options", options(of: method)),
             ])
         }
-        return .object([("items", .array(items)), ("next", .null)])
+        return .page(items, next: nil)
     }
 
     /// The format that each target gets, null where it reads none.

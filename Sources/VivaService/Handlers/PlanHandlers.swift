@@ -91,6 +91,9 @@ struct FilePlanHandler: Sendable {
             if case .session(.truncated(let expected, let received)) = error {
                 throw .headerTooShort(expected, received, shards: shards)
             }
+            if let shards, case .session(.container(let error)) = error, error.code == "container.unknown" {
+                throw .headersApart(error, shards: shards)
+            }
             throw Problem(error)
         }
         var seen: Set<ExactName> = []
@@ -107,12 +110,20 @@ extension Problem {
     /// A plan's body that ends within the header: how many bytes would be enough.
     fileprivate static func headerTooShort(_ expected: Int, _ received: Int, shards: Int?) -> Problem {
         let advice =
-            if let shards {
-                "Send the headers of all \(shards) shards, one directly behind the other, and nothing else."
-            } else {
-                "A plan needs the first \(expected) bytes at least, \(received) arrived: head -c \(expected) FILE."
-            }
+            shards.map(wanted)
+            ?? "A plan needs the first \(expected) bytes at least, \(received) arrived: head -c \(expected) FILE."
         return .truncated(expected, received, title: "The header is not whole", detail: advice)
+    }
+
+    /// What stands behind one header is not the next one: weights, most often.
+    fileprivate static func headersApart(_ error: TensorFormatError, shards: Int) -> Problem {
+        Problem(
+            .badRequest, code: error.code, title: "The headers do not follow each other",
+            detail: "\(wanted(shards)) One of them is none: \(error.detail).")
+    }
+
+    private static func wanted(_ shards: Int) -> String {
+        "Send the headers of all \(shards) shards, one directly behind the other, and nothing else."
     }
 }
 

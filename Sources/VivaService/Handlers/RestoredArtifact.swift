@@ -63,11 +63,6 @@ final class RestoredArtifact: BodyProducer, @unchecked Sendable {
 
     /// The type by its name in the contract; float32 when none is said.
     static func elements(_ name: String?) throws(Problem) -> RestoredElements {
-        guard let name else { return .float32 }
-        guard let elements = RestoredElements(rawValue: name) else {
-            let known = RestoredElements.allCases.map(\.rawValue).joined(separator: ", ")
-            throw Query.invalid("dtype='\(name)' is not one of \(known).")
-        }
-        return elements
+        try Query.choice("dtype", name) ?? .float32
     }
 }

@@ -324,6 +324,6 @@ extension Problem {
     static func inputNotFound(_ name: String) -> Problem {
         Problem(
             .notFound, code: "input.not_found",
-            detail: "There is no input '\(name)'; send it first: curl -T FILE '/v1/inputs'.")
+            detail: "There is no input '\(name)'; inputs are called sha256:…, as 'curl -T FILE …/v1/inputs' answers.")
     }
 }

@@ -16,11 +16,6 @@ struct ComparisonDocument: Decodable, Sendable {
     struct Sample: Decodable, Sendable {
         let whole: Bool
         let weights: Int
-        let tensors: [Tensor]
-
-        struct Tensor: Decodable, Sendable {
-            let name: String
-        }
     }
 
     struct Point: Decodable, Sendable {

@@ -2,9 +2,6 @@ import FoundationEssentials
 
 /// A stored report as the page reads it: the same JSON that clients read is its one source.
 struct ReportDocument: Decodable, Sendable {
-    let method: String
-    let format: String
-    let mode: String
     let totals: Totals
     /// Reports of earlier versions have none.
     let errorHistogram: Histogram?
@@ -14,7 +11,7 @@ struct ReportDocument: Decodable, Sendable {
     let tensors: [Tensor]
 
     enum CodingKeys: String, CodingKey {
-        case method, format, mode, totals, warnings, tensors
+        case totals, warnings, tensors
         case errorHistogram = "error_histogram"
         case worstTensors = "worst_tensors"
     }
@@ -22,25 +19,18 @@ struct ReportDocument: Decodable, Sendable {
     struct Figures: Decodable, Sendable {
         let sqnr: Double?
         let isExact: Bool?
-        let mse: Double?
         let rmse: Double?
         let mae: Double?
-        let psnr: Double?
-        let cosine: Double?
         let maximumError: Double?
         let limit: Double?
-        let gap: Double?
         let uniformLimit: Double?
 
         enum CodingKeys: String, CodingKey {
-            case mse, rmse, mae
+            case rmse, mae
             case sqnr = "sqnr_db"
             case isExact = "exact"
-            case psnr = "psnr_db"
-            case cosine = "cosine_similarity"
             case maximumError = "max_abs_error"
             case limit = "sqnr_limit_db"
-            case gap = "gap_db"
             case uniformLimit = "uniform_limit_db"
         }
 
@@ -158,11 +148,9 @@ extension ReportDocument {
         let sqnr: Double?
         let gainOverNearest: Double?
         let gainOverAWQ: Double?
-        let tokens: Int
         let isHeldOut: Bool
 
         enum CodingKeys: String, CodingKey {
-            case tokens
             case sqnr = "sqnr_db"
             case gainOverNearest = "versus_round_to_nearest_db"
             case gainOverAWQ = "versus_awq_db"

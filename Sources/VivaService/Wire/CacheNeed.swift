@@ -26,11 +26,7 @@ struct CacheNeed {
             guard let name = Self.names.sorted().first(where: { query.text($0) != nil }) else { return nil }
             throw Query.invalid("\(name) counts with context=TOKENS.")
         }
-        let element = query.text("kv_dtype").map { KeyValueCache.Element(rawValue: $0) } ?? .float16
-        guard let element else {
-            let known = KeyValueCache.Element.allCases.map(\.rawValue).joined(separator: ", ")
-            throw Query.invalid("kv_dtype='\(query.text("kv_dtype") ?? "")' is not one of: \(known).")
-        }
+        let element = try query.choice("kv_dtype", KeyValueCache.Element.self) ?? .float16
         let use = KeyValueCache.Use(
             context: context, batch: try query.integer("batch", in: 1...KeyValueCache.Use.maximum) ?? 1,
             element: element)

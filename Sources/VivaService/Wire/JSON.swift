@@ -32,6 +32,10 @@ enum JSON: Sendable {
     static func optional(_ value: Double?) -> JSON { value.map { .number($0) } ?? .null }
     /// A string, or null for nil.
     static func optional(_ value: String?) -> JSON { value.map { .string($0) } ?? .null }
+    /// A page of a list; `next` is the cursor of the one behind it.
+    static func page(_ items: [JSON], next: String?) -> JSON {
+        .object([("items", .array(items)), ("next", .optional(next))])
+    }
     /// An array of strings.
     static func strings(_ values: [String]) -> JSON { .array(values.map { .string($0) }) }
 

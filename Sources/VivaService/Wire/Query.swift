@@ -1,3 +1,4 @@
+import Catalogue
 import HTTPServer
 import HTTPTypes
 import HTTPWire
@@ -76,6 +77,26 @@ struct Query {
         }
         return value
     }
+
+    /// The value that an option names, of a type's; nil where it is not given.
+    func choice<Choice: RawRepresentable<String> & CaseIterable>(
+        _ name: String, _: Choice.Type
+    ) throws(Problem) -> Choice? {
+        try Self.choice(name, text(name))
+    }
+
+    /// The same of a text that came otherwise.
+    static func choice<Choice: RawRepresentable<String> & CaseIterable>(
+        _ name: String, _ text: String?
+    ) throws(Problem) -> Choice? {
+        guard let text else { return nil }
+        if let choice = Choice(rawValue: text) { return choice }
+        let known = Choice.allCases.map(\.rawValue).joined(separator: ", ")
+        throw invalid("\(name)='\(text)' is not one of: \(known).")
+    }
+
+    /// `limit`: items of one page of a list.
+    func pageSize() throws(Problem) -> Int { try integer("limit", in: 1...Catalogue.maximumPageSize) ?? 100 }
 
     static func invalid(_ detail: String) -> Problem {
         Problem(.badRequest, code: "request.invalid_option", title: "An option is not valid", detail: detail)

@@ -165,9 +165,9 @@ import Testing
     }
 
     @Test(arguments: [
-        ([("format", "bitsandbytes")], "budget.format"), ([("methods", "nf4")], "recipe.format_mismatch"),
+        ([("format", "bitsandbytes")], "budget.format"), ([("methods", "nf4")], "budget.method"),
         ([("overrides", "[]")], "budget.overrides"), ([("block_size", "64")], "recipe.unknown_option"),
-        ([("method", "fp8")], "budget.format"),
+        ([("method", "fp8")], "budget.method"), ([("scheme", "W8A8")], "budget.format"),
     ])
     func whatNoBudgetTakesIsRefused(_ options: [(String, String)], _ code: String) {
         #expect {

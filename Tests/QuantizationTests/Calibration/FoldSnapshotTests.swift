@@ -36,12 +36,6 @@ private let interruption = QuantizationError.limit(name: "test", value: 1, limit
         }
     }
 
-    /// Where a session is in its last passes: between two blocks of a step, or behind one.
-    private struct Place {
-        let progress: LayerProgress
-        let state: [UInt8]
-    }
-
     /// Places are kept and work is lost between any two calls, in searches of scales as in layers: all that is made in
     /// the end are the bytes of a run without a break.
     @Test(arguments: [

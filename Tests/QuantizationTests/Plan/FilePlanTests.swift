@@ -133,10 +133,35 @@ import Testing
         }
     }
 
+    /// Each of the headers is fine, and so are fifteen of them together: 16 times 2^59 bytes are more than are counted.
+    @Test func shardsOfMoreBytesThanAreCountedAreRefused() throws {
+        let heads = (0..<16).map { number in
+            let entry = TensorEntry(
+                name: "a\(number)", type: .u8, shape: [1 << 59], elementCount: 1 << 59, bytes: 0..<1 << 59)
+            let json = SafetensorsHeader.serialize(entries: [entry], metadata: [])
+            return SafetensorsHeader.file(prefixing: json, paddedTo: json.count)
+        }
+        let inputs = try Self.read(Array(heads[..<15].joined()), 50, headers: 15)
+        let plan = FilePlan(
+            inputs: inputs, isModel: true, recipes: try Recipe.variants([], varied: []), engine: "viva test",
+            limits: SessionLimits())
+        #expect(plan.inputBytes > 15 << 59 && plan.choices.allSatisfy { $0.refusal != nil })
+        #expect {
+            try Self.read(Array(heads.joined()), 50, headers: 16)
+        } throws: { error in
+            guard case TransferError<Never>.session(.container(let error)) = error else { return false }
+            return error.code == "safetensors.data_too_large"
+        }
+    }
+
     private static func read(_ bytes: [UInt8], _ pieceBytes: Int) throws -> InputDescription {
+        try read(bytes, pieceBytes, headers: 1)[0]
+    }
+
+    private static func read(_ bytes: [UInt8], _ pieceBytes: Int, headers: Int) throws -> [InputDescription] {
         var position = 0
-        let limits = ContainerLimits()
-        return try InputDescription.reading(limits: limits, memory: nil) { (span: inout MutableRawSpan) -> Int in
+        return try InputDescription.reading(headers: headers, limits: ContainerLimits(), memory: nil) {
+            (span: inout MutableRawSpan) -> Int in
             let count = min(span.byteCount, bytes.count - position, pieceBytes)
             for index in 0..<count {
                 span.storeBytes(of: bytes[position + index], toByteOffset: index, as: UInt8.self)
@@ -182,6 +207,15 @@ import Testing
         } throws: { error in
             guard case .recipe(code, _) = error as? QuantizationError else { return false }
             return true
+        }
+    }
+
+    @Test func aSlipIsAnsweredWithWhatThereIs() {
+        #expect {
+            try labels([("group_size", "64"), ("blocksize", "64")])
+        } throws: { error in
+            guard case .recipe(_, let detail) = error as? QuantizationError else { return false }
+            return detail.hasPrefix("No method has the option 'blocksize'; known: bits, block_size, calibration,")
         }
     }
 

@@ -85,12 +85,23 @@ import Testing
         }
     }
 
-    @Test func nothingToQuantizeIsSaid() {
-        let input = safetensors([("norm.weight", .f32, [4], bytes(of: [1, 2, 3, 4]))])
-        guard case .nothingToQuantize = refusal(input, [("method", "nf4")]) else {
+    /// Where nothing is quantized the answer says what the rule makes of a tensor, and what would take it.
+    @Test(arguments: [
+        ("norm.weight", [4], [], "'norm.weight' for instance is F32 [4]."),
+        ("a", [2, 2], [], "'a' for instance is left out by its name"),
+        ("a", [2, 2], [], "include=* takes every matrix"),
+        ("a.weight", [2, 2], [("exclude", "a*")], "exclude leaves out 'a.weight'"),
+        ("a.weight", [2, 2], [("include", "b*")], "'b*' matches no tensor."),
+    ])
+    func nothingToQuantizeIsSaid(_ name: String, _ shape: [Int], _ options: [(String, String)], _ reason: String) {
+        // Beside a second tensor, for a lone one is quantized whatever its name is.
+        let other = ("z.bias", ElementType.f32, [4], bytes(of: [1, 2, 3, 4]))
+        let input = safetensors([(name, .f32, shape, bytes(of: [1, 2, 3, 4])), other])
+        guard case .nothingToQuantize(let detail) = refusal(input, [("method", "nf4")] + options) else {
             Issue.record("an input without weights was accepted")
             return
         }
+        #expect(detail.contains(reason) && detail.hasPrefix("None of the 2 tensors"), "\(detail)")
     }
 
     @Test func awqSaysWhatCalibrationItNeeds() {
@@ -184,6 +195,29 @@ import Testing
         #expect(code([("method", "nf4"), ("format", "awq")]) == "recipe.format_mismatch")
         #expect(code([("method", "awq"), ("scaling", "keep"), ("calibration", "none")]) == "recipe.option_mismatch")
         #expect(code((0...256).map { _ in ("include", "*") } + [("method", "nf4")]) == "other")
+    }
+
+    /// A slip of the finger is answered with what there is, by formats joined where several are asked for.
+    @Test(arguments: [
+        ([("method", "nf4"), ("blocksize", "64")], ["'blocksize'; known: block_size, calibration,", "double_quant"]),
+        (
+            [("method", "int8"), ("groupsize", "64")],
+            ["'groupsize' in format bitsandbytes; known: ", "mode, model_type"]
+        ),
+        (
+            [("method", "int4"), ("format", "mlx,awq"), ("x", "1")],
+            ["format mlx or awq; known: ", "group_size, include"]
+        ),
+        ([("method", "int4"), ("format", "bitsandbytes")], ["only as: compressed-tensors, awq, mlx."]),
+        ([("methd", "nf4")], ["Say method=int8", "What was said: methd."]),
+    ])
+    func refusalsSayWhatThereIs(_ options: [(String, String)], _ parts: [String]) {
+        #expect {
+            try Recipe.list(options: options.map { RecipeOption($0.0, $0.1) })
+        } throws: { error in
+            guard case .recipe(_, let detail) = error as? QuantizationError else { return false }
+            return parts.allSatisfy { detail.contains($0) }
+        }
     }
 
     @Test func equalRecipesHaveEqualText() throws {

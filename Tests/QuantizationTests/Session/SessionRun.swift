@@ -97,7 +97,6 @@ struct GoldenCase: Decodable, Sendable, CustomTestStringConvertible {
     struct Parameters: Decodable, Sendable {
         let double_quant: Bool?
         let blocksize: Int?
-        let quant_type: String?
     }
     let id: String
     let file: String
