@@ -129,13 +129,15 @@ int viva_semaphore_wait(struct viva_semaphore *semaphore, int timeout_ms) {
     return failure == 0;
 }
 
-static int listen_on(const struct addrinfo *address, int backlog) {
+static int listen_on(const struct addrinfo *address, int alone, int backlog) {
     int on = 1;
     int descriptor = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0) {
         return -errno;
     }
     if (setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0
+        && (address->ai_family != AF_INET6
+            || setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &alone, sizeof alone) == 0)
         && bind(descriptor, address->ai_addr, address->ai_addrlen) == 0 && listen(descriptor, backlog) == 0) {
         return descriptor;
     }
@@ -152,7 +154,27 @@ static int look_up(const char *host, uint16_t port, int flags, struct addrinfo *
     return failure == 0 ? 0 : VIVA_LOOKUP_FAILED - (failure < 0 ? -failure : failure);
 }
 
-int viva_listen(const char *host, uint16_t port, int backlog) {
+int viva_look_up(const char *host, char *addresses, size_t capacity) {
+    struct addrinfo *found = NULL;
+    int failure = look_up(host, 0, AI_PASSIVE, &found);
+    if (failure != 0) {
+        return failure;
+    }
+    char name[NI_MAXHOST];
+    addresses[0] = '\0';
+    for (struct addrinfo *address = found; address != NULL; address = address->ai_next) {
+        size_t length = strlen(addresses);
+        if (getnameinfo(address->ai_addr, address->ai_addrlen, name, sizeof name, NULL, 0, NI_NUMERICHOST) != 0
+            || length + strlen(name) + 2 > capacity) {
+            continue;
+        }
+        snprintf(addresses + length, capacity - length, "%s ", name);
+    }
+    freeaddrinfo(found);
+    return 0;
+}
+
+int viva_listen(const char *host, uint16_t port, int alone, int backlog) {
     struct addrinfo *found = NULL;
     int failure = look_up(host, port, AI_PASSIVE, &found);
     if (failure != 0) {
@@ -160,7 +182,7 @@ int viva_listen(const char *host, uint16_t port, int backlog) {
     }
     int descriptor = -EADDRNOTAVAIL;
     for (struct addrinfo *address = found; address != NULL && descriptor < 0; address = address->ai_next) {
-        descriptor = listen_on(address, backlog);
+        descriptor = listen_on(address, alone, backlog);
     }
     freeaddrinfo(found);
     return descriptor;

@@ -279,8 +279,9 @@ final class EventLoop {
     }
 
     private func receive(_ parcel: Parcel) {
-        guard let connection = parcel.open() else { return release(parcel.slot, parcel.origin) }
-        settle(connection, parcel.next)
+        guard var connection = parcel.open() else { return release(parcel.slot, parcel.origin) }
+        let next = parcel.isLate ? engine.doWithoutThread(parcel.next, &connection) : parcel.next
+        settle(connection, next)
     }
 
     private func accept(from listener: SharedListener) {

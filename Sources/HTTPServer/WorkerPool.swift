@@ -7,7 +7,7 @@ import Synchronization
 final class Parcel: Sendable {
     /// What the connection asks for; to be closed where it ended on the way.
     let next: Next
-    /// Whether no thread was free and the queue was full: the request is to be refused.
+    /// Whether no thread was free and the queue was full, or no thread could be started: the request is to be refused.
     let isLate: Bool
     /// The connection's place in its loop.
     let slot: Int
@@ -32,6 +32,9 @@ final class Parcel: Sendable {
     func open() -> Connection? {
         connection.withLock { $0.take() }
     }
+
+    /// The same, for whoever tells its client that there is no thread.
+    var late: Parcel { Parcel(open(), next, slot: slot, origin: origin, home: home, isLate: true) }
 }
 
 /// Where threads leave parcels for a loop, and signals for its streams.
@@ -105,12 +108,14 @@ final class WorkerPool: Sendable {
     private let state = Mutex(State())
     private let work: Semaphore
     private let ended: Semaphore
+    private let start: Thread.Starter
     /// The most threads at long work.
     private let mostLong: Int
 
-    init(_ service: Service) throws(SocketError) {
+    init(_ service: Service, _ start: @escaping Thread.Starter) throws(SocketError) {
         self.service = service
-        mostLong = max(1, service.limits.workerThreads - service.limits.reservedThreads)
+        self.start = start
+        mostLong = service.limits.longThreads
         work = try Semaphore()
         ended = try Semaphore()
     }
@@ -140,17 +145,26 @@ final class WorkerPool: Sendable {
         case .full: return false
         case .queued: break
         case .wakesThread: work.signal()
-        case .needsThread: startThread()
+        case .needsThread: startThread(for: parcel)
         }
         return true
     }
 
-    private func startThread() {
-        do {
-            try Thread.start(name: "viva-worker") { [self] in run() }
+    /// Starts a thread for a parcel that waits. Where the system gives none (RLIMIT_NPROC, pids.max) the parcel goes
+    /// home, late: threads that are there may stay with slow clients, and without any nobody would ever come for it.
+    private func startThread(for parcel: Parcel) {
+        do throws(SocketError) {
+            try start("viva-worker") { [self] in run() }
         } catch {
-            state.withLock { $0.threads -= 1 }
             service.logger.error("no worker thread", metadata: ["error": "\(error)"])
+            let unserved = state.withLock { state in
+                state.threads -= 1
+                let isLast = state.threads == 0
+                let isUnserved = { (waiting: Parcel) in isLast || waiting === parcel && !waiting.next.isAnswer }
+                defer { report(state) }
+                return state.short.take(where: isUnserved) + state.long.take(where: isUnserved)
+            }
+            for parcel in unserved { parcel.home.put(parcel.late) }
         }
     }
 
@@ -201,7 +215,7 @@ final class WorkerPool: Sendable {
 
     private func report(_ state: borrowing State) {
         let taken = state.atLongWork + state.long.count
-        service.crowding.set(waiting: state.crowd(mostLong), taken: taken, of: mostLong)
+        service.crowding.set(waiting: state.crowd(mostLong), taken: taken)
     }
 
     /// Does a parcel's work and sends it home; true when the thread was at long work.
@@ -209,11 +223,7 @@ final class WorkerPool: Sendable {
         guard var connection = parcel.open() else { return isLong }
         var isLong = isLong
         var next = parcel.next
-        if case .again = next {
-            next = connection.input.isEmpty ? .park : engine.process(&connection)
-            // Answers go out first: reading on may find the client's end of file, which ends the connection.
-            if case .park = next, connection.output.isEmpty { next = engine.turn(&connection, now: .now) }
-        }
+        if case .again = next { next = engine.goOn(&connection) }
         if case .work(let admitted) = next, parcel.isLate {
             next = engine.refuse(.overloaded, admitted.exchange, &connection)
         }
@@ -279,6 +289,14 @@ private struct ParcelQueue {
         }
         return parcel
     }
+
+    /// Takes out those that are meant.
+    mutating func take(where isMeant: (Parcel) -> Bool) -> [Parcel] {
+        let waiting = parcels[taken...]
+        parcels = waiting.filter { !isMeant($0) }
+        taken = 0
+        return waiting.filter(isMeant)
+    }
 }
 
 extension Next {
@@ -289,6 +307,9 @@ extension Next {
         case .park, .again, .drop: false
         }
     }
+
+    /// Whether it is the rest of an answer, which cannot be refused any more.
+    fileprivate var isAnswer: Bool { if case .deliver = self { true } else { false } }
 
     /// Whether the thread will wait for the client: for a body that is not here yet, or to take a long answer.
     func isLong(_ connection: borrowing Connection) -> Bool {

@@ -42,6 +42,8 @@ package struct ServiceConfiguration: Sendable {
     /// How often a supervisor has started the server anew, in a server process: it was given a channel and the
     /// listening sockets. Nil: the server binds the addresses itself.
     package var supervisedRestarts: Int?
+    /// How many of these sockets each of the addresses has.
+    package var supervisedSockets: [Int] = []
 
     /// The defaults: loopback, port 8080, `./viva-data`.
     package init() {}

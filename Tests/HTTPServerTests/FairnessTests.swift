@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import HTTPServer
+@testable import HTTPServer
 import Sockets
 import Synchronization
 import Testing
@@ -95,6 +95,42 @@ import Testing
             #expect(refusal.text.contains("crowded-body-rate"))
             #expect(test.recorder.hits(.crowdedBodyRate) == 1)
         }
+    }
+
+    /// Only what comes after the head start, which no thread waited for, earns time on a thread.
+    @Test func aHeadStartEarnsNoThread() throws {
+        var limits = ServerLimits.threads(2, reserved: 1)
+        limits.crowdedGrace = .milliseconds(100)
+        limits.crowdedBodyRate = 1
+        try TestServer.with(limits) { test in
+            let slow = try Client(test.port)
+            try slow.send(TestServer.upload(200_000, sending: limits.bodyHeadStart))
+            #expect(eventually { test.server.flights.contains { $0.bytesReceived == limits.bodyHeadStart } })
+            let quick = try Client(test.port)
+            try quick.send(TestServer.upload(200_000, sending: 200_000))
+            #expect(try quick.answer().text == "200000 6600000")
+            #expect(try slow.answer().code == "body.timeout")
+        }
+    }
+
+    /// With a grace of minutes each, the last of sixty would wait for an hour.
+    @Test func manySlowBodiesGiveWayTheSooner() throws {
+        var limits = ServerLimits.threads(2, reserved: 1)
+        limits.crowdedGrace = .seconds(60)
+        try TestServer.with(limits) { test in
+            let slow = try (0..<60).map { _ in try Client(test.port) }
+            for client in slow { try client.send(TestServer.upload(200_000, sending: limits.bodyHeadStart)) }
+            #expect(eventually { slow.contains { $0.hasBytes(within: 0) } })
+            let refused = try #require(slow.first { $0.hasBytes(within: 0) })
+            #expect(try refused.answer().text.contains("crowded-body-rate"))
+        }
+        let crowding = Crowding(threads: 12)
+        for (waiting, share) in [(1, 1.0), (12, 1), (24, 0.5), (120, 0.1)] {
+            crowding.set(waiting: waiting, taken: 12)
+            #expect(crowding.patience(.seconds(2)) == .seconds(2 * share))
+        }
+        crowding.set(waiting: 0, taken: 12)
+        #expect(crowding.patience(.seconds(2)) == nil)
     }
 
     /// Chunks that do not come hold no thread, however many wait for them; those that did come are answered.
