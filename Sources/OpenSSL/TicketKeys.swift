@@ -1,8 +1,8 @@
 internal import COpenSSL
 import Synchronization
 
-/// The keys that seal session tickets (RFC 5077 section 4), drawn anew after each `period`. What the key before has sealed
-/// is still good for one more; then it is gone, and nobody who comes by the server's memory opens older sessions.
+/// The keys that seal session tickets (RFC 5077 section 4), drawn anew after each `period`. What the key before has
+/// sealed is good for one more; then it is gone, and nobody who comes by the memory of the server opens older sessions.
 ///
 /// Whoever finds his ticket too old shakes hands in full.
 @safe final class TicketKeys: Sendable {

@@ -25,8 +25,8 @@ package struct ServiceConfiguration: Sendable {
     package var ownerLimits = OwnerLimits()
     /// The share of requests that the log has a line of, 0 to 1; those that failed here have one anyway.
     package var logSample = 1.0
-    /// Where the bound ports are written once the service listens, a line for each of `listeners`; for scripts that asked
-    /// for port 0.
+    /// Where the bound ports are written once the service listens, a line for each of `listeners`; for scripts that
+    /// asked for port 0.
     package var portFile: String?
     /// Limits of the HTTP server.
     package var serverLimits = ServerLimits()
