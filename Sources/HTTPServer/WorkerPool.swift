@@ -150,8 +150,8 @@ final class WorkerPool: Sendable {
         return true
     }
 
-    /// Starts a thread for a parcel that waits. Where the system gives none (RLIMIT_NPROC, pids.max) the parcel goes
-    /// home, late: threads that are there may stay with slow clients, and without any nobody would ever come for it.
+    /// Starts a thread for a parcel that waits. Where the system gives none (RLIMIT_NPROC, pids.max) one that waits for
+    /// no client may take it; else the parcel goes home, late, and so do all when there is no thread.
     private func startThread(for parcel: Parcel) {
         do throws(SocketError) {
             try start("viva-worker") { [self] in run() }
@@ -159,8 +159,10 @@ final class WorkerPool: Sendable {
             service.logger.error("no worker thread", metadata: ["error": "\(error)"])
             let unserved = state.withLock { state in
                 state.threads -= 1
-                let isLast = state.threads == 0
-                let isUnserved = { (waiting: Parcel) in isLast || waiting === parcel && !waiting.next.isAnswer }
+                let isNone = state.threads == 0
+                let isFull = max(state.short.count, state.long.count) > service.limits.workerQueue
+                let staysHere = parcel.next.isAnswer || state.threads > state.atLongWork && !isFull
+                let isUnserved = { (waiting: Parcel) in isNone || waiting === parcel && !staysHere }
                 defer { report(state) }
                 return state.short.take(where: isUnserved) + state.long.take(where: isUnserved)
             }

@@ -29,7 +29,7 @@ import Synchronization
         state = Mutex(State(current: key, previous: nil, since: now()))
     }
 
-    /// Has a context use these keys, which must outlive it.
+    /// Has a context use these keys, which must outlive its sessions.
     func serve(_ context: OpaquePointer) throws(OpenSSLError) {
         unsafe SSL_CTX_set_ex_data(context, 0, Unmanaged.passUnretained(self).toOpaque())
         let isSet = unsafe SSL_CTX_set_tlsext_ticket_key_evp_cb(context) { session, name, vector, cipher, code, isNew in

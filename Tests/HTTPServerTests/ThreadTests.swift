@@ -145,11 +145,20 @@ import Testing
             let late = try Client(test.port)
             try late.send(Self.wait)
             #expect(test.gate.waitForArrival())
-            // The one that is there is busy, and no second comes.
+            // The one that is there is busy for itself, and will come.
             try short.send(Self.wait)
-            #expect(try short.answer().code == "server.overloaded")
             test.gate.release()
             #expect(try late.answer().text == "waited")
+            test.gate.release()
+            #expect(try short.answer().text == "waited")
+            // Now it waits for a client: nobody knows for how long.
+            let slow = try Client(test.port)
+            try slow.send(TestServer.upload(200_000, sending: 100_000))
+            #expect(eventually { test.server.flights.contains { $0.bytesReceived == 100_000 } })
+            try short.send(Self.wait)
+            #expect(try short.answer().code == "server.overloaded")
+            try slow.send([UInt8](repeating: 33, count: 100_000))
+            #expect(try slow.answer().text == "200000 6600000")
         }
     }
 

@@ -224,6 +224,21 @@ private final class SetClock: Sendable {
         #expect(try peer.printed() == expected)
     }
 
+    /// A session that has not shaken hands yet when another certificate is presented still seals a ticket.
+    @Test func aSessionKeepsTheKeysOfItsTickets() throws {
+        weak var keys: TicketKeys?
+        let session: TLSSession
+        do {
+            let made = try TicketKeys(period: .seconds(1)) { .now }
+            keys = made
+            let context = try TLSContext(
+                certificateFile: fixture.certificate, keyFile: fixture.key, ticketKeys: made)
+            session = try TLSSession(context: context, descriptor: 0)
+        }
+        #expect(keys != nil)
+        withExtendedLifetime(session) {}
+    }
+
     @Test func badFilesAreNamed() throws {
         let other = try TLSFixture()
         let sealed = fixture.folder.appendingPathComponent("sealed.pem").path
