@@ -309,8 +309,10 @@ final class EventLoop {
         // A client that has gone already has no name; reading will tell.
         let peer = (try? transport.peer().description) ?? "unknown"
         let isLocal = listener.address.isLoopback
-        let excess = service.connections.enter(peer, isLocal: isLocal)
-        let origin = Origin(peer: peer, isSecure: transport.isSecure, isLocal: isLocal, excess: excess)
+        let client = isLocal ? nil : ConnectionCounts.client(peer)
+        let excess = service.connections.enter(client)
+        let origin = Origin(
+            peer: peer, client: client, isSecure: transport.isSecure, isLocal: isLocal, excess: excess)
         var connection = Connection(transport: transport, origin: origin, slot: table.occupy(now), now: now)
         service.observer.connectionOpened()
         guard let excess else { return park(connection, .read) }

@@ -120,16 +120,21 @@ final class WorkerPool: Sendable {
         ended = try Semaphore()
     }
 
-    /// Queues a parcel; false when no thread is free, none may be started, and the queue is full.
+    /// Queues a parcel; false when no thread is free, none may be started, and the queue is full of parcels of others
+    /// that have no more in it than this one's client: whoever has more makes room.
     ///
     /// - Parameter always: queue it anyway; there are never more parcels than connections.
     func submit(_ parcel: Parcel, isLong: Bool, always: Bool = false) -> Bool {
         let limits = service.limits
+        var displaced: Parcel?
         let placement = state.withLock { state -> Placement in
             let mayRun = !isLong || state.atLongWork + state.long.count < mostLong
             let hasThread = mayRun && (state.idle > 0 || state.threads < limits.workerThreads)
             let waiting = isLong ? state.long.count : state.short.count
-            if !hasThread, waiting >= limits.workerQueue, !always { return .full }
+            if !hasThread, waiting >= limits.workerQueue, !always {
+                displaced = isLong ? state.long.makeRoom(for: parcel) : state.short.makeRoom(for: parcel)
+                if displaced == nil { return .full }
+            }
             if isLong { state.long.append(parcel) } else { state.short.append(parcel) }
             report(state)
             // Without a thread of its own it is taken by the next one that is done.
@@ -141,6 +146,7 @@ final class WorkerPool: Sendable {
             state.threads += 1
             return .needsThread
         }
+        if let displaced { displaced.home.put(displaced.late) }
         switch placement {
         case .full: return false
         case .queued: break
@@ -290,6 +296,19 @@ private struct ParcelQueue {
             taken = 0
         }
         return parcel
+    }
+
+    /// Takes out the last one of the client that has the most here, if that is more than who comes would have then.
+    mutating func makeRoom(for parcel: Parcel) -> Parcel? {
+        guard let client = parcel.origin.client else { return nil }
+        var counts: [String: Int] = [:]
+        for waiting in parcels[taken...] where !waiting.next.isAnswer {
+            if let client = waiting.origin.client { counts[client, default: 0] += 1 }
+        }
+        guard let most = counts.max(by: { $0.value < $1.value }), most.value > counts[client, default: 0] + 1,
+            let index = parcels.lastIndex(where: { $0.origin.client == most.key && !$0.next.isAnswer })
+        else { return nil }
+        return parcels.remove(at: index)
     }
 
     /// Takes out those that are meant.

@@ -113,6 +113,27 @@ import Testing
         }
     }
 
+    /// A queue full of one client's bodies is no reason to refuse another's.
+    @Test func aCrowdOfOneAddressMakesRoomForOthers() throws {
+        var limits = ServerLimits.threads(2, reserved: 1, queue: 4)
+        limits.crowdedGrace = .milliseconds(500)
+        try TestServer.with(limits, host: "0.0.0.0") { test in
+            let crowd = try (0..<5).map { _ in try Client(test.port) }
+            for client in crowd { try client.send(TestServer.upload(200_000, sending: limits.bodyHeadStart)) }
+            #expect(eventually { test.server.flights.count == 5 })
+            let own = try Client(test.port)
+            try own.send(TestServer.upload(200_000, sending: 200_000))
+            #expect(try own.answer().code == "server.overloaded")
+            let other = try Client(test.port, from: "127.0.0.2")
+            try other.send(TestServer.upload(200_000, sending: 200_000))
+            #expect(try other.answer().text == "200000 6600000")
+            // One of the crowd has gone for it, the others were too slow.
+            let codes = try crowd.map { try $0.answer().code }
+            #expect(codes.count { $0 == "server.overloaded" } == 1)
+            #expect(codes.contains("body.timeout"))
+        }
+    }
+
     /// With a grace of minutes each, the last of sixty would wait for an hour.
     @Test func manySlowBodiesGiveWayTheSooner() throws {
         var limits = ServerLimits.threads(2, reserved: 1)
