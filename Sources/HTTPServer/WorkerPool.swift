@@ -273,53 +273,6 @@ final class WorkerPool: Sendable {
     }
 }
 
-/// Parcels in the order they came.
-private struct ParcelQueue {
-    private var parcels: [Parcel] = []
-    private var taken = 0
-
-    var count: Int { parcels.count - taken }
-
-    mutating func append(_ parcel: Parcel) {
-        parcels.append(parcel)
-    }
-
-    mutating func takeFirst() -> Parcel? {
-        guard taken < parcels.count else { return nil }
-        let parcel = parcels[taken]
-        taken += 1
-        if taken == parcels.count {
-            parcels.removeAll(keepingCapacity: true)
-            taken = 0
-        } else if taken > 1024 {
-            parcels.removeFirst(taken)
-            taken = 0
-        }
-        return parcel
-    }
-
-    /// Takes out the last one of the client that has the most here, if that is more than who comes would have then.
-    mutating func makeRoom(for parcel: Parcel) -> Parcel? {
-        guard let client = parcel.origin.client else { return nil }
-        var counts: [String: Int] = [:]
-        for waiting in parcels[taken...] where !waiting.next.isAnswer {
-            if let client = waiting.origin.client { counts[client, default: 0] += 1 }
-        }
-        guard let most = counts.max(by: { $0.value < $1.value }), most.value > counts[client, default: 0] + 1,
-            let index = parcels.lastIndex(where: { $0.origin.client == most.key && !$0.next.isAnswer })
-        else { return nil }
-        return parcels.remove(at: index)
-    }
-
-    /// Takes out those that are meant.
-    mutating func take(where isMeant: (Parcel) -> Bool) -> [Parcel] {
-        let waiting = parcels[taken...]
-        parcels = waiting.filter { !isMeant($0) }
-        taken = 0
-        return waiting.filter(isMeant)
-    }
-}
-
 extension Next {
     /// Whether only a thread of the pool can go on.
     fileprivate var needsThread: Bool {
@@ -330,7 +283,7 @@ extension Next {
     }
 
     /// Whether it is the rest of an answer, which cannot be refused any more.
-    fileprivate var isAnswer: Bool { if case .deliver = self { true } else { false } }
+    var isAnswer: Bool { if case .deliver = self { true } else { false } }
 
     /// Whether the thread will wait for the client: for a body that is not here yet, or to take a long answer.
     func isLong(_ connection: borrowing Connection) -> Bool {
