@@ -1,4 +1,4 @@
-/// Parcels in the order they came, but that clients take turns: one that has less here goes before what another has more.
+/// Parcels in the order they came, but that clients take turns: what is one's first here goes before another's second.
 struct ParcelQueue {
     /// The most parcels that a new one is compared with.
     private static let mostCompared = 64
