@@ -25,10 +25,8 @@ final class ConnectionCounts: Sendable {
         self.limits = limits
     }
 
-    /// Counts a connection in; nil when it is welcome. Who comes by an address of this machine alone is one of many
-    /// behind a proxy, and bound by none of its own.
-    func enter(_ peer: String, isLocal: Bool) -> Excess? {
-        let client = isLocal ? nil : Self.client(peer)
+    /// Counts a connection in; nil when it is welcome.
+    func enter(_ client: String?) -> Excess? {
         let most = limits.maxConnectionsPerAddress
         return state.withLock { state in
             let others = client.flatMap { state.byClient[$0] } ?? 0
@@ -47,14 +45,13 @@ final class ConnectionCounts: Sendable {
 
     /// The end of a connection that entered.
     func leave(_ origin: Origin) {
-        let client = origin.isLocal ? nil : Self.client(origin.peer)
         state.withLock { state in
             guard origin.excess == nil else {
                 state.refused -= 1
                 return
             }
             state.admitted -= 1
-            guard let client else { return }
+            guard let client = origin.client else { return }
             let left = (state.byClient[client] ?? 0) - 1
             state.byClient[client] = left > 0 ? left : nil
         }

@@ -53,6 +53,30 @@ final class Engine {
         }
     }
 
+    /// Goes on where bytes are there already, and reads once where those are no whole request.
+    func goOn(_ connection: inout Connection) -> Next {
+        let next = connection.input.isEmpty ? Next.park : process(&connection)
+        // Answers go out first: reading on may find the client's end of file, which ends the connection.
+        guard case .park = next, connection.output.isEmpty else { return next }
+        return turn(&connection, now: .now)
+    }
+
+    /// Does what it can of what a thread was to do, when there is none: the loop speaks TLS itself, and refuses what
+    /// needs a handler. A long answer breaks off.
+    func doWithoutThread(_ next: Next, _ connection: inout Connection) -> Next {
+        var next = next
+        if case .again = next { next = goOn(&connection) }
+        switch next {
+        case .work(let admitted): return refuse(.overloaded, admitted.exchange, &connection)
+        case .deliver(let delivery):
+            var exchange = delivery.exchange
+            service.refuse(&exchange, with: .overloaded)
+            finish(exchange, delivery.status, sent: delivery.sent, connection.origin)
+            return .drop
+        case .park, .again, .drop: return next
+        }
+    }
+
     private func returnScratch(_ connection: inout Connection) {
         var held = connection.input.isEmpty ? InputBuffer() : connection.input.trimmed()
         swap(&held, &connection.input)
@@ -107,7 +131,7 @@ final class Engine {
 
     /// Counts a request in; without a head it was refused or timed out.
     func start(_ head: RequestHead?, _ connection: inout Connection) -> Exchange {
-        service.observer.requestStarted()
+        service.observer.requestStarted(head?.method, isSecure: connection.origin.isSecure)
         connection.served += 1
         let trace = head.map { service.identifiers.trace(of: $0.fields) } ?? service.identifiers.newTrace()
         return Exchange(head: head, id: service.identifiers.requestID(), trace: trace, started: .now)

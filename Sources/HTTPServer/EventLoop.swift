@@ -279,8 +279,9 @@ final class EventLoop {
     }
 
     private func receive(_ parcel: Parcel) {
-        guard let connection = parcel.open() else { return release(parcel.slot, parcel.origin) }
-        settle(connection, parcel.next)
+        guard var connection = parcel.open() else { return release(parcel.slot, parcel.origin) }
+        let next = parcel.isLate ? engine.doWithoutThread(parcel.next, &connection) : parcel.next
+        settle(connection, next)
     }
 
     private func accept(from listener: SharedListener) {
@@ -308,8 +309,10 @@ final class EventLoop {
         // A client that has gone already has no name; reading will tell.
         let peer = (try? transport.peer().description) ?? "unknown"
         let isLocal = listener.address.isLoopback
-        let excess = service.connections.enter(peer, isLocal: isLocal)
-        let origin = Origin(peer: peer, isSecure: transport.isSecure, isLocal: isLocal, excess: excess)
+        let client = isLocal ? nil : ConnectionCounts.client(peer)
+        let excess = service.connections.enter(client)
+        let origin = Origin(
+            peer: peer, client: client, isSecure: transport.isSecure, isLocal: isLocal, excess: excess)
         var connection = Connection(transport: transport, origin: origin, slot: table.occupy(now), now: now)
         service.observer.connectionOpened()
         guard let excess else { return park(connection, .read) }

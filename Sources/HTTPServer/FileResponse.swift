@@ -72,8 +72,7 @@ extension Response {
             // What guides caches and no more: the client has the rest (RFC 9110 section 15.4.5).
             let names: [HTTPField.Name] = [.eTag, .lastModified, .cacheControl, .vary]
             return Response(status: .notModified, fields: HTTPFields(fields.filter { names.contains($0.name) }))
-        case .preconditionFailed:
-            throw Problem(.preconditionFailed, code: "precondition.failed", detail: "The entity tag is \(etag).")
+        case .preconditionFailed: throw .preconditionFailed(etag)
         }
     }
 
@@ -111,5 +110,27 @@ extension Response {
 
     private static func contentRange(_ range: Range<Int>, of file: FileBody) -> String {
         "bytes \(range.lowerBound)-\(range.upperBound - 1)/\(file.length)"
+    }
+}
+
+extension RequestHead {
+    /// Why the method must not be performed: its preconditions do not hold (RFC 9110 section 13.1); nil when they do.
+    ///
+    /// To be asked when every other check has passed, and right before anything changes (section 13.2.1).
+    /// - Parameters:
+    ///   - etag: the entity tag of what the method would change, with its quotes; empty for what has none, which no
+    ///     tag matches and `*` does; nil for what is not there.
+    ///   - lastModified: seconds since 1970; nil for what has no date.
+    package func failedPrecondition(etag: String?, lastModified: Int? = nil) -> Problem? {
+        let outcome = evaluateConditions(fields, method: method, etag: etag, lastModified: lastModified)
+        return outcome == .proceed ? nil : .preconditionFailed(etag)
+    }
+}
+
+extension Problem {
+    fileprivate static func preconditionFailed(_ etag: String?) -> Problem {
+        let state = etag.map { $0.isEmpty ? "There is no entity tag." : "The entity tag is \($0)." }
+        return Problem(
+            .preconditionFailed, code: "precondition.failed", detail: state ?? "There is nothing of that name yet.")
     }
 }

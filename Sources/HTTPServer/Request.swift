@@ -31,6 +31,9 @@ package struct Request: ~Copyable {
 struct Origin: Sendable {
     /// The client's address and port.
     let peer: String
+    /// What stands for the client among others (`ConnectionCounts.client`); nil of who comes by an address of this
+    /// machine alone, for that is one of many behind a proxy.
+    let client: String?
     /// Whether the bytes are encrypted on the wire.
     let isSecure: Bool
     /// Whether it came to an address that only this machine reaches.

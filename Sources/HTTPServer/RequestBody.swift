@@ -242,8 +242,9 @@ extension RequestBody {
     /// others wait for a thread.
     private mutating func waitForClient(_ interest: Interest) throws(SocketError) {
         let start = ContinuousClock.now
-        let left = earned(limits.bodyGrace, limits.bodyMinimumRate) - waited
-        let crowdedLeft = earned(limits.crowdedGrace, limits.crowdedBodyRate) - waited
+        let left = limits.bodyGrace + earned(by: bytesReceived, limits.bodyMinimumRate) - waited
+        // The head start was waited for without a thread.
+        let crowdedEarned = earned(by: max(0, bytesReceived - limits.bodyHeadStart), limits.crowdedBodyRate)
         let patience = min(limits.bodyIdle, left)
         var spent = Duration.zero
         defer {
@@ -252,7 +253,8 @@ extension RequestBody {
         }
         while true {
             let isOut = spent >= patience
-            if isOut || spent >= crowdedLeft && crowding.isCrowded {
+            let crowdedLeft = crowding.patience(limits.crowdedGrace).map { $0 + crowdedEarned - waited }
+            if isOut || spent >= crowdedLeft ?? patience {
                 reached = !isOut ? .crowdedBodyRate : left < limits.bodyIdle ? .bodyRate : .bodyIdle
                 throw .timedOut
             }
@@ -262,9 +264,9 @@ extension RequestBody {
         }
     }
 
-    /// How long a body may be waited for in all, after the bytes that came.
-    private func earned(_ grace: Duration, _ rate: Int) -> Duration {
-        grace + .seconds(1) * (Double(bytesReceived) / Double(max(1, rate)))
+    /// How long a body may be waited for, beyond its grace, for the bytes that came.
+    private func earned(by bytes: Int, _ rate: Int) -> Duration {
+        .seconds(1) * (Double(bytes) / Double(max(1, rate)))
     }
 }
 

@@ -4,8 +4,8 @@ import Synchronization
 
 /// An HTTP/1.1 server: binds when it is made, serves in `run`, ends after `drain`.
 package final class Server: Sendable {
-    /// The bound addresses in the order of the configuration's; ports are the real ones where 0 was asked for.
-    package let addresses: [SocketAddress]
+    /// The bound addresses of each of the configuration's; ports are the real ones where 0 was asked for.
+    package let addresses: [[SocketAddress]]
     private let service: Service
     private let identity: Identity?
     private let listeners: [SharedListener]
@@ -14,7 +14,8 @@ package final class Server: Sendable {
 
     /// Binds and listens; clients wait in the backlog until `run`.
     package init(
-        configuration: ServerConfiguration, router: Router, logger: Logger, observer: any ServerObserver
+        configuration: ServerConfiguration, router: Router, logger: Logger, observer: any ServerObserver,
+        startThread: @escaping Thread.Starter = Thread.start
     ) throws(ServerError) {
         service = try Service(limits: configuration.limits, router: router, logger: logger, observer: observer)
         do throws(SocketError) {
@@ -24,25 +25,32 @@ package final class Server: Sendable {
             }
             let identity = configuration.tls.map { Identity($0) }
             self.identity = identity
-            listeners = try configuration.endpoints.map { endpoint throws(SocketError) in
-                let listener =
-                    if let number = endpoint.inherited { try Listener(inheriting: number) } else {
-                        try Listener(at: endpoint.place)
+            let listeners = try configuration.endpoints.map { endpoint throws(SocketError) in
+                let identity = endpoint.isSecure ? identity : nil
+                guard endpoint.inherited.isEmpty else {
+                    return try endpoint.inherited.map { (number) throws(SocketError) in
+                        SharedListener(try Listener(inheriting: number), identity)
                     }
-                return SharedListener(listener, endpoint.isSecure ? identity : nil)
+                }
+                return try Listener.bind(endpoint.place, of: configuration.endpoints.map(\.place)) {
+                    SharedListener($0, identity)
+                }
             }
-            pool = try WorkerPool(service)
+            self.listeners = Array(listeners.joined())
+            addresses = listeners.map { $0.map(\.address) }
+            pool = try WorkerPool(service, startThread)
             var mailboxes = [Mailbox]()
             for _ in 0..<max(1, configuration.limits.eventLoops) { mailboxes.append(try Mailbox()) }
             self.mailboxes = mailboxes
         } catch {
             throw .socket(error)
         }
-        addresses = listeners.map(\.address)
     }
 
     /// The first of them that has a port.
-    package var address: SocketAddress { addresses.first { !$0.isLocal } ?? SocketAddress(host: "", port: 0) }
+    package var address: SocketAddress {
+        addresses.joined().first { !$0.isLocal } ?? SocketAddress(host: "", port: 0)
+    }
 
     /// The requests under way, the oldest first, but for those that the loop answers in one step.
     package var flights: [Flight] { service.flights.all }

@@ -19,7 +19,8 @@ package struct ServerLimits: Sendable {
     package var bodyMinimumRate = 1024
     /// Waiting time of a body that is free of the minimum rate.
     package var bodyGrace: Duration = .seconds(30)
-    /// The same while other bodies and answers wait for a thread, and the waiting time that is free of it.
+    /// The same while other bodies and answers wait for a thread, and the waiting time that is free of it: where more
+    /// wait than there are threads, so much less that one grace is enough for all of them.
     package var crowdedBodyRate = 64 << 10
     package var crowdedGrace: Duration = .seconds(2)
     /// The least bytes a second of an answer, counted over the time the server waited for the client to take it, and
@@ -77,6 +78,9 @@ package struct ServerLimits: Sendable {
     /// The defaults.
     package init() {}
 
+    /// The most threads that wait for clients.
+    var longThreads: Int { max(1, workerThreads - reservedThreads) }
+
     /// How often deadlines are looked at: a quarter of the shortest one, a second at most.
     var sweepInterval: Duration {
         let deadlines = [
@@ -93,11 +97,11 @@ package struct Endpoint: Sendable {
     package var place: SocketPlace
     /// Whether it speaks TLS.
     package var isSecure: Bool
-    /// A listening socket that this process was given, instead of a place to bind; the server takes it over.
-    package var inherited: Int32?
+    /// Listening sockets that this process was given, instead of a place to bind; the server takes them over.
+    package var inherited: [Int32]
 
     /// Describes an address.
-    package init(_ place: SocketPlace, isSecure: Bool = false, inherited: Int32? = nil) {
+    package init(_ place: SocketPlace, isSecure: Bool = false, inherited: [Int32] = []) {
         self.place = place
         self.isSecure = isSecure
         self.inherited = inherited

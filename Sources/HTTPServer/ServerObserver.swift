@@ -8,9 +8,9 @@ package protocol ServerObserver: Sendable {
     func connectionOpened()
     /// A connection is gone.
     func connectionClosed()
-    /// A request's head is whole, or was refused.
-    func requestStarted()
-    /// A request was answered, or its client went away; called once for each `requestStarted`.
+    /// A request's head is whole, or was refused, and then has no method.
+    func requestStarted(_ method: HTTPRequest.Method?, isSecure: Bool)
+    /// A request was answered, or its client went away; called once for each `requestStarted`, with the same method.
     func requestFinished(_ summary: RequestSummary)
     /// A limit ended, refused or delayed something.
     func limitReached(_ limit: LimitName)

@@ -15,11 +15,12 @@ final class Service: Sendable {
     let drainLevel = Atomic(0)
     let connections: ConnectionCounts
     let flights = FlightTable()
-    let crowding = Crowding()
+    let crowding: Crowding
 
     init(limits: ServerLimits, router: Router, logger: Logger, observer: any ServerObserver) throws(ServerError) {
         self.limits = limits
         connections = ConnectionCounts(limits)
+        crowding = Crowding(threads: limits.longThreads)
         table = try RouteIndex(router.routes)
         admit = router.admit
         self.logger = logger

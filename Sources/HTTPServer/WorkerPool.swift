@@ -7,7 +7,7 @@ import Synchronization
 final class Parcel: Sendable {
     /// What the connection asks for; to be closed where it ended on the way.
     let next: Next
-    /// Whether no thread was free and the queue was full: the request is to be refused.
+    /// Whether no thread was free and the queue was full, or no thread could be started: the request is to be refused.
     let isLate: Bool
     /// The connection's place in its loop.
     let slot: Int
@@ -32,6 +32,9 @@ final class Parcel: Sendable {
     func open() -> Connection? {
         connection.withLock { $0.take() }
     }
+
+    /// The same, for whoever tells its client that there is no thread.
+    var late: Parcel { Parcel(open(), next, slot: slot, origin: origin, home: home, isLate: true) }
 }
 
 /// Where threads leave parcels for a loop, and signals for its streams.
@@ -105,26 +108,33 @@ final class WorkerPool: Sendable {
     private let state = Mutex(State())
     private let work: Semaphore
     private let ended: Semaphore
+    private let start: Thread.Starter
     /// The most threads at long work.
     private let mostLong: Int
 
-    init(_ service: Service) throws(SocketError) {
+    init(_ service: Service, _ start: @escaping Thread.Starter) throws(SocketError) {
         self.service = service
-        mostLong = max(1, service.limits.workerThreads - service.limits.reservedThreads)
+        self.start = start
+        mostLong = service.limits.longThreads
         work = try Semaphore()
         ended = try Semaphore()
     }
 
-    /// Queues a parcel; false when no thread is free, none may be started, and the queue is full.
+    /// Queues a parcel; false when no thread is free, none may be started, and the queue is full of parcels of others
+    /// that have no more in it than this one's client: whoever has more makes room.
     ///
     /// - Parameter always: queue it anyway; there are never more parcels than connections.
     func submit(_ parcel: Parcel, isLong: Bool, always: Bool = false) -> Bool {
         let limits = service.limits
+        var displaced: Parcel?
         let placement = state.withLock { state -> Placement in
             let mayRun = !isLong || state.atLongWork + state.long.count < mostLong
             let hasThread = mayRun && (state.idle > 0 || state.threads < limits.workerThreads)
             let waiting = isLong ? state.long.count : state.short.count
-            if !hasThread, waiting >= limits.workerQueue, !always { return .full }
+            if !hasThread, waiting >= limits.workerQueue, !always {
+                displaced = isLong ? state.long.makeRoom(for: parcel) : state.short.makeRoom(for: parcel)
+                if displaced == nil { return .full }
+            }
             if isLong { state.long.append(parcel) } else { state.short.append(parcel) }
             report(state)
             // Without a thread of its own it is taken by the next one that is done.
@@ -136,21 +146,33 @@ final class WorkerPool: Sendable {
             state.threads += 1
             return .needsThread
         }
+        if let displaced { displaced.home.put(displaced.late) }
         switch placement {
         case .full: return false
         case .queued: break
         case .wakesThread: work.signal()
-        case .needsThread: startThread()
+        case .needsThread: startThread(for: parcel)
         }
         return true
     }
 
-    private func startThread() {
-        do {
-            try Thread.start(name: "viva-worker") { [self] in run() }
+    /// Starts a thread for a parcel that waits. Where the system gives none (RLIMIT_NPROC, pids.max) one that waits for
+    /// no client may take it; else the parcel goes home, late, and so do all when there is no thread.
+    private func startThread(for parcel: Parcel) {
+        do throws(SocketError) {
+            try start("viva-worker") { [self] in run() }
         } catch {
-            state.withLock { $0.threads -= 1 }
             service.logger.error("no worker thread", metadata: ["error": "\(error)"])
+            let unserved = state.withLock { state in
+                state.threads -= 1
+                let isNone = state.threads == 0
+                let isFull = max(state.short.count, state.long.count) > service.limits.workerQueue
+                let staysHere = parcel.next.isAnswer || state.threads > state.atLongWork && !isFull
+                let isUnserved = { (waiting: Parcel) in isNone || waiting === parcel && !staysHere }
+                defer { report(state) }
+                return state.short.take(where: isUnserved) + state.long.take(where: isUnserved)
+            }
+            for parcel in unserved { parcel.home.put(parcel.late) }
         }
     }
 
@@ -201,7 +223,7 @@ final class WorkerPool: Sendable {
 
     private func report(_ state: borrowing State) {
         let taken = state.atLongWork + state.long.count
-        service.crowding.set(waiting: state.crowd(mostLong), taken: taken, of: mostLong)
+        service.crowding.set(waiting: state.crowd(mostLong), taken: taken)
     }
 
     /// Does a parcel's work and sends it home; true when the thread was at long work.
@@ -209,11 +231,7 @@ final class WorkerPool: Sendable {
         guard var connection = parcel.open() else { return isLong }
         var isLong = isLong
         var next = parcel.next
-        if case .again = next {
-            next = connection.input.isEmpty ? .park : engine.process(&connection)
-            // Answers go out first: reading on may find the client's end of file, which ends the connection.
-            if case .park = next, connection.output.isEmpty { next = engine.turn(&connection, now: .now) }
-        }
+        if case .again = next { next = engine.goOn(&connection) }
         if case .work(let admitted) = next, parcel.isLate {
             next = engine.refuse(.overloaded, admitted.exchange, &connection)
         }
@@ -255,32 +273,6 @@ final class WorkerPool: Sendable {
     }
 }
 
-/// Parcels in the order they came.
-private struct ParcelQueue {
-    private var parcels: [Parcel] = []
-    private var taken = 0
-
-    var count: Int { parcels.count - taken }
-
-    mutating func append(_ parcel: Parcel) {
-        parcels.append(parcel)
-    }
-
-    mutating func takeFirst() -> Parcel? {
-        guard taken < parcels.count else { return nil }
-        let parcel = parcels[taken]
-        taken += 1
-        if taken == parcels.count {
-            parcels.removeAll(keepingCapacity: true)
-            taken = 0
-        } else if taken > 1024 {
-            parcels.removeFirst(taken)
-            taken = 0
-        }
-        return parcel
-    }
-}
-
 extension Next {
     /// Whether only a thread of the pool can go on.
     fileprivate var needsThread: Bool {
@@ -289,6 +281,9 @@ extension Next {
         case .park, .again, .drop: false
         }
     }
+
+    /// Whether it is the rest of an answer, which cannot be refused any more.
+    var isAnswer: Bool { if case .deliver = self { true } else { false } }
 
     /// Whether the thread will wait for the client: for a body that is not here yet, or to take a long answer.
     func isLong(_ connection: borrowing Connection) -> Bool {

@@ -14,7 +14,8 @@ package enum ConditionalOutcome: Sendable, Equatable {
 ///
 /// A date counts only without the tag that outranks it, and when it is valid. A malformed list matches nothing.
 /// - Parameters:
-///   - etag: the current entity tag with its quotes, nil when there is no current representation.
+///   - etag: the current entity tag with its quotes, empty for a representation without one, nil when there is no
+///     current representation.
 ///   - lastModified: seconds since 1970; nil for a representation without a date, which ignores dates.
 package func evaluateConditions(
     _ fields: HTTPFields, method: HTTPRequest.Method, etag: String?, lastModified: Int? = nil

@@ -42,22 +42,18 @@ package final class MetricsRegistry: Sendable {
 
     /// A gauge without labels whose value is read whenever the metrics are rendered.
     package func observedGauge(_ name: String, help: String, read: @escaping @Sendable () -> Double) {
-        observe(name, help, labels: []) { [MetricFamily.Sample(labelValues: [], value: read())] }
+        observedGauge(name, help: help, labels: []) { [([], read())] }
     }
 
-    /// A gauge with one label whose values are read, by their label values, whenever the metrics are rendered.
+    /// A gauge whose values are read, each with as many label values as there are labels, whenever the metrics are
+    /// rendered.
     package func observedGauge(
-        _ name: String, help: String, label: String, read: @escaping @Sendable () -> [(String, Double)]
+        _ name: String, help: String, labels: [String], read: @escaping @Sendable () -> [([String], Double)]
     ) {
-        observe(name, help, labels: [label]) {
-            read().map { MetricFamily.Sample(labelValues: [$0.0], value: $0.1) }
+        let samples: @Sendable () -> [MetricFamily.Sample] = {
+            read().map { MetricFamily.Sample(labelValues: $0.0, value: $0.1) }
         }
-    }
-
-    private func observe(
-        _ name: String, _ help: String, labels: [String], _ read: @escaping @Sendable () -> [MetricFamily.Sample]
-    ) {
-        let family = register(name, help, .observedGauge(labels: labels, read))
+        let family = register(name, help, .observedGauge(labels: labels, samples))
         guard case .observedGauge(labels, _) = family.kind else { Self.taken(name) }
     }
 

@@ -3,15 +3,22 @@ internal import COpenSSL
 /// The server's certificate, key and policy, shared by its sessions; reloading makes a new one.
 ///
 /// TLS 1.2 with ECDHE and AEAD ciphers, and TLS 1.3. ALPN `http/1.1`; a client that offers only other protocols is
-/// refused (RFC 7301 section 3.2). Stateless session tickets; no compression, no renegotiation.
+/// refused (RFC 7301 section 3.2). Stateless session tickets under keys that change; no compression, no renegotiation.
 @safe package final class TLSContext: Sendable {
     /// Invariant: valid from `init` to `deinit`, unchanged after `init`, so threads may share it (SSL_CTX_new(3)).
     nonisolated(unsafe) let context: OpaquePointer
     /// When the certificate ends, in seconds since 1970.
     package let secondsOfEnd: Int
+    private let ticketKeys: TicketKeys
 
     /// Reads a PEM certificate chain, leaf first, and its PEM key, which must not need a passphrase.
-    package init(certificateFile: String, keyFile: String) throws(OpenSSLError) {
+    package convenience init(certificateFile: String, keyFile: String) throws(OpenSSLError) {
+        try self.init(
+            certificateFile: certificateFile, keyFile: keyFile,
+            ticketKeys: TicketKeys(period: TicketKeys.defaultPeriod) { .now })
+    }
+
+    init(certificateFile: String, keyFile: String, ticketKeys: TicketKeys) throws(OpenSSLError) {
         ERR_clear_error()
         guard let context = unsafe SSL_CTX_new(TLS_server_method()) else {
             throw OpenSSLError(operation: "SSL_CTX_new")
@@ -19,11 +26,13 @@ internal import COpenSSL
         do throws(OpenSSLError) {
             try unsafe Self.setPolicy(of: context)
             try unsafe Self.load(certificateFile, keyFile, into: context)
+            try unsafe ticketKeys.serve(context)
         } catch {
             unsafe SSL_CTX_free(context)
             throw error
         }
         unsafe self.context = context
+        self.ticketKeys = ticketKeys
         secondsOfEnd = unsafe Self.secondsOfEnd(of: context)
     }
 

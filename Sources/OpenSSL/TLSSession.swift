@@ -24,6 +24,8 @@ internal import COpenSSL
 
     /// Invariant: valid from `init` to `deinit`; holds a reference to its context.
     private let session: OpaquePointer
+    /// Kept for the keys of its tickets, which OpenSSL asks for: another one may greet new clients by now.
+    private let context: TLSContext
     /// After a fatal error OpenSSL allows no further call, `SSL_shutdown` included (SSL_get_error(3)).
     private var isBroken = false
     private var sentCloseNotify = false
@@ -38,6 +40,7 @@ internal import COpenSSL
         }
         unsafe SSL_set_accept_state(session)
         unsafe self.session = session
+        self.context = context
     }
 
     deinit {

@@ -3,7 +3,8 @@ import Glibc
 
 /// Where a server can be reached.
 package enum SocketPlace: Sendable, Equatable, CustomStringConvertible {
-    /// A name or numeric address (`127.0.0.1`, `::1`, `0.0.0.0`) and a port; 0 takes a free one.
+    /// A name, with all its addresses, or an address in numbers (`127.0.0.1`, `::1`, `0.0.0.0`), and a port; 0 takes a
+    /// free one.
     case network(host: String, port: UInt16)
     /// A local socket's file (unix(7)).
     case local(path: String)
@@ -75,17 +76,77 @@ package struct Listener: ~Copyable, Sendable {
     /// The file that this listener has made, and removes when it ends.
     private let path: String?
 
-    /// Binds and listens.
-    package init(at place: SocketPlace, backlog: Int32 = 4096) throws(SocketError) {
+    /// How often a free port is looked for that all addresses of a name have.
+    private static let attempts = 16
+    private static let backlog: Int32 = 4096
+
+    /// Binds every address of a place, and listens: a name may have several, which get the same port, whether one was
+    /// asked for or any. An address that this machine does not have is left out, unless there is no other.
+    ///
+    /// - Parameter places: all that are asked for: `[::]` takes IPv4 too, unless one of them has it at that port.
+    package static func bind<Bound>(
+        _ place: SocketPlace, of places: [SocketPlace], _ make: (consuming Listener) -> Bound
+    ) throws(SocketError) -> [Bound] {
+        guard case .network(let host, let port) = place else { return [make(try Listener(at: place))] }
+        let isAlone = places.contains { other in
+            if case .network(let name, port) = other { port != 0 && !name.contains(":") } else { false }
+        }
+        let hosts = try addresses(of: host)
+        for _ in 1..<(port == 0 && hosts.count > 1 ? attempts : 1) {
+            do throws(SocketError) {
+                return try bind(hosts, port, isAlone, make)
+            } catch {
+                // The port that one address got is another's at the next.
+                guard error == .system(call: "bind", errno: EADDRINUSE) else { throw error }
+            }
+        }
+        return try bind(hosts, port, isAlone, make)
+    }
+
+    static func bind<Bound>(
+        _ hosts: [String], _ port: UInt16, _ isAlone: Bool = false, _ make: (consuming Listener) -> Bound
+    ) throws(SocketError) -> [Bound] {
+        var port = port
+        var bound: [Bound] = []
+        var missing = SocketError.system(call: "bind", errno: EADDRNOTAVAIL)
+        for host in hosts {
+            do throws(SocketError) {
+                let listener = try Listener(at: .network(host: host, port: port), isAlone: isAlone)
+                port = listener.address.port
+                bound.append(make(listener))
+            } catch .system(let call, let number) where number == EADDRNOTAVAIL || number == EAFNOSUPPORT {
+                missing = .system(call: call, errno: number)
+            }
+        }
+        guard !bound.isEmpty else { throw missing }
+        return bound
+    }
+
+    /// The addresses of a host in numbers, in the order of the system's preference.
+    private static func addresses(of host: String) throws(SocketError) -> [String] {
+        var code: Int32 = 0
+        let text = unsafe String(unsafeUninitializedCapacity: 4096) { bytes in
+            unsafe bytes.withMemoryRebound(to: CChar.self) { text in
+                code = unsafe host.withCString { unsafe viva_look_up($0, text.baseAddress, text.count) }
+                return code < 0 ? 0 : unsafe text.firstIndex(of: 0) ?? 0
+            }
+        }
+        if code < 0 { throw .lookup(host: host, code: VIVA_LOOKUP_FAILED - code) }
+        // A file of hosts may say the same twice.
+        return text.split(separator: " ").map(String.init).reduce(into: []) { if !$0.contains($1) { $0.append($1) } }
+    }
+
+    /// Binds the first address of a place, and listens; on `::` without IPv4 where `isAlone`.
+    package init(at place: SocketPlace, isAlone: Bool = false) throws(SocketError) {
         let number: Int32
         let file: String?
         switch place {
         case .network(let host, let port):
-            number = unsafe host.withCString { unsafe viva_listen($0, port, backlog) }
+            number = unsafe host.withCString { unsafe viva_listen($0, port, isAlone ? 1 : 0, Self.backlog) }
             if number <= VIVA_LOOKUP_FAILED { throw .lookup(host: host, code: VIVA_LOOKUP_FAILED - number) }
             file = nil
         case .local(let path):
-            number = unsafe path.withCString { unsafe viva_listen_local($0, backlog) }
+            number = unsafe path.withCString { unsafe viva_listen_local($0, Self.backlog) }
             file = path
         }
         guard number >= 0 else { throw .system(call: "bind", errno: -number) }

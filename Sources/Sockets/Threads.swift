@@ -3,6 +3,9 @@ import Glibc
 
 /// Threads of the operating system, for code that waits.
 package enum Thread {
+    /// What starts threads: `start`, unless a test has its own.
+    package typealias Starter = @Sendable (String, @escaping @Sendable () -> Void) throws(SocketError) -> Void
+
     /// The work of a thread, kept alive until the thread has taken it.
     private final class Work: Sendable {
         let name: String

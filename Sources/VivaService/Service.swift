@@ -40,7 +40,7 @@ package final class Service: Sendable {
             let tls = try Self.identity(configuration)
             metrics.certificate(tls)
             server = try Server(
-                configuration: Self.serverConfiguration(configuration, tls), router: router, logger: logger,
+                configuration: try Self.serverConfiguration(configuration, tls), router: router, logger: logger,
                 observer: metrics)
             state.attach(server)
         } catch let error as ServiceError {
@@ -62,7 +62,7 @@ package final class Service: Sendable {
             }
             try retention.start()
             if let path = configuration.portFile {
-                let ports = server.addresses.map { "\($0.port)\n" }.joined()
+                let ports = server.addresses.map { "\($0.first?.port ?? 0)\n" }.joined()
                 let file = try StagedFile.beside(path: path)
                 try file.write(Array(ports.utf8))
                 try file.commit(to: path)
@@ -78,8 +78,8 @@ package final class Service: Sendable {
                     }
                 }
             }
-            let urls = zip(server.addresses, configuration.listeners).map {
-                ListenAddress.url($0, isSecure: configuration.isSecure($1))
+            let urls = zip(server.addresses, configuration.listeners).flatMap { addresses, listener in
+                addresses.map { ListenAddress.url($0, isSecure: configuration.isSecure(listener)) }
             }
             logger.notice(
                 "listening",
@@ -176,11 +176,18 @@ package final class Service: Sendable {
 
     private static func serverConfiguration(
         _ configuration: ServiceConfiguration, _ tls: TLSContext?
-    ) -> ServerConfiguration {
-        let endpoints = configuration.listeners.enumerated().map { index, listener in
-            Endpoint(
-                listener.place, isSecure: configuration.isSecure(listener),
-                inherited: configuration.supervisedRestarts.map { _ in Supervision.firstListener + Int32(index) })
+    ) throws(ServiceError) -> ServerConfiguration {
+        var sockets = configuration.supervisedSockets.map { Int32(clamping: $0) }
+        if configuration.supervisedRestarts == nil {
+            sockets = configuration.listeners.map { _ in 0 }
+        } else if sockets.count != configuration.listeners.count || sockets.contains(where: { $0 < 1 || $0 > 1024 }) {
+            throw .failed("there is no supervisor, or another one: the listening sockets are missing")
+        }
+        var next = Supervision.firstListener
+        let endpoints = zip(configuration.listeners, sockets).map { listener, count in
+            defer { next += count }
+            return Endpoint(
+                listener.place, isSecure: configuration.isSecure(listener), inherited: Array(next..<next + count))
         }
         return ServerConfiguration(endpoints: endpoints, tls: tls, limits: configuration.serverLimits)
     }

@@ -25,8 +25,8 @@ package struct ServiceConfiguration: Sendable {
     package var ownerLimits = OwnerLimits()
     /// The share of requests that the log has a line of, 0 to 1; those that failed here have one anyway.
     package var logSample = 1.0
-    /// Where the bound ports are written once the service listens, a line for each address; for scripts that asked for
-    /// port 0.
+    /// Where the bound ports are written once the service listens, a line for each of `listeners`; for scripts that
+    /// asked for port 0.
     package var portFile: String?
     /// Limits of the HTTP server.
     package var serverLimits = ServerLimits()
@@ -42,6 +42,8 @@ package struct ServiceConfiguration: Sendable {
     /// How often a supervisor has started the server anew, in a server process: it was given a channel and the
     /// listening sockets. Nil: the server binds the addresses itself.
     package var supervisedRestarts: Int?
+    /// How many of these sockets each of the addresses has.
+    package var supervisedSockets: [Int] = []
 
     /// The defaults: loopback, port 8080, `./viva-data`.
     package init() {}

@@ -17,7 +17,7 @@ final class ServiceMetrics: ServerObserver {
     private let requestLine: LogLine.Kind
     private let accessLog: (@Sendable ([UInt8]) -> Void)?
     private let requests: Histogram
-    private let active: Gauge
+    private let active = ActiveRequests()
     private let connections: Gauge
     private let requestSizes: Histogram
     private let responseSizes: Histogram
@@ -55,7 +55,9 @@ final class ServiceMetrics: ServerObserver {
         requests = registry.histogram(
             "http_server_request_duration_seconds", help: "Time from the whole head to the last byte of the answer.",
             labels: Self.requestLabels, buckets: requestDurationBuckets)
-        active = registry.gauge("http_server_active_requests", help: "Requests in work.")
+        registry.observedGauge(
+            "http_server_active_requests", help: "Requests in work.", labels: ["http_request_method", "url_scheme"]
+        ) { [active] in active.series }
         connections = registry.gauge("http_server_open_connections", help: "Open connections.")
         requestSizes = registry.histogram(
             "http_server_request_body_size_bytes", help: "Bodies of requests as they came, coded, framing excluded.",
@@ -116,9 +118,10 @@ final class ServiceMetrics: ServerObserver {
 
     /// Adds the figures of jobs.
     func observe(_ runner: JobRunner, _ catalogue: Catalogue) {
-        registry.observedGauge("viva_jobs", help: "Jobs by state; queued is the depth of the queue.", label: "state") {
+        registry.observedGauge("viva_jobs", help: "Jobs by state; queued is the depth of the queue.", labels: ["state"])
+        {
             let totals = (try? catalogue.jobTotals()) ?? [:]
-            return JobState.allCases.map { ($0.rawValue, totals[$0].map(Double.init) ?? .nan) }
+            return JobState.allCases.map { ([$0.rawValue], totals[$0].map(Double.init) ?? .nan) }
         }
         registry.observedGauge("viva_job_workers", help: "Worker processes at work.") { [weak runner] in
             Double(runner?.running ?? 0)
@@ -143,11 +146,11 @@ final class ServiceMetrics: ServerObserver {
 
     func connectionOpened() { connections.add(1) }
     func connectionClosed() { connections.add(-1) }
-    func requestStarted() { active.add(1) }
+    func requestStarted(_ method: HTTPRequest.Method?, isSecure: Bool) { active.begin(method, isSecure: isSecure) }
 
     func requestFinished(_ summary: RequestSummary) {
-        active.add(-1)
-        let method = summary.method.map { Self.known.contains($0) ? $0.rawValue : "_OTHER" } ?? "_OTHER"
+        active.end(summary.method, isSecure: summary.isSecure)
+        let method = RequestMethods.name(of: summary.method)
         let seconds = Double(summary.durationNanoseconds) / 1e9
         let labels = [
             method, summary.route ?? "", "\(summary.status.code)", summary.isSecure ? "https" : "http",
@@ -200,6 +203,4 @@ final class ServiceMetrics: ServerObserver {
     ]
     /// 1 KiB to 64 GiB.
     private static let sizeBuckets = stride(from: 10, through: 36, by: 2).map { Double(1 << $0) }
-
-    private static let known: Set<HTTPRequest.Method> = [.get, .head, .post, .put, .delete, .options, .patch]
 }

@@ -65,8 +65,9 @@ struct Serve: ParsableCommand {
     @Option(help: "Bytes that the disk must keep free; below, uploads get 507.")
     var freeBytesFloor = Environment.number("FREE_BYTES_FLOOR") ?? 256 << 20
 
-    @Option(help: .hidden)
-    var supervised: Int?
+    /// Of a server that a supervisor has started: how often before, and its listening sockets for each address.
+    @Option(parsing: .upToNextOption, help: .hidden)
+    var supervised: [Int] = []
 
     private var ownerLimits: OwnerLimits {
         OwnerLimits(
@@ -165,8 +166,9 @@ struct Serve: ParsableCommand {
         configuration.jobWorkers = jobWorkers
         configuration.jobMemoryBytes = jobMemory
         configuration.keeps(uploads: uploadTtl, inputs: inputTtl)
-        if let supervised {
-            configuration.supervisedRestarts = supervised
+        if let restarts = supervised.first {
+            configuration.supervisedRestarts = restarts
+            configuration.supervisedSockets = Array(supervised.dropFirst())
             return try Service(configuration).run()
         }
         let code = try Supervisor(configuration, arguments: CommandLine.arguments).run()

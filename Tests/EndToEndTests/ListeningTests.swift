@@ -58,6 +58,24 @@ import Testing
         #expect(!FileManager.default.fileExists(atPath: socket))
     }
 
+    /// As many sockets as the name has addresses here, and one port, go from the supervisor to each of its servers.
+    @Test func aNameIsHeardAtAllItsAddresses() throws {
+        let folder = try TemporaryFolder()
+        let socket = folder.url.appending(path: "viva.sock").path
+        let service = try LiveService(arguments: ["--listen", "unix:\(socket)"], listen: "localhost:0")
+        let script = "import socket; print(*{a[4][0] for a in socket.getaddrinfo('localhost', 0)})"
+        let known = try run("/usr/bin/env", ["python3", "-c", script]).text.split(whereSeparator: \.isWhitespace)
+        #expect(!known.isEmpty && service.ports == [service.port, 0])
+        for isSuccessor in [false, true] {
+            if isSuccessor { Glibc.kill(try service.server(), SIGKILL) }
+            for host in known {
+                let url = "http://\(host.contains(":") ? "[\(host)]" : host):\(service.port)/livez"
+                #expect(try run("/usr/bin/curl", ["-sfg", url]).status == 0, "\(url)")
+            }
+            #expect(try run("/usr/bin/curl", ["-sf", "--unix-socket", socket, "http://localhost/livez"]).status == 0)
+        }
+    }
+
     @Test func aSignalToReadAgainEndsNobodyWithoutTLS() throws {
         let service = try LiveService()
         Glibc.kill(service.process.processIdentifier, SIGHUP)

@@ -1,6 +1,6 @@
 import Foundation
 import Glibc
-import HTTPServer
+@testable import HTTPServer
 import Sockets
 import Synchronization
 import Testing
@@ -95,6 +95,85 @@ import Testing
             #expect(refusal.text.contains("crowded-body-rate"))
             #expect(test.recorder.hits(.crowdedBodyRate) == 1)
         }
+    }
+
+    /// Only what comes after the head start, which no thread waited for, earns time on a thread.
+    @Test func aHeadStartEarnsNoThread() throws {
+        var limits = ServerLimits.threads(2, reserved: 1)
+        limits.crowdedGrace = .milliseconds(100)
+        limits.crowdedBodyRate = 1
+        try TestServer.with(limits) { test in
+            let slow = try Client(test.port)
+            try slow.send(TestServer.upload(200_000, sending: limits.bodyHeadStart))
+            #expect(eventually { test.server.flights.contains { $0.bytesReceived == limits.bodyHeadStart } })
+            let quick = try Client(test.port)
+            try quick.send(TestServer.upload(200_000, sending: 200_000))
+            #expect(try quick.answer().text == "200000 6600000")
+            #expect(try slow.answer().code == "body.timeout")
+        }
+    }
+
+    /// A queue full of one client's bodies is no reason to refuse another's.
+    @Test func aCrowdOfOneAddressMakesRoomForOthers() throws {
+        var limits = ServerLimits.threads(2, reserved: 1, queue: 4)
+        limits.crowdedGrace = .milliseconds(500)
+        try TestServer.with(limits, host: "0.0.0.0") { test in
+            let crowd = try (0..<5).map { _ in try Client(test.port) }
+            for client in crowd { try client.send(TestServer.upload(200_000, sending: limits.bodyHeadStart)) }
+            #expect(eventually { test.server.flights.count == 5 })
+            let own = try Client(test.port)
+            try own.send(TestServer.upload(200_000, sending: 200_000))
+            #expect(try own.answer().code == "server.overloaded")
+            let other = try Client(test.port, from: "127.0.0.2")
+            try other.send(TestServer.upload(200_000, sending: 200_000))
+            #expect(try other.answer().text == "200000 6600000")
+            // One of the crowd has gone for it.
+            let codes = try crowd.filter { $0.hasBytes(within: 0) }.map { try $0.answer().code }
+            #expect(codes.count { $0 == "server.overloaded" } == 1)
+        }
+    }
+
+    @Test func clientsTakeTurnsInTheQueue() throws {
+        let home = try Mailbox()
+        var queue = ParcelQueue()
+        var comers: [ObjectIdentifier: String] = [:]
+        func parcel(_ client: String?) -> Parcel {
+            let origin = Origin(
+                peer: client ?? "unix:", client: client, isSecure: false, isLocal: client == nil, excess: nil)
+            let parcel = Parcel(nil, .again, slot: 0, origin: origin, home: home)
+            comers[ObjectIdentifier(parcel)] = client ?? "-"
+            return parcel
+        }
+        let parcels = ["a", "a", "a", "a", "b", "b", "c", nil, "b"].map(parcel)
+        for parcel in parcels { queue.append(parcel) }
+        // Who has four makes room for who has none, and not for who would have as many.
+        #expect(queue.makeRoom(for: parcel("d")) === parcels[3])
+        #expect(queue.makeRoom(for: parcel("b")) == nil)
+        #expect(queue.makeRoom(for: parcel(nil)) == nil)
+        var order = ""
+        while let next = queue.takeFirst() { order += comers[ObjectIdentifier(next)] ?? "?" }
+        #expect(order == "abcabab-")
+        #expect(queue.count == 0)
+    }
+
+    /// With a grace of minutes each, the last of sixty would wait for an hour.
+    @Test func manySlowBodiesGiveWayTheSooner() throws {
+        var limits = ServerLimits.threads(2, reserved: 1)
+        limits.crowdedGrace = .seconds(60)
+        try TestServer.with(limits) { test in
+            let slow = try (0..<60).map { _ in try Client(test.port) }
+            for client in slow { try client.send(TestServer.upload(200_000, sending: limits.bodyHeadStart)) }
+            #expect(eventually { slow.contains { $0.hasBytes(within: 0) } })
+            let refused = try #require(slow.first { $0.hasBytes(within: 0) })
+            #expect(try refused.answer().text.contains("crowded-body-rate"))
+        }
+        let crowding = Crowding(threads: 12)
+        for (waiting, share) in [(1, 1.0), (12, 1), (24, 0.5), (120, 0.1)] {
+            crowding.set(waiting: waiting, taken: 12)
+            #expect(crowding.patience(.seconds(2)) == .seconds(2 * share))
+        }
+        crowding.set(waiting: 0, taken: 12)
+        #expect(crowding.patience(.seconds(2)) == nil)
     }
 
     /// Chunks that do not come hold no thread, however many wait for them; those that did come are answered.

@@ -30,7 +30,7 @@ import Testing
         let early = try Client(port)
         try early.send(ExchangeTests.get)
         let inherited = dup(bound.descriptor.number)
-        try TestServer.with(inherited: inherited) { (test: TestServer) throws in
+        try TestServer.with(inherited: [inherited]) { (test: TestServer) throws in
             #expect(test.port == port)
             #expect(try early.answer().text == "hello")
             #expect(fcntl(inherited, F_GETFD) == FD_CLOEXEC)

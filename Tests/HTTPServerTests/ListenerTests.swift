@@ -2,7 +2,7 @@ import Foundation
 import Glibc
 import HTTPServer
 import OpenSSL
-import Sockets
+@testable import Sockets
 import Synchronization
 import Testing
 
@@ -16,7 +16,7 @@ import Testing
             Endpoint(.local(path: path)),
         ]
         try TestServer.with(tls: try TLSTests.context(), more: more) { (test: TestServer) throws in
-            let addresses = test.server.addresses
+            let addresses = Array(test.server.addresses.joined())
             #expect(addresses.map(\.isLocal) == [false, false, false, true])
             #expect(addresses.allSatisfy { $0.isLoopback })
             let curls = [
@@ -36,6 +36,55 @@ import Testing
             }
         }
         #expect(!FileManager.default.fileExists(atPath: path))
+    }
+
+    @Test func aNameIsHeardAtAllItsAddresses() throws {
+        // The second is nobody's (RFC 5737): what this machine does not have is left out, unless there is no other.
+        let bound = try Listener.bind(["127.0.0.1", "192.0.2.1", "::1"], 0) { $0.address }
+        #expect(bound.map(\.host) == ["127.0.0.1", "::1"])
+        #expect(Set(bound.map(\.port)).count == 1 && bound.first?.port != 0)
+        #expect(throws: SocketError.system(call: "bind", errno: EADDRNOTAVAIL)) {
+            _ = try Listener.bind(["192.0.2.1"], 0) { $0.address }
+        }
+        // As Python's resolver has them.
+        let script = "import socket; print(*sorted({a[4][0] for a in socket.getaddrinfo('localhost', 0)}))"
+        let known = try Command("/usr/bin/env", ["python3", "-c", script]).text.split(whereSeparator: \.isWhitespace)
+        try TestServer.with(host: "localhost") { test in
+            let addresses = try #require(test.server.addresses.first)
+            #expect(addresses.map(\.host).sorted() == known.map(String.init))
+            for address in addresses {
+                #expect(address.port == test.port)
+                let client = try Client(address.port, host: address.host)
+                try client.send(ExchangeTests.get)
+                #expect(try client.answer().text == "hello")
+            }
+        }
+    }
+
+    /// Alone `[::]` is all there is; beside an address of IPv4 each has its own.
+    @Test func bothFamiliesShareAPort() throws {
+        func hears(_ test: TestServer, _ host: String) throws -> String {
+            let client = try Client(test.port, host: host)
+            try client.send(ExchangeTests.get)
+            #expect(try client.answer().text == "hello")
+            return try #require(test.recorder.summaries.last?.peer)
+        }
+        let port = try TestServer.with(host: "::") { (test: TestServer) throws -> UInt16 in
+            #expect(try hears(test, "127.0.0.1").hasPrefix("[::ffff:127.0.0.1]:"))
+            #expect(try hears(test, "::1").hasPrefix("[::1]:"))
+            return test.port
+        }
+        for hosts in [["::", "0.0.0.0"], ["127.0.0.1", "::"]] {
+            let more = hosts.map { Endpoint(.network(host: $0, port: port)) }
+            try TestServer.with(endpoints: more) { (test: TestServer) throws in
+                #expect(try hears(test, "127.0.0.1").hasPrefix("127.0.0.1:"))
+                #expect(try hears(test, "::1").hasPrefix("[::1]:"))
+                // What is another's stays so.
+                #expect(throws: SocketError.system(call: "bind", errno: EADDRINUSE)) {
+                    _ = try Listener.bind(["::", "0.0.0.0"], port) { $0.address }
+                }
+            }
+        }
     }
 
     @Test func theFileOfADeadServerIsReplacedAndNoOther() throws {

@@ -21,7 +21,7 @@ final class Recorder: ServerObserver {
 
     func connectionOpened() { counts.withLock { $0.opened += 1 } }
     func connectionClosed() { counts.withLock { $0.closed += 1 } }
-    func requestStarted() { counts.withLock { $0.started += 1 } }
+    func requestStarted(_ method: HTTPRequest.Method?, isSecure: Bool) { counts.withLock { $0.started += 1 } }
     func requestFinished(_ summary: RequestSummary) { counts.withLock { $0.summaries.append(summary) } }
 
     func limitReached(_ limit: LimitName) { counts.withLock { $0.limits[limit, default: 0] += 1 } }
@@ -109,7 +109,8 @@ final class TestServer: Sendable {
     private static let fileBytes = (0..<3_000_000).map { UInt8(truncatingIfNeeded: ($0 &* 2_654_435_761) >> 13) }
 
     private init(
-        _ limits: ServerLimits, host: String, tls: TLSContext?, inherited: Int32?, more: [Endpoint]
+        _ limits: ServerLimits, tls: TLSContext?, endpoints: [Endpoint],
+        startThread: @escaping Sockets.Thread.Starter
     ) throws {
         ended = try Sockets.Semaphore()
         gate = try Gate()
@@ -117,22 +118,21 @@ final class TestServer: Sendable {
         fileBytes = Self.fileBytes
         try Data(fileBytes).write(to: fileURL)
         server = try Server(
-            configuration: ServerConfiguration(
-                endpoints: [
-                    Endpoint(.network(host: host, port: 0), isSecure: tls != nil, inherited: inherited)
-                ] + more, tls: tls, limits: limits),
+            configuration: ServerConfiguration(endpoints: endpoints, tls: tls, limits: limits),
             router: testRouter(gate: gate, station: station, file: fileURL.path),
             logger: Logger(label: "test") { [errors] _ in
                 KeptLog(errors)
-            }, observer: recorder)
+            }, observer: recorder, startThread: startThread)
     }
 
     static func with<R>(
         _ limits: ServerLimits = ServerLimits(), host: String = "127.0.0.1", tls: TLSContext? = nil,
-        inherited: Int32? = nil, more: [Endpoint] = [],
+        inherited: [Int32] = [], more: [Endpoint] = [], endpoints: [Endpoint]? = nil,
+        startThread: @escaping Sockets.Thread.Starter = Sockets.Thread.start,
         _ body: (TestServer) throws -> R
     ) throws -> R {
-        let test = try TestServer(limits, host: host, tls: tls, inherited: inherited, more: more)
+        let first = Endpoint(.network(host: host, port: 0), isSecure: tls != nil, inherited: inherited)
+        let test = try TestServer(limits, tls: tls, endpoints: endpoints ?? [first] + more, startThread: startThread)
         try Sockets.Thread.start(name: "test-server") {
             test.server.run()
             test.ended.signal()

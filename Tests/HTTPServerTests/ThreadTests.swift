@@ -102,6 +102,79 @@ import Testing
         }
     }
 
+    /// What a system does whose limit of processes is reached (pthread_create(3), EAGAIN), until `allowed` is more.
+    private final class Threads: Sendable {
+        let allowed = Mutex(0)
+
+        var starter: Sockets.Thread.Starter {
+            { [self] (name, body) throws(SocketError) in
+                let isAllowed = allowed.withLock { allowed in
+                    allowed -= 1
+                    return allowed >= 0
+                }
+                guard isAllowed else { throw .system(call: "pthread_create", errno: EAGAIN) }
+                try Sockets.Thread.start(name: name, body)
+            }
+        }
+    }
+
+    @Test func whoNeedsAThreadIsRefusedWhereNoneCanBeStarted() throws {
+        let threads = Threads()
+        try TestServer.with(startThread: threads.starter) { (test: TestServer) throws in
+            let client = try Client(test.port)
+            try client.send(Self.wait)
+            let refusal = try client.answer()
+            #expect(refusal.status == 503 && refusal.code == "server.overloaded")
+            #expect(refusal.fields["retry-after"] == "1")
+            let upload = try Client(test.port)
+            try upload.send(TestServer.upload(200_000, sending: 100_000))
+            #expect(try upload.answer().code == "server.overloaded")
+            // An answer whose head is made cannot be refused any more.
+            let download = try Client(test.port)
+            try download.send("GET /file HTTP/1.1\r\nHost: x\r\n\r\n")
+            #expect(download.isClosed())
+            #expect(test.recorder.summaries.last?.errorCode == "server.overloaded")
+            #expect(test.recorder.hits(.workerThreads) == 3)
+            #expect(test.server.flights.isEmpty)
+            // The loop needs none.
+            let short = try Client(test.port)
+            try short.send(ExchangeTests.get)
+            #expect(try short.answer().text == "hello")
+            // Threads that come later serve.
+            threads.allowed.withLock { $0 = 1 }
+            let late = try Client(test.port)
+            try late.send(Self.wait)
+            #expect(test.gate.waitForArrival())
+            // The one that is there is busy for itself, and will come.
+            try short.send(Self.wait)
+            test.gate.release()
+            #expect(try late.answer().text == "waited")
+            test.gate.release()
+            #expect(try short.answer().text == "waited")
+            // Now it waits for a client: nobody knows for how long.
+            let slow = try Client(test.port)
+            try slow.send(TestServer.upload(200_000, sending: 100_000))
+            #expect(eventually { test.server.flights.contains { $0.bytesReceived == 100_000 } })
+            try short.send(Self.wait)
+            #expect(try short.answer().code == "server.overloaded")
+            try slow.send([UInt8](repeating: 33, count: 100_000))
+            #expect(try slow.answer().text == "200000 6600000")
+        }
+    }
+
+    /// Without a thread the loop speaks TLS by itself.
+    @Test func whoSpeaksTLSIsRefusedSoToo() throws {
+        let threads = Threads()
+        try TestServer.with(tls: try TLSTests.context(), startThread: threads.starter) { (test: TestServer) throws in
+            let base = "https://127.0.0.1:\(test.port)"
+            #expect(try Curl(["-k", "\(base)/wait"]).text.contains("server.overloaded"))
+            #expect(try Curl(["-k", "\(base)/hello", "\(base)/hello"]).text == "hellohello")
+            #expect(try Curl(["-k", "\(base)/file"]).exitCode != 0)
+            threads.allowed.withLock { $0 = 100 }
+            #expect(try Curl(["-k", "\(base)/file"]).output == Data(test.fileBytes))
+        }
+    }
+
     /// Clients and server share a process of their own, so both run out of descriptors.
     @Test func pausesAcceptingWhenNoDescriptorIsLeft() async {
         await #expect(processExitsWith: .success) {

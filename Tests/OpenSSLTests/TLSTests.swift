@@ -1,7 +1,13 @@
 import Foundation
+import Synchronization
 import Testing
 
 @testable import OpenSSL
+
+/// Shows the time that it is set to.
+private final class SetClock: Sendable {
+    let now = Mutex(ContinuousClock.now)
+}
 
 @Suite struct TLSTests {
     private let fixture: TLSFixture
@@ -181,6 +187,56 @@ import Testing
         let again = try TLSSession(context: context, descriptor: peer.descriptor)
         #expect(try peer.drive { again.handshake() } == .bytes(0))
         #expect(try peer.printed() == "False True")
+    }
+
+    /// A ticket holds under the key it was sealed with and under the next; what such a one opens is sealed anew.
+    @Test func ticketsGoWithTheirKeys() throws {
+        let clock = SetClock()
+        let keys = try TicketKeys(period: .seconds(100)) { clock.now.withLock { $0 } }
+        let context = try TLSContext(
+            certificateFile: fixture.certificate, keyFile: fixture.key, ticketKeys: keys)
+        // Seconds before each handshake, and whether it is spared the whole of it. The session is the last that was
+        // given, so that the third opens a ticket of the second key.
+        let turns = [(0, false), (99, true), (100, true), (99, true), (100, true), (200, false), (0, true)]
+        let peer = try TLSPeer(
+            fixture, context: context, isBlocking: true,
+            """
+            context.maximum_version = ssl.TLSVersion.TLSv1_2
+            session = None
+            for turn in range(\(turns.count)):
+                incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+                tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost", session=session)
+                done = False
+                while not done:
+                    try: tls.do_handshake(); done = True
+                    except ssl.SSLWantReadError: pass
+                    raw.sendall(outgoing.read())
+                    if not done: incoming.write(raw.recv(1 << 16))
+                session = tls.session
+                print(tls.session_reused)
+            """)
+        for (seconds, _) in turns {
+            clock.now.withLock { $0 += .seconds(seconds) }
+            let session = try TLSSession(context: context, descriptor: peer.descriptor)
+            #expect(try peer.drive { session.handshake() } == .bytes(0))
+        }
+        let expected = turns.map { $0.1 ? "True" : "False" }.joined(separator: "\n")
+        #expect(try peer.printed() == expected)
+    }
+
+    /// A session that has not shaken hands yet when another certificate is presented still seals a ticket.
+    @Test func aSessionKeepsTheKeysOfItsTickets() throws {
+        weak var keys: TicketKeys?
+        let session: TLSSession
+        do {
+            let made = try TicketKeys(period: .seconds(1)) { .now }
+            keys = made
+            let context = try TLSContext(
+                certificateFile: fixture.certificate, keyFile: fixture.key, ticketKeys: made)
+            session = try TLSSession(context: context, descriptor: 0)
+        }
+        #expect(keys != nil)
+        withExtendedLifetime(session) {}
     }
 
     @Test func badFilesAreNamed() throws {

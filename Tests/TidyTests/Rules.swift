@@ -50,6 +50,7 @@ enum Rules {
         "Sources/OpenSSL/Secrets.swift",
         "Sources/OpenSSL/TLSContext.swift",
         "Sources/OpenSSL/TLSSession.swift",
+        "Sources/OpenSSL/TicketKeys.swift",
         "Sources/Processes/Channel.swift",
         "Sources/Processes/ChildProcess.swift",
         "Sources/Sockets/Descriptor.swift",

@@ -64,6 +64,47 @@ import Testing
         #expect(try life.send("GET /v1/artifacts?method=nf4&name=x").status == 200)
     }
 
+    /// OpenTelemetry's `http.server.active_requests` has a series for each method and scheme.
+    @Test func requestsInWorkAreCountedByMethodAndScheme() throws {
+        let life = try TestLife(folder.path)
+        func active(_ method: String) throws -> String? {
+            let text = String(decoding: try life.send("GET /metrics").body, as: UTF8.self)
+            let series = "http_server_active_requests{http_request_method=\"\(method)\",url_scheme=\"http\"} "
+            return text.split(separator: "\n").first { $0.hasPrefix(series) }.map { String($0.dropFirst(series.count)) }
+        }
+        #expect(try active("GET") == "1")
+        #expect(try active("PUT") == nil)
+        let upload = try TestConnection(life.port)
+        try upload.write("PUT /v1/inputs", ["Content-Length: 100"], [1])
+        while try active("PUT") != "1" { usleep(1000) }
+        #expect(try active("GET") == "1")
+        #expect(try life.send("BREW /").status == 501)
+        #expect(try life.send("bad request").status == 400)
+        #expect(try active("_OTHER") == "0")
+        upload.finishWriting()
+        _ = try upload.answer()
+        #expect(try active("PUT") == "0")
+    }
+
+    @Test func requestsInWorkAreCountedByManyThreads() async {
+        let active = ActiveRequests()
+        active.begin(.trace, isSecure: false)
+        await withTaskGroup(of: Void.self) { group in
+            for isSecure in [true, false] {
+                group.addTask {
+                    for _ in 0..<20_000 {
+                        active.begin(.get, isSecure: isSecure)
+                        active.end(.get, isSecure: isSecure)
+                    }
+                    active.begin(nil, isSecure: isSecure)
+                }
+            }
+            for _ in 0..<100 { #expect(active.series.allSatisfy { $0.1 >= 0 }) }
+        }
+        let series = active.series.map { $0.0.joined(separator: " ") + " \(Int($0.1))" }
+        #expect(series == ["GET http 0", "GET https 0", "TRACE http 1", "_OTHER http 1", "_OTHER https 1"])
+    }
+
     @Test func everyLinkOfAnArtifactLeadsSomewhere() throws {
         let life = try TestLife(folder.path)
         let made = try life.send("POST /v1/quantize?method=nf4", [], SampleInput.safetensors())

@@ -107,6 +107,61 @@ enum SampleInput {
         #expect(known.fields["location"] == path)
     }
 
+    /// RFC 9110 section 13.1: the tag of an input is its digest. Other refusals come first (section 13.2.1).
+    @Test func anInputChangesOnlyWhereItsConditionsHold() throws {
+        let life = try TestLife(folder.path)
+        let bytes = SampleInput.safetensors()
+        let hex = try SampleInput.sha256(bytes)
+        let (path, tag) = ("/v1/inputs/sha256:\(hex)", "\"sha256-\(hex)\"")
+        let future = "If-Unmodified-Since: Fri, 01 Jan 2100 00:00:00 GMT"
+        let past = "If-Unmodified-Since: Sat, 01 Jan 2000 00:00:00 GMT"
+        // Nothing is there: no tag matches, not even any.
+        for field in ["If-Match: *", "If-Match: \(tag)"] {
+            #expect(try life.send("PUT \(path)", [field, "Expect: 100-continue"], length: bytes.count).status == 412)
+            #expect(try life.send("DELETE \(path)", [field]).code == "input.not_found")
+        }
+        #expect(try life.send("PUT \(path)", ["If-None-Match: *"], bytes).status == 201)
+        for field in ["If-None-Match: *", "If-None-Match: W/\(tag)", "If-Match: \"sha256-0\"", past] {
+            for method in ["PUT", "DELETE"] {
+                let refused = try life.send("\(method) \(path)", [field], method == "PUT" ? bytes : [])
+                #expect(refused.status == 412 && refused.code == "precondition.failed", "\(method) \(field)")
+            }
+        }
+        #expect(try life.send("PUT \(path)?dtype=float32", ["If-Match: \"x\""], bytes).status == 400)
+        for field in ["If-Match: *", "If-Match: \"x\", \(tag)", "If-None-Match: \"x\"", future] {
+            #expect(try life.send("PUT \(path)", [field], bytes).status == 200, "\(field)")
+        }
+        let order = #"{"input":"sha256:\#(hex)","method":"nf4"}"#
+        let job = try life.send("POST /v1/jobs", ["Content-Type: application/json"], Array(order.utf8))
+        let id = try #require(job.json["id"] as? String)
+        #expect(try life.send("DELETE \(path)", ["If-Match: \"x\""]).code == "input.in_use")
+        // Jobs have no tag: any is all that can be asked of them.
+        for field in ["If-Match: \"x\"", "If-None-Match: *"] {
+            #expect(try life.send("DELETE /v1/jobs/\(id)", [field]).code == "precondition.failed")
+            #expect(try life.send("DELETE /v1/jobs/none", [field]).code == "job.not_found")
+        }
+        #expect(try life.send("GET /v1/jobs/\(id)").json["state"] as? String == "queued")
+        #expect(try life.send("DELETE /v1/jobs/\(id)", ["If-Match: *"]).status == 202)
+        #expect(try life.send("DELETE \(path)", ["If-Match: \(tag)"]).status == 204)
+        #expect(folder.entries("inputs").isEmpty)
+    }
+
+    @Test func anUploadHasNoEntityTag() throws {
+        let life = try TestLife(folder.path)
+        let made = try life.tus("POST /v1/uploads", ["Upload-Length: 8"])
+        let path = try #require(made.fields["location"])
+        for field in ["If-Match: \"x\"", "If-None-Match: *"] {
+            let piece = try life.tus("PATCH \(path)", ["Upload-Offset: 0", field], [1, 2])
+            #expect(piece.status == 412 && piece.code == "precondition.failed" && piece.fields["tus-resumable"] != nil)
+            #expect(try life.tus("PATCH \(path)", ["Upload-Offset: 1", field], [1]).code == "upload.offset_mismatch")
+            #expect(try life.tus("DELETE \(path)", [field]).code == "precondition.failed")
+            #expect(try life.tus("DELETE /v1/uploads/none", [field]).code == "upload.not_found")
+        }
+        #expect(try life.send("GET \(path)").json["offset"] as? Int == 0)
+        #expect(try life.tus("PATCH \(path)", ["Upload-Offset: 0", "If-Match: *"], [1, 2]).status == 204)
+        #expect(try life.tus("DELETE \(path)", ["If-None-Match: \"x\""]).status == 204)
+    }
+
     @Test func otherBytesThanTheNamedOnesAreNotKept() throws {
         let life = try TestLife(folder.path)
         let bytes = SampleInput.safetensors()

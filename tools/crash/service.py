@@ -63,7 +63,7 @@ class Service:
         self.process = subprocess.Popen(command, stderr=self.log, stdout=self.log, start_new_session=True)
         while time.monotonic() < began + 60:
             if port_file.exists() and (text := port_file.read_text().strip()):
-                self.port = int(text)
+                self.port = int(text.split()[0])
                 return time.monotonic() - began
             if self.process.poll() is not None:
                 break

@@ -31,9 +31,13 @@ void viva_semaphore_signal(struct viva_semaphore *semaphore);
 // Takes one, waiting for it; a negative timeout waits for ever. 1 when taken, 0 when the time is over.
 int viva_semaphore_wait(struct viva_semaphore *semaphore, int timeout_ms);
 
-// Binds and listens, non-blocking, close-on-exec, SO_REUSEADDR. A failed look-up answers VIVA_LOOKUP_FAILED - EAI code.
+// Writes the addresses of a host as numbers with a blank behind each; what does not fit is left out. A failed look-up
+// answers VIVA_LOOKUP_FAILED - EAI code.
 #define VIVA_LOOKUP_FAILED (-100000)
-int viva_listen(const char *host, uint16_t port, int backlog);
+int viva_look_up(const char *host, char *addresses, size_t capacity);
+// Binds and listens on the first address of a host, non-blocking, close-on-exec, SO_REUSEADDR; on `::` without IPv4
+// where `alone`. A look-up may fail as above.
+int viva_listen(const char *host, uint16_t port, int alone, int backlog);
 // The same on a local socket (unix(7)), which owner and group may use; the file of one that nobody listens on any more is
 // replaced.
 int viva_listen_local(const char *path, int backlog);

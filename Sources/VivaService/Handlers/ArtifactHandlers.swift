@@ -35,15 +35,10 @@ struct ArtifactHandlers: Sendable {
     func remove(_ request: inout Request) throws(Problem) -> Response {
         let record = try record(request)
         let (id, owner) = (record.id, record.owner)
-        // Who says which bytes are to go removes no others (RFC 9110 section 13.1.1).
-        let outcome = evaluateConditions(
-            request.head.fields, method: .delete, etag: Self.entityTag(record),
-            lastModified: Int(record.createdAt / 1000))
-        guard outcome == .proceed else {
-            throw Problem(
-                .preconditionFailed, code: "precondition.failed",
-                detail: "The entity tag of the content is \(Self.entityTag(record)); nothing was removed.")
-        }
+        // Who says which bytes are to go removes no others.
+        let refusal = request.head.failedPrecondition(
+            etag: Self.entityTag(record.digest), lastModified: Int(record.createdAt / 1000))
+        if let refusal { throw refusal }
         try store.inTurn([id]) { () throws(Problem) in
             let isRemoved: Bool
             do throws(CatalogueError) {
@@ -65,7 +60,7 @@ struct ArtifactHandlers: Sendable {
         let record = try record(request)
         return try .file(
             request.head, Self.open(record, facilities), contentType: QuantizeRequest.safetensors,
-            etag: Self.entityTag(record), lastModified: Int(record.createdAt / 1000),
+            etag: Self.entityTag(record.digest), lastModified: Int(record.createdAt / 1000),
             fields: Self.contentFields(record))
     }
 
@@ -193,10 +188,8 @@ struct ArtifactHandlers: Sendable {
         }
     }
 
-    /// The strong entity tag: the digest of the bytes.
-    static func entityTag(_ record: ArtifactRecord) -> String {
-        "\"sha256-\(record.digest.dropFirst("sha256:".count))\""
-    }
+    /// The strong entity tag of bytes: their digest, `sha256:<hex>`.
+    static func entityTag(_ digest: String) -> String { "\"sha256-\(digest.dropFirst("sha256:".count))\"" }
 
     /// Digest and file name of an artifact's bytes.
     static func contentFields(_ record: ArtifactRecord) -> HTTPFields {

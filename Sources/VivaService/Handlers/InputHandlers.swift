@@ -32,11 +32,12 @@ struct InputHandlers: Sendable {
                 .badRequest, code: "input.invalid_digest", title: "The name is no digest",
                 detail: "An input is called sha256: and 64 hexadecimal digits in small letters, not '\(name)'.")
         }
-        if let known = try refresh(name, question, owner: principal.owner) {
+        if let known = try refresh(name, question, principal.owner, request.head) {
             var response = try answer(known)
             response.fields[.location] = InputName.location(name)
             return response
         }
+        if let refusal = request.head.failedPrecondition(etag: nil) { throw refusal }
         return try receive(&request, question, principal, expected: expected)
     }
 
@@ -71,15 +72,23 @@ struct InputHandlers: Sendable {
         let owner = try facilities.access.principal(request).owner
         _ = try Query(request.head, known: [])
         let name = request.parameters["id"] ?? ""
-        guard InputName.digest(name) != nil else { throw Self.notFound(name) }
-        switch try publisher.remove(name, owner: owner) {
+        guard let record = try known(name, owner: owner) else { throw Self.notFound(name) }
+        let refusal = Self.failedPrecondition(request.head, record)
+        // A job that needs it is told of either way (RFC 9110 section 13.2.1); nothing is unused since before all time.
+        switch try publisher.remove(name, owner: owner, unusedSince: refusal == nil ? nil : .min) {
         case .removed: return Response(status: .noContent)
-        case .absent: throw Self.notFound(name)
+        case .absent: throw refusal ?? Self.notFound(name)
         case .needed(let job):
             throw Problem(
                 .conflict, code: "input.in_use", title: "A job needs the input",
                 detail: "Job '\(job)' is not finished; cancel it, or wait for it.", members: [("job", .string(job))])
         }
+    }
+
+    /// The entity tag of an input is that of its bytes, which are never others under its name.
+    private static func failedPrecondition(_ head: RequestHead, _ record: InputRecord) -> Problem? {
+        head.failedPrecondition(
+            etag: ArtifactHandlers.entityTag(record.digest), lastModified: Int(record.createdAt / 1000))
     }
 
     static func notFound(_ name: String) -> Problem {
@@ -162,7 +171,9 @@ extension InputHandlers {
     }
 
     /// The owner's input, used anew, with what `question` declares of raw bytes; nil when the owner has none.
-    private func refresh(_ name: String, _ question: InputQuestion, owner: String) throws(Problem) -> InputRecord? {
+    private func refresh(
+        _ name: String, _ question: InputQuestion, _ owner: String, _ head: RequestHead
+    ) throws(Problem) -> InputRecord? {
         guard var record = try known(name, owner: owner) else { return nil }
         let now = Clock.milliseconds()
         do throws(QuantizationError) {
@@ -173,6 +184,7 @@ extension InputHandlers {
         } catch {
             throw Problem(error)
         }
+        if let refusal = Self.failedPrecondition(head, record) { throw refusal }
         do throws(CatalogueError) {
             // It may have been removed since: then it is sent as any other.
             guard try catalogue.useInput(name, owner: owner, at: now) else { return nil }

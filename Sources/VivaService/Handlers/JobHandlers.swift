@@ -141,7 +141,9 @@ struct JobHandlers: Sendable {
     func remove(_ request: inout Request) throws(Problem) -> Response {
         let owner = try facilities.access.principal(request).owner
         _ = try Query(request.head, known: [])
-        let id = request.parameters["id"] ?? ""
+        let id = try job(request.parameters["id"] ?? "", owner: owner).id
+        // What a job says of itself changes as it goes, and has no entity tag.
+        if let refusal = request.head.failedPrecondition(etag: "") { throw refusal }
         switch try jobs.cancel(id, owner: owner) {
         case .absent: throw Self.notFound(id)
         case .ended(let job): return .json(body(job), status: .accepted, fields: [.location: "/v1/jobs/\(id)"])

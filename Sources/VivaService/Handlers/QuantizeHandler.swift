@@ -145,7 +145,7 @@ struct QuantizeHandler: Sendable {
         let file = try ArtifactHandlers.open(record, facilities)
         for field in ArtifactHandlers.contentFields(record) { fields[field.name] = field.value }
         fields[.contentType] = QuantizeRequest.safetensors
-        fields[.eTag] = ArtifactHandlers.entityTag(record)
+        fields[.eTag] = ArtifactHandlers.entityTag(record.digest)
         return Response(status: status, fields: fields, body: .file(file))
     }
 

@@ -87,7 +87,9 @@ struct UploadHandlers: Sendable {
         try speaking(&request) { (request) throws(Problem) in
             _ = try Query(request.head, known: [])
             let owner = try facilities.access.principal(request).owner
-            try uploads.remove(request.parameters["id"] ?? "", owner: owner)
+            let record = try uploads.find(request.parameters["id"] ?? "", owner: owner)
+            if let refusal = request.head.failedPrecondition(etag: "") { throw refusal }
+            try uploads.remove(record.id, owner: owner)
             return Response(status: .noContent)
         }
     }

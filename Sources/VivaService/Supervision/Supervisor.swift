@@ -43,9 +43,14 @@ package final class Supervisor: Sendable {
     private final class Bound: Sendable {
         let listener: Listener
 
-        init(_ place: SocketPlace) throws(ServiceError) {
+        init(_ listener: consuming Listener) {
+            self.listener = listener
+        }
+
+        /// Those of a place.
+        static func all(_ place: SocketPlace, of places: [SocketPlace]) throws(ServiceError) -> [Bound] {
             do throws(SocketError) {
-                listener = try Listener(at: place)
+                return try Listener.bind(place, of: places) { Bound($0) }
             } catch {
                 throw ServiceError(error, at: place)
             }
@@ -53,8 +58,9 @@ package final class Supervisor: Sendable {
     }
 
     private struct State {
-        /// Gone once the server is to drain: new clients are refused then, and nothing is started anew.
-        var listeners: [Bound]
+        /// Those of each address of the configuration. Gone once the server is to drain: new clients are refused then,
+        /// and nothing is started anew.
+        var listeners: [[Bound]]
         var generation: Generation?
         /// When a server that is to drain is killed.
         var killsAt: ContinuousClock.Instant?
@@ -79,7 +85,8 @@ package final class Supervisor: Sendable {
             log = try ServiceLog()
             wakeup = try Semaphore()
             endsWithTerminal = !configuration.hasTLS && log.isTerminal
-            state = Mutex(State(listeners: try configuration.listeners.map { try Bound($0.place) }))
+            let places = configuration.listeners.map(\.place)
+            state = Mutex(State(listeners: try places.map { try Bound.all($0, of: places) }))
             drainDeadline = configuration.serverLimits.drainDeadline
         } catch let error as ServiceError {
             throw error
@@ -140,12 +147,13 @@ package final class Supervisor: Sendable {
 
     /// Starts a server process; nil when the server is to drain.
     private func start(restarts: Int) throws(ProcessError) -> Generation? {
-        var plan = ChildPlan(arguments: arguments + ["--supervised", "\(restarts)"])
         return try state.withLock { (state) throws(ProcessError) -> Generation? in
             guard !state.listeners.isEmpty else { return nil }
+            let numbers = [restarts] + state.listeners.map(\.count)
+            var plan = ChildPlan(arguments: arguments + ["--supervised"] + numbers.map { "\($0)" })
             var process: ChildProcess?
             let channel = try Channel.connected { (far) throws(ProcessError) in
-                plan.descriptors = [far.number] + state.listeners.map { $0.listener.descriptor.number }
+                plan.descriptors = [far.number] + state.listeners.joined().map { $0.listener.descriptor.number }
                 process = try ChildProcess(plan)
             }
             guard let process else { return nil }

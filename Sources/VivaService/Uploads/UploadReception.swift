@@ -15,6 +15,8 @@ struct UploadDelivery {
     let checksum: UploadChecksum?
     /// Whether the body counts as a whole or not at all: a digest is promised.
     let isWhole: Bool
+    /// Why more must not be added: an upload is changed by its offset and has no entity tag.
+    private let refusal: Problem?
 
     init(_ request: borrowing Request, offset: Int, length: Int?) throws(Problem) {
         let fields = request.head.fields
@@ -30,6 +32,7 @@ struct UploadDelivery {
         bytes = request.body.declaredLength
         checksum = try UploadChecksum.of(fields)
         isWhole = checksum != nil || fields[.contentDigest] != nil || fields[.reprDigest] != nil
+        refusal = request.head.method == .patch ? request.head.failedPrecondition(etag: "") : nil
     }
 
     /// Refuses what the row shows to be wrong, before a byte of the body is read.
@@ -49,6 +52,7 @@ struct UploadDelivery {
             throw UploadFields.malformed("Upload-Length is \(end); \(record.offset) bytes have come.")
         }
         if let bytes, bytes > end - record.offset { throw Self.tooLong(end) }
+        if let refusal { throw refusal }
     }
 
     static func tooLong(_ length: Int) -> Problem {
