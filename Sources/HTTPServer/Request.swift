@@ -84,14 +84,10 @@ package final class RoutedRequest: Sendable {
 
     /// The template of the route that was found.
     package var template: String { route.template }
-    /// What `X-Request-Id` will say.
-    package var id: String { exchange.id }
     /// The trace the request belongs to.
     package var trace: RequestTrace { exchange.trace }
     /// The client's address and port.
     package var peer: String { origin.peer }
-    /// Whether the bytes are encrypted on the wire.
-    package var isSecure: Bool { origin.isSecure }
     /// Whether it came to an address that only this machine reaches.
     package var isLocal: Bool { origin.isLocal }
 
