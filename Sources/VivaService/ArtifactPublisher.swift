@@ -99,6 +99,8 @@ struct ArtifactPublisher: Sendable {
         budget: Budget? = nil
     ) throws(Problem) -> String {
         var identity = "\(owner)\n\(input)\n\(recipe.canonical)\n\(Engine.version)"
+        // The bytes are the same; but nobody who asks for gates may be given what was made without them.
+        if !recipe.gates.areOpen { identity += "\n\(recipe.gates.text)" }
         if let budget { identity += "\n\(budget.option.name)=\(budget.option.text)" }
         if case .raw(let type, let shape) = declaration { identity += "\n\(type.rawValue) \(shape)" }
         if let calibration { identity += "\ncalibration=\(calibration)" }

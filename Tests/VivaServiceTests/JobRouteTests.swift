@@ -116,6 +116,28 @@ extension TestLife {
         #expect(again.json["attempts"] as? Int == 0)
     }
 
+    /// What exists, or is on its way, without a gate says nothing of whether it would pass.
+    @Test func gatesHoldWhereTheArtifactExists() throws {
+        let life = try TestLife(folder.path, worker: .builtWorker)
+        let input = try life.store(SampleInput.safetensors())
+        func order(_ gate: [String: Any]) throws -> [String: Any] {
+            let order: [String: Any] = ["input": input, "method": "nf4", "options": gate]
+            let made = try life.order(order, ["Idempotency-Key: \"\(gate.isEmpty)\""])
+            return try life.wait(try #require(made.json["id"] as? String), until: ["succeeded", "failed"])
+        }
+        let plain = try order([:])
+        #expect(plain["state"] as? String == "succeeded")
+        let gated = try order(["min_sqnr_db": 900])
+        #expect(gated["state"] as? String == "failed")
+        #expect((gated["problem"] as? [String: Any])?["code"] as? String == "gate.min_sqnr_db")
+        let other: [String: Any] = ["input": input, "method": "nf4", "options": ["min_sqnr_db": 1]]
+        #expect(try life.order(other, ["Idempotency-Key: \"false\""]).code == "idempotency.key_reused")
+        let passed = try life.order(other)
+        #expect(passed.json["id"] as? String != gated["id"] as? String)
+        let job = try life.wait(try #require(passed.json["id"] as? String), until: ["succeeded", "failed"])
+        #expect(job["state"] as? String == "succeeded")
+    }
+
     @Test func theSameRequestIsOneJob() throws {
         // Nothing runs: what is recorded stays as it is.
         let life = try TestLife(folder.path)

@@ -10,6 +10,12 @@ package struct Gates: Sendable, Hashable {
     /// Whether there is no gate at all.
     package var areOpen: Bool { minimumSQNR == nil && maximumRelativeError == nil }
 
+    /// The gates as text, empty where there is none; equal gates give equal text.
+    package var text: String {
+        [("min_sqnr_db", minimumSQNR), ("max_rel_error", maximumRelativeError)]
+            .compactMap { (name, bound) in bound.map { "\(name)=\($0)" } }.joined(separator: " ")
+    }
+
     init(_ reader: inout OptionReader) throws(QuantizationError) {
         minimumSQNR = try reader.number("min_sqnr_db", in: -100...1000)
         maximumRelativeError = try reader.number("max_rel_error", in: 0...1000)

@@ -63,7 +63,10 @@ struct JobPlanner {
 
     /// What tells requests apart that use the same idempotency key: what was asked for, whatever is there now.
     static func fingerprint(_ request: JobRequest, _ inputs: JobInputs) throws(Problem) -> String {
-        let own = [try request.recipe().canonical, request.name ?? "", request.dtype ?? "", request.shape ?? ""]
+        let recipe = try request.recipe()
+        let own = [
+            recipe.canonical, recipe.gates.text, request.name ?? "", request.dtype ?? "", request.shape ?? "",
+        ]
         let parts = [inputs.input] + own + (inputs.calibration.map { [$0] } ?? [])
         do throws(OpenSSLError) {
             return try SHA256.digest(of: Array(parts.joined(separator: "\n").utf8)).hex

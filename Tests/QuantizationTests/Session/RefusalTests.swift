@@ -146,14 +146,17 @@ import Testing
                 == .limit(name: "awq_columns", value: 128, limit: 127, tensor: "weight"))
     }
 
-    @Test func failedStorageEndsTheSession() throws {
+    /// A write that nothing follows waits for the end; what is more than that fails on the way.
+    @Test(arguments: [(2, true), (4096, false)])
+    func failedStorageEndsTheSession(_ rows: Int, _ isHeld: Bool) throws {
         let recipe = try Recipe(options: [RecipeOption("method", "nf4")])
-        let input = weights(gaussian(256, seed: 12), [2, 128])
+        let input = weights(gaussian(rows * 128, seed: 12), [rows, 128])
         let session = try QuantizingSession(
             recipe: recipe, declaration: .recognise, declaredBytes: nil, engine: "test", output: FullStorage(),
             scratch: FullStorage())
+        if isHeld { try unsafe session.consume(input.span.bytes) }
         #expect(throws: QuantizationError.storage(StorageFailure(operation: "write", code: 28))) {
-            try unsafe session.consume(input.span.bytes)
+            if isHeld { _ = try session.finish(inputDigest: "") } else { try unsafe session.consume(input.span.bytes) }
         }
     }
 
