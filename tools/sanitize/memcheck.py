@@ -66,7 +66,7 @@ class Server:
              "--keep-stacktraces=alloc-and-free", f"--log-file={self.reports}", executable, "serve",
              "--data", folder / "data", "--auth", "none", "--listen", f"http://[::]:{self.port}",
              "--listen", f"https://[::]:{self.secure_port}", "--tls-cert", certificate, "--tls-key", key,
-             "--supervised", "0"],
+             "--supervised", "0", "1", "1"],
             stderr=self.log.open("wb"), preexec_fn=hand_over, close_fds=False,
             env=dict(os.environ, LD_LIBRARY_PATH=str(libraries)))
         for number in high:
