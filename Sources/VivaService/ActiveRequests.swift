@@ -20,7 +20,7 @@ enum RequestMethods {
 
 /// Counts the requests in work by method and scheme, without a lock: each request comes here twice.
 final class ActiveRequests: Sendable {
-    /// Those of methods in turn, plain and under TLS.
+    /// Those of methods in turn, plain and under TLS: twice as many as `RequestMethods.names`.
     private let begun = InlineArray<20, Atomic<Int>> { _ in Atomic(0) }
     private let ended = InlineArray<20, Atomic<Int>> { _ in Atomic(0) }
 

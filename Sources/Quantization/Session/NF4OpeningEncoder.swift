@@ -65,21 +65,27 @@ struct NF4OpeningEncoder: TensorEncoder {
     private mutating func open(_ held: [UInt8], _ workplace: Workplace) throws(QuantizationError) {
         let own = NestedQuantizer.offset(
             of: try choices(held, every: Self.openingStride, workplace.kernels).map(\.scale))
-        let best = try coded(held, own, workplace)
-        next = best
+        let best = try code(held, own, workplace)
         // Squares that leave float32 decide nothing.
         guard best.sums.squaredError.isFinite else { return }
         if held.count < entry.bytes.count, best.leastError <= best.sums.signal * explained {
+            next = nil  // so that no two crews are there at once
             rivalOffset = own
             next = makeReference(rivalOffset: own)
             try next?.consume(held.span, workplace)
         } else if best.sums.squaredError > best.leastError {
-            next = try better(held, best, own, workplace)
+            let absmax = try choices(held, every: 1, workplace.kernels).map(\.absmax)
+            var mean = TorchMean(count: absmax.count)
+            mean.add(absmax.span)
+            // Scales that no search measures may leave the mean of no use.
+            guard case let offset = mean.finish(), offset.isFinite else { return }
+            let other = try code(held, offset, workplace)
+            if !(other.sums.squaredError <= best.sums.squaredError) { _ = try code(held, own, workplace) }
         }
     }
 
     /// The share of Σx² that restored NF4 leaves when its scales are found again: four times what rounding to the type
-    /// costs, and what float32 sums can tell. Nothing of an opening of zeros.
+    /// costs, and what float32 sums can tell. An opening of zeros leaves nothing.
     private var explained: Double {
         switch RestoredType(of: entry.type) {
         case .f32: 0x1p-28
@@ -88,28 +94,16 @@ struct NF4OpeningEncoder: TensorEncoder {
         }
     }
 
-    /// What was held under the offset that the reference would take of it, or `best` where that is better.
-    private func better(
-        _ held: [UInt8], _ best: NF4BestEncoder, _ own: Float, _ workplace: Workplace
-    ) throws(QuantizationError) -> NF4BestEncoder {
-        let absmax = try choices(held, every: 1, workplace.kernels).map(\.absmax)
-        var mean = TorchMean(count: absmax.count)
-        mean.add(absmax.span)
-        // Scales that no search measures may leave the mean of no use.
-        guard case let offset = mean.finish(), offset.isFinite else { return best }
-        let other = try coded(held, offset, workplace)
-        // The last one coded is the one that is written.
-        return other.sums.squaredError <= best.sums.squaredError ? other : try coded(held, own, workplace)
-    }
-
-    /// What was held, coded under `offset`: to its end if it is the whole tensor.
-    private func coded(
+    /// Codes what was held under `offset`, to its end if it is the whole tensor, in place of what was coded before.
+    private mutating func code(
         _ held: [UInt8], _ offset: Float, _ workplace: Workplace
-    ) throws(QuantizationError) -> NF4BestEncoder {
+    ) throws(QuantizationError) -> (sums: QualitySums, leastError: Double) {
+        next = nil
         var encoder = makeBest(offset: offset)
         try encoder.consume(held.span, workplace)
         if held.count == entry.bytes.count { try encoder.encodeRest(workplace) }
-        return encoder
+        next = encoder
+        return (encoder.sums, encoder.leastError)
     }
 
     private func makeBest(offset: Float) -> NF4BestEncoder {

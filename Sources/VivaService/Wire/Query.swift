@@ -95,8 +95,13 @@ struct Query {
         throw invalid("\(name)='\(text)' is not one of: \(known).")
     }
 
+    /// Items of one page of a list when the client does not say.
+    static let defaultPageSize = 100
+
     /// `limit`: items of one page of a list.
-    func pageSize() throws(Problem) -> Int { try integer("limit", in: 1...Catalogue.maximumPageSize) ?? 100 }
+    func pageSize() throws(Problem) -> Int {
+        try integer("limit", in: 1...Catalogue.maximumPageSize) ?? Self.defaultPageSize
+    }
 
     static func invalid(_ detail: String) -> Problem {
         Problem(.badRequest, code: "request.invalid_option", title: "An option is not valid", detail: detail)

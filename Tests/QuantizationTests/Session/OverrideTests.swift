@@ -114,7 +114,7 @@ import Testing
         #expect(code([nf4, ("overrides", text)]) == "overrides")
     }
 
-    @Test func overridesAreInTheIdentityAndGatesAreNot() throws {
+    @Test func overridesAreInTheCanonicalTextAndGatesAreNot() throws {
         func canonical(_ options: [(String, String)]) throws -> String {
             try Recipe(options: [RecipeOption("method", "nf4")] + options.map { RecipeOption($0.0, $0.1) }).canonical
         }
